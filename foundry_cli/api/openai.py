@@ -1,0 +1,95 @@
+"""Requests of OpenAI's chat completions interface, as pydantic models: the service validates and documents with them.
+
+https://platform.openai.com/docs/api-reference/chat/create, and Foundry's own additions `top_k`, `random_seed`, `ttl`, `ep`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+_StopText = Annotated[str, Field(max_length=1000)]
+
+
+class TextPart(BaseModel):
+    """A part of a message that is text."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    type: Literal["text", "input_text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One message of the conversation."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+
+    def text(self) -> str:
+        """The content as one text."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class StreamOptions(BaseModel):
+    """Options of a streamed answer."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    include_usage: bool | None = None
+
+
+class ChatCompletionRequest(BaseModel):
+    """What `POST /v1/chat/completions` takes. Every number is range-checked; None is the same as not given."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: Annotated[str, Field(min_length=1, max_length=512, description="id, id without version, or alias")]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=10_000)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    seed: _Seed | None = None
+    random_seed: _Seed | None = None
+    stop: _StopText | Annotated[list[_StopText], Field(max_length=16)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    n: Annotated[int, Field(ge=1, le=16)] | None = None
+    ttl: Annotated[int, Field(ge=0, le=315_360_000, description="seconds of idleness before the model is unloaded")] | None = None
+    ep: Annotated[str, Field(max_length=64)] | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+HARMLESS_FIELDS = frozenset(
+    {"store", "service_tier", "safety_identifier", "prompt_cache_key", "prediction", "parallel_tool_calls"}
+)
+"""Known fields that do not change the answer here; accepted without a word."""
+
+UNSUPPORTED_FIELDS = (
+    "tools", "tool_choice", "functions", "function_call", "response_format", "logprobs", "top_logprobs", "logit_bias",
+    "audio", "modalities", "reasoning_effort", "web_search_options", "verbosity",
+)  # fmt: skip
+"""Known fields that would change the answer and are refused until they do."""
+
+NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
+    "tools": ([],),
+    "functions": ([],),
+    "tool_choice": ("none", "auto"),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+}
+"""Values of unsupported fields that ask for nothing: what is done anyway."""

@@ -1,0 +1,1 @@
+"""What models exist, and where the knowledge comes from."""

@@ -1,0 +1,171 @@
+"""Settings: `foundry.config.json` (the original's schema, unknown keys kept) and the environment variables over it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from foundry_cli.errors import ConfigError
+from foundry_cli.paths import Paths, write_atomically
+
+DEFAULT_TTL_SECONDS = 600
+LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "critical", "none")
+"""Names of the levels 0 to 6 of `defaultLogLevel`, as in the original."""
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings in force. `document` is the file as read, so that keys of other programs survive a save."""
+
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: chosen by the system at the first start, then kept
+    cache_directory: Path | None = None  # None: `Paths.default_cache`
+    log_level: str = "info"
+    ttl_seconds: int = DEFAULT_TTL_SECONDS
+    api_key: str | None = None
+    allowed_origins: tuple[str, ...] = ()
+    allow_other_users: bool = False
+    document: dict[str, Any] = field(default_factory=dict)
+
+    def cache_path(self, paths: Paths) -> Path:
+        """The cache directory in force."""
+        return self.cache_directory or paths.default_cache
+
+    def to_document(self, paths: Paths) -> dict[str, Any]:
+        """The JSON document to store: the file as it was, with the settings of this object in it."""
+        document = dict(self.document)
+        document["defaultLogLevel"] = LOG_LEVELS.index(self.log_level)
+        service = dict(_section(document, "serviceSettings"))
+        service.update(
+            host=self.host,
+            port=self.port,
+            cacheDirectoryPath=str(self.cache_path(paths)),
+            schema=service.get("schema", "http"),
+            pipeName=service.get("pipeName", "inference_agent"),
+            defaultSecondsForModelTTL=self.ttl_seconds,
+            initialConnectionTimeoutInSeconds=service.get("initialConnectionTimeoutInSeconds", 6),
+        )
+        document["serviceSettings"] = service
+        return document
+
+    def save(self, paths: Paths) -> None:
+        """Write the configuration file, atomically."""
+        text = json.dumps(self.to_document(paths), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(paths.config_file, text.encode())
+
+
+def load_config(paths: Paths, *, environment: bool = True) -> Config:
+    """Read the file and put the environment over it. Raises `ConfigError` naming the wrong entry.
+
+    `environment=False` gives the file alone: what a command that changes settings must save.
+    """
+    config = _from_document(_read_document(paths.config_file), paths)
+    return _with_environment(config) if environment else config
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error}", hint=_REMOVE_HINT) from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"The configuration file {path} does not hold a JSON object.", hint=_REMOVE_HINT)
+    return document
+
+
+_REMOVE_HINT = "Correct the file, or move it away to start with the defaults."
+
+
+def _section(document: dict[str, Any], name: str) -> dict[str, Any]:
+    value = document.get(name) or {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name} in foundry.config.json is not an object.", hint=_REMOVE_HINT)
+    return value
+
+
+def _from_document(document: dict[str, Any], paths: Paths) -> Config:
+    service = _section(document, "serviceSettings")
+    cache = service.get("cacheDirectoryPath")
+    level = document.get("defaultLogLevel", 2)
+    if not isinstance(level, int) or isinstance(level, bool) or not 0 <= level < len(LOG_LEVELS):
+        raise ConfigError(f"defaultLogLevel in foundry.config.json is {level!r}; it goes from 0 to 6.")
+    cache_path = Path(str(cache)).expanduser() if cache else None
+    return Config(
+        host=str(service.get("host") or "127.0.0.1"),
+        port=check_port(service.get("port", 0), "port in foundry.config.json"),
+        cache_directory=None if cache_path == paths.default_cache else cache_path,
+        log_level=LOG_LEVELS[level],
+        ttl_seconds=check_ttl(service.get("defaultSecondsForModelTTL", DEFAULT_TTL_SECONDS), "defaultSecondsForModelTTL"),
+        api_key=service.get("apiKey") or None,
+        allowed_origins=_origins(service.get("allowedOrigins") or []),
+        allow_other_users=service.get("allowOtherUsers") is True,
+        document=document,
+    )
+
+
+def _with_environment(config: Config) -> Config:
+    environment = os.environ
+    if port := environment.get("FOUNDRY_PORT"):
+        config = replace(config, port=check_port(port, "FOUNDRY_PORT"))
+    if host := environment.get("FOUNDRY_HOST"):
+        config = replace(config, host=host)
+    if level := environment.get("FOUNDRY_LOG_LEVEL"):
+        config = replace(config, log_level=check_log_level(level, "FOUNDRY_LOG_LEVEL"))
+    if key := environment.get("FOUNDRY_API_KEY"):
+        config = replace(config, api_key=key)
+    return config
+
+
+def check_port(value: object, name: str) -> int:
+    """A TCP port as a number, 0 for "chosen by the system"; raises `ConfigError` naming `name` otherwise."""
+    text = str(value)
+    if isinstance(value, bool) or not text.isascii() or not text.isdigit() or int(text[:6]) > 65535:
+        raise ConfigError(f"{name} is {value!r}; a port is a number from 0 to 65535.")
+    return int(text)
+
+
+def check_ttl(value: object, name: str) -> int:
+    """Seconds of idleness before a model is unloaded: 1 to 10 years."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 315_360_000:
+        raise ConfigError(f"{name} is {value!r}; it is a number of seconds, at least 1.")
+    return value
+
+
+def check_log_level(value: str, name: str) -> str:
+    """One of `LOG_LEVELS` by name (also `warning`, `information`) or number."""
+    text = {"warning": "warn", "information": "info"}.get(value.lower(), value.lower())
+    if text.isascii() and text.isdigit() and int(text) < len(LOG_LEVELS):
+        return LOG_LEVELS[int(text)]
+    if text not in LOG_LEVELS:
+        raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(LOG_LEVELS)}.")
+    return text
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise ConfigError("allowedOrigins in foundry.config.json is not a list of strings.")
+    for entry in value:
+        check_origin(entry)
+    return tuple(value)
+
+
+def check_origin(text: str) -> tuple[str, str, int | None]:
+    """A web origin as (scheme, host, port); raises `ConfigError` when it is not exactly `scheme://host[:port]`."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"The origin {text!r} in allowedOrigins is malformed: {error}") from error
+    plain = f"{parts.scheme}://{parts.netloc}" == text and "@" not in parts.netloc and "*" not in parts.netloc
+    if not plain or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"The origin {text!r} in allowedOrigins is malformed: write http://host or http://host:port.")
+    return parts.scheme, parts.hostname, port

@@ -1,0 +1,199 @@
+"""Which models are loaded: loads on demand, keeps count of users, unloads when idle or when memory is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foundry_cli.engine.process import EngineProcess
+from foundry_cli.errors import (
+    EngineError,
+    FoundryError,
+    InsufficientMemoryError,
+    ModelInUseError,
+    QueueFullError,
+    ServiceStoppingError,
+)
+from foundry_cli.types import ModelInfo
+
+logger = logging.getLogger("foundry.models")
+
+StartEngine = Callable[[str, Path], Awaitable[EngineProcess]]
+
+_WORKER_BYTES = 100 * 1024 * 1024  # interpreter, runtime and a short conversation, beside the weights
+_MOST_USERS = 72  # 8 that run at once and 64 that wait
+_CRASHES, _CRASH_SECONDS = 3, 60.0  # more crashes than this in so many seconds: give up for a while
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A model with its worker."""
+
+    model: ModelInfo
+    engine: EngineProcess
+    ttl: float | None  # seconds of idleness before it is unloaded; None: never
+    users: int = 0
+    last_used: float = field(default_factory=time.monotonic)
+    expiry: asyncio.TimerHandle | None = None
+
+
+class ModelManager:
+    """All loaded models of the service. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        default_ttl: float,
+        available_memory: Callable[[], int],
+        start_engine: StartEngine = EngineProcess.start,
+    ) -> None:
+        self._default_ttl = default_ttl
+        self._available_memory = available_memory
+        self._start_engine = start_engine
+        self._loaded: dict[str, LoadedModel] = {}
+        self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+        self._crashes: dict[str, deque[float]] = {}
+        self._one_load = asyncio.Lock()  # two loads at once would both see the same free memory
+        self._background: set[asyncio.Task[None]] = set()
+        self.is_closed = False  # no more loading
+
+    def loaded(self) -> list[LoadedModel]:
+        """The models that are loaded now, in the order of loading."""
+        return list(self._loaded.values())
+
+    def is_loaded(self, model: ModelInfo) -> bool:
+        """Whether exactly this variant is loaded."""
+        return model.id in self._loaded
+
+    async def load(self, model: ModelInfo, *, ttl: float | None = None, keep: bool = False) -> LoadedModel:
+        """Load `model` unless it is; a `ttl` given (or `keep`: never unload) replaces the one in force.
+
+        Many callers of the same model share one load. Raises what the worker reports, `InsufficientMemoryError`,
+        or `ServiceStoppingError`.
+        """
+        loaded = self._loaded.get(model.id)
+        if loaded is None:
+            if self.is_closed:
+                raise ServiceStoppingError("The service is shutting down.")
+            task = self._loading.get(model.id)
+            if task is None:
+                task = self._loading[model.id] = asyncio.create_task(self._load(model))
+            # A caller that goes away does not take the load from those who wait with it.
+            loaded = await asyncio.shield(task)
+        if keep or ttl is not None:
+            loaded.ttl = None if keep else ttl
+        self._rest(loaded)
+        return loaded
+
+    @asynccontextmanager
+    async def use(self, model: ModelInfo, *, ttl: float | None = None) -> AsyncIterator[EngineProcess]:
+        """The worker of `model`, loaded if need be and not unloaded meanwhile. Raises as `load`, `QueueFullError`."""
+        loaded = await self.load(model, ttl=ttl)
+        if loaded.users >= _MOST_USERS:
+            raise QueueFullError(f"{loaded.users} requests for {model.id} are running or waiting.", hint="Try again soon.")
+        loaded.users += 1
+        if loaded.expiry is not None:
+            loaded.expiry.cancel()
+        try:
+            yield loaded.engine
+        finally:
+            loaded.users -= 1
+            self._rest(loaded)
+
+    async def unload(self, model_id: str, *, force: bool = False) -> bool:
+        """Unload a model; False when it was not loaded. Raises `ModelInUseError` unless `force`."""
+        loaded = self._loaded.get(model_id)
+        if loaded is None:
+            return False
+        if loaded.users and not force:
+            message = f"The model {model_id} is answering {loaded.users} request(s)."
+            raise ModelInUseError(message, hint="Wait for the answer, or use --force.")
+        await self._unload(loaded)
+        return True
+
+    async def close(self) -> None:
+        """Unload everything and load nothing more."""
+        self.is_closed = True
+        for task in list(self._loading.values()):
+            task.cancel()
+            with suppress(asyncio.CancelledError, FoundryError):
+                await task
+        await asyncio.gather(*(self._unload(loaded) for loaded in self.loaded()))
+        await asyncio.gather(*self._background)
+
+    async def _load(self, model: ModelInfo) -> LoadedModel:
+        try:
+            async with self._one_load:
+                self._check_crashes(model)
+                await self._make_room(model)
+                assert model.path is not None
+                engine = await self._start_engine(model.id, model.path)
+            loaded = LoadedModel(model, engine, self._default_ttl)
+            self._loaded[model.id] = loaded
+            logger.info("loaded %s in %.2f s, worker %d", model.id, engine.load_seconds, engine.pid)
+            self._in_background(self._watch(loaded))
+            return loaded
+        finally:
+            del self._loading[model.id]
+
+    def _check_crashes(self, model: ModelInfo) -> None:
+        crashes = self._crashes.get(model.id, deque())
+        while crashes and crashes[0] < time.monotonic() - _CRASH_SECONDS:
+            crashes.popleft()
+        if len(crashes) >= _CRASHES:
+            raise EngineError(
+                f"The engine worker of {model.id} crashed {len(crashes)} times in the last {_CRASH_SECONDS:.0f} s.",
+                hint="Try again later, or another variant. 'foundry service diag --logs' shows what was reported.",
+            )
+
+    async def _make_room(self, model: ModelInfo) -> None:
+        """Unload idle models, least recently used first, until `model` fits. Raises `InsufficientMemoryError`."""
+        needed = model.size_bytes + _WORKER_BYTES
+        while self._available_memory() < needed:
+            idle = [loaded for loaded in self._loaded.values() if not loaded.users]
+            if not idle:
+                raise InsufficientMemoryError(
+                    f"The model {model.id} needs {needed >> 20} MiB of memory, {self._available_memory() >> 20} MiB are free.",
+                    hint="Close other programs, unload other models, or use a smaller variant.",
+                )
+            await self._unload(min(idle, key=lambda loaded: loaded.last_used))
+
+    async def _unload(self, loaded: LoadedModel) -> None:
+        if self._loaded.get(loaded.model.id) is loaded:
+            del self._loaded[loaded.model.id]
+        if loaded.expiry is not None:
+            loaded.expiry.cancel()
+        await loaded.engine.stop()
+        logger.info("unloaded %s", loaded.model.id)
+
+    def _rest(self, loaded: LoadedModel) -> None:
+        """Start the idle time of a model that nobody uses now."""
+        loaded.last_used = time.monotonic()
+        if loaded.expiry is not None:
+            loaded.expiry.cancel()
+            loaded.expiry = None
+        if not loaded.users and loaded.ttl is not None:
+            loop = asyncio.get_running_loop()
+            loaded.expiry = loop.call_later(loaded.ttl, lambda: self._in_background(self._expire(loaded)))
+
+    async def _expire(self, loaded: LoadedModel) -> None:
+        if not loaded.users and self._loaded.get(loaded.model.id) is loaded:
+            await self._unload(loaded)
+
+    async def _watch(self, loaded: LoadedModel) -> None:
+        """Forget a model whose worker ended by itself, so that the next request loads it again."""
+        await loaded.engine.ended.wait()
+        if self._loaded.get(loaded.model.id) is loaded:
+            del self._loaded[loaded.model.id]
+            self._crashes.setdefault(loaded.model.id, deque()).append(time.monotonic())
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

@@ -1,0 +1,113 @@
+"""Keeps the contexts of finished answers, so that the next turn of a chat computes only what is new.
+
+A context is used again when its tokens and the new prompt begin alike: it is rewound to the longest common prefix.
+Memory is counted in bytes of keys and values, in use and kept alike, and held below a budget; what was kept
+longest without use goes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from foundry_cli.engine.runtime import TokenContext
+from foundry_cli.errors import InsufficientMemoryError
+
+_SMALLEST_CONTEXT = 512  # tokens
+_MOST_KEPT = 16  # contexts
+_WORTHWHILE_PREFIX = 32  # tokens; a shorter one must be half of one of the two sides
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A context for one answer, and how many of the prompt's tokens it holds already."""
+
+    context: TokenContext
+    cached_tokens: int
+
+
+class PromptCache:
+    """All contexts of one model."""
+
+    def __init__(
+        self, create: Callable[[int], TokenContext], *, bytes_per_token: int, budget: int, context_length: int
+    ) -> None:
+        self._create = create
+        self._bytes_per_token = bytes_per_token
+        self._budget = budget
+        self._context_length = context_length
+        self._kept: list[TokenContext] = []  # least recently used first
+        self._leased_bytes = 0
+
+    def acquire(self, tokens: Sequence[int], room: int) -> Lease | None:
+        """A context for `tokens` with space for `room` more at least, or None when memory is taken for the moment.
+
+        Raises `InsufficientMemoryError` when even an otherwise empty cache could not hold it.
+        """
+        needed = min(len(tokens) + room, self._context_length)
+        kept = self._best(tokens, needed)
+        if kept is not None:
+            self._kept.remove(kept)
+            self._leased_bytes += self._bytes(kept.max_length)
+            common = min(common_prefix(kept.tokens, tokens), len(tokens) - 1)
+            kept.rewind(common)
+            return Lease(kept, common)
+        return self._new(needed)
+
+    def release(self, context: TokenContext) -> None:
+        """Keep `context` for later."""
+        self._leased_bytes -= self._bytes(context.max_length)
+        self._kept.append(context)
+        while len(self._kept) > _MOST_KEPT or self._used() > self._budget:
+            self._kept.pop(0)
+
+    def discard(self, context: TokenContext) -> None:
+        """Give up a context that is too small or was left in an unknown state by an error."""
+        self._leased_bytes -= self._bytes(context.max_length)
+
+    def _best(self, tokens: Sequence[int], needed: int) -> TokenContext | None:
+        best, longest = None, 0
+        for context in reversed(self._kept):
+            common = common_prefix(context.tokens, tokens)
+            half = min(len(tokens), len(context.tokens)) / 2
+            if context.max_length >= needed and common > longest and common >= min(_WORTHWHILE_PREFIX, half):
+                best, longest = context, common
+        return best
+
+    def _new(self, needed: int) -> Lease | None:
+        for capacity in (self._roomy(needed), needed):
+            wanted = self._bytes(capacity)
+            while self._kept and self._used() + wanted > self._budget:
+                self._kept.pop(0)
+            if self._used() + wanted <= self._budget:
+                context = self._create(capacity)
+                self._leased_bytes += wanted
+                return Lease(context, 0)
+        if self._leased_bytes == 0:
+            raise InsufficientMemoryError(
+                f"A conversation of {needed} tokens needs {self._bytes(needed) >> 20} MiB of memory, "
+                f"and {self._budget >> 20} MiB are free for it.",
+                hint="Shorten the prompt, lower max_tokens, or close other programs.",
+            )
+        return None
+
+    def _roomy(self, needed: int) -> int:
+        """Half as much again, as a power of two: the next turns fit, and growing is rare."""
+        capacity = _SMALLEST_CONTEXT
+        while capacity < needed * 3 // 2:
+            capacity *= 2
+        return min(capacity, self._context_length)
+
+    def _bytes(self, tokens: int) -> int:
+        return tokens * self._bytes_per_token
+
+    def _used(self) -> int:
+        return self._leased_bytes + sum(self._bytes(context.max_length) for context in self._kept)
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens the two begin with in common."""
+    limit = min(len(first), len(second))
+    if first[:limit] == second[:limit]:
+        return limit
+    return next(index for index in range(limit) if first[index] != second[index])

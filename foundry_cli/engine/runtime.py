@@ -1,0 +1,149 @@
+"""ONNX Runtime GenAI: the only module that imports it.
+
+Translates its errors and keeps to what was found out about it: threads must be set, `max_length` is allocated and
+touched at once, a generator can be rewound to any prefix and continued.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from foundry_cli.engine.model_files import ModelFiles
+from foundry_cli.engine.sampling import Logits
+from foundry_cli.errors import EngineError, FoundryError, ModelInvalidError
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: the wheels report usage otherwise
+
+import onnxruntime_genai as og  # noqa: E402
+
+if hasattr(og, "disable_telemetry_events"):  # since 0.12
+    og.disable_telemetry_events()
+
+
+class TokenContext(Protocol):
+    """Tokens whose keys and values are in memory, and the logits after the last one."""
+
+    tokens: list[int]
+    max_length: int
+
+    def append(self, tokens: Sequence[int]) -> None:
+        """Compute `tokens` behind those that are there."""
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+
+    def logits(self) -> Logits:
+        """float32 of shape (vocabulary,) for the token after the last; valid until the next `append`."""
+
+
+class Runtime(Protocol):
+    """What the worker needs of a loaded model."""
+
+    files: ModelFiles
+
+    def encode(self, text: str) -> list[int]:
+        """Text to tokens; special tokens in the text count as such."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Tokens to text, special tokens left out; bytes that are no character become U+FFFD."""
+
+    def apply_own_template(self, messages: Sequence[dict[str, Any]]) -> str:
+        """The prompt by the template built into the runtime. Raises `ModelInvalidError` when there is none."""
+
+    def new_context(self, max_length: int) -> TokenContext:
+        """Memory for `max_length` tokens, empty."""
+
+
+class GenAIRuntime:
+    """A model loaded by ONNX Runtime GenAI, on the CPU."""
+
+    def __init__(self, files: ModelFiles, *, threads: int) -> None:
+        """Load the weights. Raises `ModelInvalidError`."""
+        self.files = files
+        options = {"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}
+        with _translated(ModelInvalidError, f"The model in {files.directory} cannot be loaded"):
+            config = og.Config(_native_path(files.directory))
+            config.clear_providers()
+            config.overlay(json.dumps(options))
+            self._model = og.Model(config)
+            self._tokenizer = og.Tokenizer(self._model)
+
+    def encode(self, text: str) -> list[int]:
+        """See `Runtime.encode`."""
+        with _translated(EngineError, "The text cannot be turned into tokens"):
+            tokens = [int(token) for token in self._tokenizer.encode(text)]
+        bos = self.files.bos_token_id
+        # Templates write the first token themselves, and some tokenizers add it once more.
+        return tokens[1:] if bos is not None and tokens[:2] == [bos, bos] else tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """See `Runtime.decode`."""
+        with _translated(EngineError, "The tokens cannot be turned into text"):
+            return str(self._tokenizer.decode(np.asarray(tokens, dtype=np.int32)))
+
+    def apply_own_template(self, messages: Sequence[dict[str, Any]]) -> str:
+        """See `Runtime.apply_own_template`."""
+        with _translated(ModelInvalidError, "The model has no chat template", hint=_TEMPLATE_HINT):
+            text = self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True)
+        return str(text)
+
+    def new_context(self, max_length: int) -> GenAIContext:
+        """See `Runtime.new_context`."""
+        return GenAIContext(self._model, max_length)
+
+
+_TEMPLATE_HINT = "Add chat_template.jinja to its directory, or PromptTemplate to its inference_model.json."
+
+
+class GenAIContext:
+    """A generator of the runtime, used as a token context: see `TokenContext`."""
+
+    def __init__(self, model: og.Model, max_length: int) -> None:
+        self.tokens: list[int] = []
+        self.max_length = max_length
+        with _translated(EngineError, "Memory for the conversation cannot be had"):
+            parameters = og.GeneratorParams(model)
+            parameters.set_search_options(max_length=max_length, do_sample=False)
+            self._generator = og.Generator(model, parameters)
+
+    def append(self, tokens: Sequence[int]) -> None:
+        """See `TokenContext.append`."""
+        with _translated(EngineError, "The model failed to run"):
+            self._generator.append_tokens(np.asarray(tokens, dtype=np.int32))
+        self.tokens.extend(tokens)
+
+    def rewind(self, length: int) -> None:
+        """See `TokenContext.rewind`."""
+        if length < len(self.tokens):
+            with _translated(EngineError, "The model failed to go back"):
+                self._generator.rewind_to(length)
+            del self.tokens[length:]
+
+    def logits(self) -> Logits:
+        """See `TokenContext.logits`."""
+        with _translated(EngineError, "The model failed to run"):
+            values: Logits = np.asarray(self._generator.get_logits(), dtype=np.float32)
+        return values.reshape(-1)
+
+
+def _native_path(directory: Path) -> str:
+    return str(directory)
+
+
+@contextmanager
+def _translated(kind: type[FoundryError], what: str, *, hint: str | None = None) -> Iterator[None]:
+    """Turn whatever the native library raises into an error of `kind` that begins with `what`."""
+    try:
+        yield
+    except FoundryError:
+        raise
+    except Exception as error:  # pybind raises RuntimeError, ValueError, TypeError and OverflowError
+        reason = str(error).strip().splitlines()
+        raise kind(f"{what}: {reason[0] if reason else type(error).__name__}", hint=hint) from error

@@ -1,0 +1,151 @@
+"""Every error a person or a client may meet, as one tree.
+
+An error carries a message (one line, says what happened), an optional hint (what to do about it) and, for wrong
+input, the name of the field. `code` travels over HTTP, so that the client raises the same class as the service did.
+Sentences for the terminal and exit codes are made in `cli/errors.py`, HTTP statuses in `service/errors.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+
+class FoundryError(Exception):
+    """Root of all errors that are shown to people; anything else that escapes is a defect."""
+
+    code: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, *, hint: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.param = param
+
+
+class InvalidRequestError(FoundryError):
+    """A field of the request has a value that cannot be used; `param` names it."""
+
+    code = "invalid_value"
+
+
+class UnsupportedFieldError(InvalidRequestError):
+    """A known field that would change the answer and is not supported yet."""
+
+    code = "unsupported_parameter"
+
+
+class ContextLengthError(InvalidRequestError):
+    """Prompt plus answer do not fit into the context of the model."""
+
+    code = "context_length_exceeded"
+
+
+class ForbiddenError(FoundryError):
+    """The caller may not do this: foreign web page, other user, or a route of the local socket only."""
+
+    code = "forbidden"
+
+
+class UnauthorizedError(FoundryError):
+    """The API key is missing or wrong."""
+
+    code = "invalid_api_key"
+
+
+class ModelNotFoundError(FoundryError):
+    """No model answers to that name."""
+
+    code = "model_not_found"
+
+    @classmethod
+    def named(cls, name: str, suggestions: Iterable[str] = ()) -> ModelNotFoundError:
+        """The usual case: `name` as typed, and near names that exist."""
+        near = list(suggestions)
+        hint = "Run 'foundry model list' to see the models that can be used."
+        if near:
+            hint = f"Did you mean {' or '.join(repr(s) for s in near)}? {hint}"
+        return cls(f"Model {name!r} was not found in the catalog or in the local cache.", hint=hint, param="model")
+
+
+class ModelInvalidError(FoundryError):
+    """The files of a model are missing, damaged or of a kind that cannot be run."""
+
+    code = "model_invalid"
+
+
+class ModelInUseError(FoundryError):
+    """The model is loaded or answering, so it cannot be removed or unloaded now."""
+
+    code = "model_in_use"
+
+
+class BundledModelError(FoundryError):
+    """The model is part of the program."""
+
+    code = "model_is_bundled"
+
+
+class InsufficientMemoryError(FoundryError):
+    """The model or the request needs more memory than the machine has free."""
+
+    code = "insufficient_memory"
+
+
+class EngineError(FoundryError):
+    """The engine worker could not do its work; the message says what it reported."""
+
+    code = "engine_error"
+
+
+class EngineDiedError(EngineError):
+    """The engine worker ended while it was needed."""
+
+    code = "engine_died"
+
+
+class QueueFullError(FoundryError):
+    """Too many requests are waiting already."""
+
+    code = "queue_full"
+
+
+class ServiceStoppingError(FoundryError):
+    """The service is shutting down and takes no new work."""
+
+    code = "service_stopping"
+
+
+class ServiceUnreachableError(FoundryError):
+    """The service does not answer."""
+
+    code = "service_unreachable"
+
+
+class ServiceStartError(FoundryError):
+    """The service could not be started."""
+
+    code = "service_start_failed"
+
+
+class ConfigError(FoundryError):
+    """The configuration file or an environment variable holds something that cannot be used."""
+
+    code = "config_invalid"
+
+
+class CacheError(FoundryError):
+    """The cache directory cannot be read or written."""
+
+    code = "cache_unavailable"
+
+
+def _tree(root: type[FoundryError]) -> Iterator[type[FoundryError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+def error_for_code(code: str | None) -> type[FoundryError]:
+    """The class whose `code` this is, or the root: how a client turns a wire error back into an exception."""
+    return next((cls for cls in _tree(FoundryError) if cls.code == code), FoundryError)

@@ -1,0 +1,84 @@
+"""Every model that can be named: what the catalog knows joined with what is in the cache, and how a name is looked up."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from foundry_cli.catalog.catalog import Catalog
+from foundry_cli.catalog.sources.bundled import BundledSource
+from foundry_cli.errors import InvalidRequestError, ModelNotFoundError
+from foundry_cli.store.cache import scan_cache
+from foundry_cli.types import DEVICES, ModelInfo, split_model_id, variant_order
+
+FILTER_KEYS = ("device", "provider", "task", "alias")
+
+
+class Inventory:
+    """The models of one catalog and one cache directory, read from disk at every call."""
+
+    def __init__(self, cache: Path, catalog: Catalog | None = None) -> None:
+        self.cache = cache
+        self._catalog = catalog or Catalog([BundledSource()])
+
+    def models(self) -> list[ModelInfo]:
+        """All models, by alias and then best variant first. Raises `CacheError`."""
+        known = {model.id.lower(): model for model in self._catalog.models()}
+        for model in scan_cache(self.cache):
+            known.setdefault(model.id.lower(), model)
+        return sorted(known.values(), key=lambda model: (model.alias.lower(), *variant_order(model)))
+
+    def resolve(self, name: str, device: str | None = None) -> ModelInfo:
+        """The model for an id, an id without version or an alias, in any case; `device` narrows an alias.
+
+        Of an alias, the best variant that is on this machine. Raises `ModelNotFoundError` with suggestions.
+        """
+        models = self.models()
+        wanted = name.strip().lower()
+        for candidates in (
+            [model for model in models if model.id.lower() == wanted],
+            sorted((model for model in models if model.name.lower() == wanted), key=lambda model: -model.version),
+            [model for model in models if model.alias.lower() == wanted and device in (None, model.device)],
+        ):
+            if candidates:
+                return next((model for model in candidates if model.is_cached), candidates[0])
+        raise ModelNotFoundError.named(name, _near(wanted, models))
+
+
+def _near(wanted: str, models: list[ModelInfo]) -> list[str]:
+    base, _ = split_model_id(wanted)
+    names = list(dict.fromkeys(name for model in models for name in (model.alias, model.name)))
+    lowered = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(base, lowered, n=3, cutoff=0.5)
+    inside = [name for name in lowered if base and (base in name or name in base) and name not in near]
+    return [lowered[name] for name in (near + inside)[:3]]
+
+
+def filter_models(models: list[ModelInfo], text: str) -> list[ModelInfo]:
+    """The models that `key=value` lets through: values in any case, `!` negates, a final `*` in an alias is a wildcard.
+
+    Raises `InvalidRequestError` for an unknown key or value.
+    """
+    key, equals, value = text.partition("=")
+    key, value = key.strip().lower(), value.strip().lower()
+    if not equals or key not in FILTER_KEYS or not value.removeprefix("!"):
+        raise InvalidRequestError(
+            f"{text!r} is not a filter.", hint=f"Write <key>=<value>; keys are {', '.join(FILTER_KEYS)}.", param="filter"
+        )
+    negated, value = value.startswith("!"), value.removeprefix("!")
+    if key == "device" and value.upper() not in DEVICES:
+        raise InvalidRequestError(f"{value!r} is not a device.", hint=f"Devices are {', '.join(DEVICES)}.", param="filter")
+    return [model for model in models if _matches(model, key, value) != negated]
+
+
+def _matches(model: ModelInfo, key: str, value: str) -> bool:
+    fields = {
+        "device": model.device,
+        "provider": model.execution_provider,
+        "task": model.task,
+        "alias": model.alias,
+    }
+    actual = fields[key].lower()
+    if key == "alias" and value.endswith("*"):
+        return actual.startswith(value[:-1])
+    return actual == value

@@ -1,0 +1,43 @@
+"""The log file of the service: rotated, escaped, without prompts or answers."""
+
+from __future__ import annotations
+
+import logging
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from foundry_cli.paths import make_private_directory
+
+LOG_NAME = "foundry.log"
+_LARGEST_FILE = 10 * 1024 * 1024  # bytes
+_OLD_FILES = 4
+
+_LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40, "critical": 50, "none": 100}
+
+
+class _PlainFormatter(logging.Formatter):
+    """One entry per line: control characters that came in with names or messages are written as escapes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As the base class, made harmless."""
+        text = super().format(record)
+        return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
+        """The entry without a traceback; a message keeps to its line."""
+        record.message = record.message.replace("\n", "\\n")
+        return super().formatMessage(record)
+
+
+def start_logging(directory: Path, level: str) -> Path:
+    """Log everything from `level` (a name of `config.LOG_LEVELS`) to the file in `directory`, and return its path."""
+    make_private_directory(directory)
+    path = directory / LOG_NAME
+    handler = RotatingFileHandler(path, maxBytes=_LARGEST_FILE, backupCount=_OLD_FILES, encoding="utf-8", delay=True)
+    handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    logging.raiseExceptions = False  # a full disk must not fail requests
+    path.touch(mode=0o600)
+    return path

@@ -1,0 +1,95 @@
+"""Where things are on disk. Everything lives below one directory, `FOUNDRY_HOME` (default `~/.foundry`)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SOCKET_PATH_LIMIT = 100  # bytes; the kernel's own limit is 108 on Linux and 104 on macOS, with the final NUL
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The directory tree of one installation. Nothing is created by asking for a path."""
+
+    home: Path
+
+    @classmethod
+    def from_environment(cls) -> Paths:
+        """`FOUNDRY_HOME` if set and not empty, else `~/.foundry`; always absolute."""
+        configured = os.environ.get("FOUNDRY_HOME")
+        return cls(Path(os.path.abspath(configured)) if configured else Path.home() / ".foundry")
+
+    @property
+    def config_file(self) -> Path:
+        """Settings, in the original's format."""
+        return self.home / "foundry.config.json"
+
+    @property
+    def default_cache(self) -> Path:
+        """Models, unless the configuration names another directory."""
+        return self.home / "cache" / "models"
+
+    @property
+    def logs(self) -> Path:
+        """Log files of the service."""
+        return self.home / "logs"
+
+    @property
+    def history_file(self) -> Path:
+        """What was typed at the chat prompt."""
+        return self.home / "history"
+
+    @property
+    def run(self) -> Path:
+        """State of the running service: lock, instance record, socket."""
+        return self.home / "run"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the service for its whole life; never removed."""
+        return self.run / "service.lock"
+
+    @property
+    def instance_file(self) -> Path:
+        """Record of the running service, see `instance.py`."""
+        return self.run / "instance.json"
+
+    @property
+    def port_file(self) -> Path:
+        """The TCP port of the last start, taken again when it is free."""
+        return self.run / "port"
+
+    @property
+    def socket(self) -> Path:
+        """Unix socket of the service; in the platform's runtime directory when the usual path is too long."""
+        usual = self.run / "service.sock"
+        if len(os.fsencode(usual)) <= SOCKET_PATH_LIMIT:
+            return usual
+        from platformdirs import user_runtime_path  # only for long paths: keeps start-up fast
+
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        return user_runtime_path("foundry") / f"{digest}.sock"
+
+
+def make_private_directory(directory: Path) -> None:
+    """Create `directory` and its parents if missing, readable by the owner only (0700)."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: readers see the old bytes or the new ones, also after a power cut. Mode 0600."""
+    make_private_directory(path.parent)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

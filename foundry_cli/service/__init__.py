@@ -1,0 +1,1 @@
+"""The background service: HTTP in front, engine workers behind."""

@@ -1,0 +1,159 @@
+"""`python -m foundry_cli.service`: the life of the service process, from the lock to the clean-up.
+
+Lock, sockets, application, ready, serve, drain, end of the workers, clean-up. Whoever starts the process reads one
+line of JSON from its standard output: the instance record when requests are served, or an error. Then standard output
+and standard error are the log directory's `console.log`, and nothing that was inherited stays open.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import sys
+import time
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from foundry_cli import __version__
+from foundry_cli.config import Config, load_config
+from foundry_cli.engine.model_manager import ModelManager
+from foundry_cli.errors import FoundryError, ServiceStartError
+from foundry_cli.instance import InstanceRecord
+from foundry_cli.inventory import Inventory
+from foundry_cli.log import start_logging
+from foundry_cli.paths import Paths, make_private_directory, write_atomically
+from foundry_cli.service.app import create_app
+from foundry_cli.service.guard import Access
+from foundry_cli.service.server import Server, bind_tcp, bind_unix, check_exposure
+from foundry_cli.service.state import ServiceState
+from foundry_cli.store.cache import sweep_trash
+
+logger = logging.getLogger("foundry.service")
+
+ALREADY_RUNNING = "service_already_running"
+
+
+class AlreadyRunningError(ServiceStartError):
+    """Another process holds the lock of this home directory."""
+
+    code = ALREADY_RUNNING
+
+
+def main() -> None:
+    """Run the service until it is told to stop."""
+    os.umask(0o077)
+    paths = Paths.from_environment()
+    try:
+        lock = _lock(paths)
+        config = load_config(paths)
+        check_exposure(config.host, config.api_key)
+        start_logging(paths.logs, config.log_level)
+        _serve(paths, config)
+    except FoundryError as error:
+        _report({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+        sys.exit(1)
+    lock.release()
+
+
+def _lock(paths: Paths) -> FileLock:
+    """The lock that says "running", held for life. Raises `AlreadyRunningError`, `ServiceStartError`."""
+    lock = FileLock(paths.lock_file, mode=0o600)
+    try:
+        make_private_directory(paths.home)
+        make_private_directory(paths.run)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise AlreadyRunningError(f"A service is already running for {paths.home}.") from error
+    except OSError as error:
+        raise ServiceStartError(f"The directory {paths.run} cannot be used: {error.strerror}.") from error
+    return lock
+
+
+def _serve(paths: Paths, config: Config) -> None:
+    tcp = bind_tcp(config.host, config.port, _read_port(paths.port_file))
+    unix = bind_unix(paths.socket)
+    record = _record(paths, config, tcp.getsockname()[1], has_unix=unix is not None)
+    models = ModelManager(default_ttl=config.ttl_seconds, available_memory=_available_memory)
+    cache = config.cache_path(paths)
+    state = ServiceState(record, Inventory(cache), models, stop=lambda: setattr(server, "should_exit", True))
+
+    def on_ready() -> None:
+        write_atomically(paths.port_file, str(record.port).encode())
+        record.write(paths.instance_file)
+        logger.info("version %s serves %s, process %d", __version__, record.base_url, record.pid)
+        _report({"instance": asdict(record)})
+        _leave_console(paths.logs)
+        sweep_trash(cache)
+
+    server = Server(create_app(state, _access(config, record)), on_ready, models.close)
+    try:
+        server.run_on([tcp] if unix is None else [tcp, unix])
+    finally:
+        paths.instance_file.unlink(missing_ok=True)
+        paths.socket.unlink(missing_ok=True)
+        logger.info("stopped")
+
+
+def _record(paths: Paths, config: Config, port: int, *, has_unix: bool) -> InstanceRecord:
+    return InstanceRecord(
+        instance_id=uuid.uuid4().hex,
+        pid=os.getpid(),
+        started_at=time.time(),
+        host=config.host,
+        port=port,
+        socket=str(paths.socket) if has_unix else "",
+        token=secrets.token_urlsafe(32),
+        version=__version__,
+    )
+
+
+def _access(config: Config, record: InstanceRecord) -> Access:
+    return Access(
+        host=config.host,
+        port=record.port,
+        token=record.token,
+        api_key=config.api_key,
+        allowed_origins=config.allowed_origins,
+        allow_other_users=config.allow_other_users,
+    )
+
+
+def _read_port(path: Path) -> int:
+    """The port of the last start, 0 when there was none."""
+    try:
+        text = path.read_text().strip()
+    except (OSError, ValueError):
+        return 0
+    return int(text) if text.isascii() and text.isdigit() and 1024 <= int(text[:6]) <= 65535 else 0
+
+
+def _available_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def _report(message: dict[str, object]) -> None:
+    """Tell whoever started us; when nobody reads, that is no reason to stop."""
+    try:
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        logger.warning("the process that started the service did not wait for it")
+
+
+def _leave_console(logs: Path) -> None:
+    """Let go of the starter's standard output; what libraries print goes to a file from now on."""
+    console = os.open(logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(console, 1)
+    os.dup2(console, 2)
+    os.close(console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The application: routes and layers, wired together."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from foundry_cli import __version__
+from foundry_cli.service import errors, management
+from foundry_cli.service.access_log import AccessLog
+from foundry_cli.service.errors import CatchUnexpected
+from foundry_cli.service.guard import Access, Guard
+from foundry_cli.service.limits import LimitBody
+from foundry_cli.service.openai import chat, models
+from foundry_cli.service.state import ServiceState
+
+
+def create_app(state: ServiceState, access: Access) -> FastAPI:
+    """The service as an ASGI application, for `state` and for the callers that `access` admits."""
+    app = FastAPI(
+        title="foundry",
+        version=__version__,
+        description="Local inference service with OpenAI's interface.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[
+            Middleware(AccessLog),
+            Middleware(CatchUnexpected),
+            Middleware(Guard, access=access),
+            Middleware(LimitBody),
+        ],
+    )
+    app.state.service = state
+    errors.install(app)
+    for router in (management.router, chat.router, models.router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,124 @@
+"""Errors at the HTTP door: which status, which body. Handlers raise; only this module makes responses of it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from foundry_cli import errors
+from foundry_cli.api.errors import error_body
+
+logger = logging.getLogger("foundry.http")
+
+STATUS: dict[type[errors.FoundryError], int] = {
+    errors.InvalidRequestError: 400,
+    errors.UnauthorizedError: 401,
+    errors.ForbiddenError: 403,
+    errors.ModelNotFoundError: 404,
+    errors.ModelInUseError: 409,
+    errors.BundledModelError: 409,
+    errors.ModelInvalidError: 422,
+    errors.ConfigError: 400,
+    errors.QueueFullError: 429,
+    errors.EngineError: 500,
+    errors.EngineDiedError: 503,
+    errors.ServiceStoppingError: 503,
+    errors.InsufficientMemoryError: 507,
+    errors.CacheError: 507,
+}
+_TYPE = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"}
+_RETRY_SECONDS = {429: "2", 503: "2"}
+
+
+class BodyTooLargeError(errors.InvalidRequestError):
+    """The request body is over the limit."""
+
+    code = "body_too_large"
+
+
+class WrongMediaTypeError(errors.InvalidRequestError):
+    """The request body is not declared as JSON."""
+
+    code = "wrong_media_type"
+
+
+class RequestTimeoutError(errors.FoundryError):
+    """The client stopped in the middle of its request."""
+
+    code = "request_timeout"
+
+
+STATUS[BodyTooLargeError] = 413
+STATUS[WrongMediaTypeError] = 415
+STATUS[RequestTimeoutError] = 408
+
+
+def status_of(error: errors.FoundryError) -> int:
+    """The HTTP status for `error`, by the nearest class that has one."""
+    return next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
+
+
+def body_of(error: errors.FoundryError) -> dict[str, Any]:
+    """The JSON body for `error`."""
+    status = status_of(error)
+    return error_body(error, _TYPE.get(status, "invalid_request_error" if status < 500 else "server_error"))
+
+
+def response_to(error: errors.FoundryError) -> JSONResponse:
+    """The response for `error`."""
+    status = status_of(error)
+    headers = {"retry-after": _RETRY_SECONDS[status]} if status in _RETRY_SECONDS else {}
+    return JSONResponse(body_of(error), status, headers)
+
+
+def unexpected(error: Exception) -> errors.FoundryError:
+    """What a client is told of a defect: nothing but a number that is in the log, too."""
+    number = uuid.uuid4().hex[:12]
+    logger.error("internal error %s", number, exc_info=error)
+    return errors.FoundryError(f"Internal error {number}; the log of the service has the details.")
+
+
+class CatchUnexpected:
+    """The outermost layer: an exception that nobody expected becomes a plain 500 and a log entry."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        has_started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal has_started
+            has_started = has_started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:  # the last line of defence: every request ends with an answer
+            if scope["type"] != "http" or has_started:
+                raise
+            await response_to(unexpected(error))(scope, receive, send)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the tree, and the framework's own, an OpenAI-style response."""
+
+    async def on_foundry_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, errors.FoundryError)
+        return response_to(error)
+
+    async def on_http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        message = f"{request.method} {request.url.path[:200]}: {error.detail}."
+        fields = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+        return JSONResponse({"error": fields}, error.status_code, error.headers)
+
+    app.add_exception_handler(errors.FoundryError, on_foundry_error)
+    app.add_exception_handler(HTTPException, on_http_error)

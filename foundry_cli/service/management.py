@@ -1,0 +1,194 @@
+"""Foundry's own routes. What the published clients of the original parse is kept to the letter."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from foundry_cli import __version__
+from foundry_cli.errors import BundledModelError, InvalidRequestError, ModelInUseError, ModelNotFoundError
+from foundry_cli.service.guard import MANAGEMENT_PREFIX
+from foundry_cli.service.state import parse_device, state_of
+from foundry_cli.store import cache as model_cache
+from foundry_cli.types import ModelInfo
+
+router = APIRouter(tags=["Foundry"])
+
+_EP_STATUS = "Successfully downloaded and registered the following EPs: CPUExecutionProvider."
+_VALID_EPS = "Valid EPs: CPUExecutionProvider"
+_DOCS_PAGE = Path(__file__).parent / "openapi.html"
+_NOT_FOUND = "No OpenAIService provider found for modelName"
+"""Clients look for this text to say that a model has not been downloaded."""
+
+
+@router.get("/health")
+async def health(request: Request) -> dict[str, Any]:
+    """Answers as soon as requests are served."""
+    record = state_of(request).record
+    return {"status": "ok", "instanceId": record.instance_id, "pid": record.pid, "version": __version__}
+
+
+@router.get("/openai/status")
+async def status(request: Request) -> dict[str, Any]:
+    """Where the service listens and where its models are."""
+    state = state_of(request)
+    return {
+        "endpoints": [state.record.base_url],
+        "modelDirPath": str(state.inventory.cache),
+        "modelCachePath": str(state.inventory.cache),
+        "pipeName": None,
+        "isAutoRegistrationResolved": True,
+        "autoRegistrationStatus": f"{_EP_STATUS}\r\n{_VALID_EPS}",
+        "pid": state.record.pid,
+        "version": __version__,
+        "startedAt": state.record.started_at,
+        "loadedModels": [
+            {"id": loaded.model.id, "alias": loaded.model.alias, "pid": loaded.engine.pid, "ttl": loaded.ttl}
+            for loaded in state.models.loaded()
+        ],
+    }
+
+
+@router.get("/openai/models")
+async def cached_models(request: Request) -> list[str]:
+    """Ids of the models on this machine."""
+    return [model.id for model in await state_of(request).known_models() if model.is_cached]
+
+
+@router.get("/openai/loadedmodels")
+async def loaded_models(request: Request) -> list[str]:
+    """Ids of the models that are loaded."""
+    return [loaded.model.id for loaded in state_of(request).models.loaded()]
+
+
+@router.get("/foundry/list")
+async def catalog(request: Request) -> list[dict[str, Any]]:
+    """Everything that is known, the best variant of each alias first."""
+    return [catalog_entry(model) for model in await state_of(request).known_models()]
+
+
+@router.get("/openai/load/{name:path}", response_class=Response)
+async def load(
+    name: str,
+    request: Request,
+    ttl: str | None = None,
+    unload: str | None = None,
+    ep: str | None = None,
+    device: str | None = None,
+) -> Response:
+    """Load a model. `ttl`: seconds of idleness before it is unloaded; `unload=false` without a ttl: never."""
+    state = state_of(request)
+    seconds = _whole_number("ttl", ttl)
+    keep = not seconds and not _truth("unload", unload, default=True)
+    _check_provider(ep)
+    try:
+        model = await state.resolve_cached(name, parse_device(device))
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(f"{_NOT_FOUND} {name!r}. {error.message}", hint=error.hint, param="model") from error
+    await state.models.load(model, ttl=seconds or None, keep=keep)
+    return Response()
+
+
+@router.get("/openai/unload/{name:path}", response_class=Response)
+async def unload(name: str, request: Request, force: str | None = None) -> Response:
+    """Unload a model; nothing happens when it is not loaded. Without `force` a model that is answering stays: 409."""
+    state = state_of(request)
+    model = await state.resolve(name)
+    await state.models.unload(model.id, force=_truth("force", force, default=False))
+    return Response()
+
+
+@router.get("/openai/unloadall", response_class=Response)
+async def unload_all(request: Request, force: str | None = None) -> Response:
+    """Unload every model; those that are answering stay unless `force`."""
+    state = state_of(request)
+    is_forced = _truth("force", force, default=False)
+    busy = []
+    for loaded in state.models.loaded():
+        try:
+            await state.models.unload(loaded.model.id, force=is_forced)
+        except ModelInUseError:
+            busy.append(loaded.model.id)
+    if busy:
+        raise ModelInUseError(f"Still answering, and therefore loaded: {', '.join(busy)}.", hint="Wait, or use force=true.")
+    return Response()
+
+
+@router.post(f"{MANAGEMENT_PREFIX}/stop")
+async def stop(request: Request) -> dict[str, str]:
+    """Begin the shutdown: running answers get ten seconds."""
+    state_of(request).stop()
+    return {"status": "shutting_down"}
+
+
+@router.post(f"{MANAGEMENT_PREFIX}/remove/{{name:path}}")
+async def remove(name: str, request: Request, force: str | None = None) -> dict[str, Any]:
+    """Delete a model from the cache; a loaded one is unloaded first, one that is answering only with `force`."""
+    state = state_of(request)
+    model = await asyncio.to_thread(state.inventory.resolve, name)
+    if model.is_bundled:
+        raise BundledModelError(f"The model {model.id} is part of the program and cannot be removed.")
+    plan = await asyncio.to_thread(model_cache.plan_removal, model, state.inventory.cache)
+    await state.models.unload(model.id, force=_truth("force", force, default=False))
+    await asyncio.to_thread(model_cache.remove, plan, state.inventory.cache)
+    return {"removed": model.id, "bytes": plan.size_bytes}
+
+
+@router.get("/docs", include_in_schema=False, response_class=HTMLResponse)
+async def docs() -> HTMLResponse:
+    """The description of all routes as a page that needs nothing from the network."""
+    return HTMLResponse(_DOCS_PAGE.read_text(encoding="utf-8"))
+
+
+def catalog_entry(model: ModelInfo) -> dict[str, Any]:
+    """One item of `/foundry/list`, with every key that the published clients require."""
+    return {
+        "name": model.id,
+        "displayName": model.display_name or model.name,
+        "alias": model.alias,
+        "version": str(model.version),
+        "publisher": model.publisher,
+        "uri": model.uri,
+        "parentModelUri": model.parent_uri,
+        "license": model.license,
+        "licenseDescription": model.license_description,
+        "modelType": "ONNX",
+        "providerType": model.provider_type,
+        "promptTemplate": model.prompt_template or {},
+        "task": model.task,
+        "runtime": {"deviceType": model.device, "executionProvider": model.execution_provider},
+        "fileSizeMb": model.size_bytes // (1024 * 1024),
+        "modelSettings": {"parameters": []},
+        "supportsToolCalling": model.supports_tool_calling,
+        "maxOutputTokens": model.max_output_tokens,
+        "contextLength": model.context_length,
+        "minFLVersion": None,
+        "cached": model.is_cached,
+    }
+
+
+def _whole_number(name: str, text: str | None) -> int | None:
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise InvalidRequestError(f"{name}: {text[:40]!r} is not a whole number of seconds.", param=name)
+    return int(text)
+
+
+def _truth(name: str, text: str | None, *, default: bool) -> bool:
+    if text is None or text == "":
+        return default
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise InvalidRequestError(f"{name}: {text[:40]!r} is neither true nor false.", param=name)
+    return text.lower() in ("true", "1")
+
+
+def _check_provider(ep: str | None) -> None:
+    if ep and ep.lower() not in ("cpu", "cpuexecutionprovider"):
+        message = f"ep: the execution provider {ep[:40]!r} is not available on this machine."
+        raise InvalidRequestError(message, hint=_VALID_EPS, param="ep")
+

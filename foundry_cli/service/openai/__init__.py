@@ -1,0 +1,1 @@
+"""OpenAI's interface: routes, and the translation to and from the engine's terms."""

@@ -1,0 +1,44 @@
+"""`GET /v1/models` and `/v1/models/{id}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from foundry_cli.errors import ModelNotFoundError
+from foundry_cli.service.state import state_of
+from foundry_cli.types import ModelInfo
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.get("/v1/models")
+async def list_models(request: Request) -> dict[str, Any]:
+    """The models on this machine; every `id` can be used as `model`."""
+    models = await state_of(request).known_models()
+    return {"object": "list", "data": [_fields(model) for model in models if model.is_cached]}
+
+
+@router.get("/v1/models/{name:path}")
+async def retrieve_model(name: str, request: Request) -> dict[str, Any]:
+    """One model, by id, id without version, or alias."""
+    model = await state_of(request).resolve(name)
+    if not model.is_cached:
+        raise ModelNotFoundError.named(name)
+    return _fields(model)
+
+
+def _fields(model: ModelInfo) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": model.publisher or "local",
+        "parent": model.alias,
+        "vision": False,
+        "toolCalling": model.supports_tool_calling,
+        "context_length": model.context_length,
+        "maxInputTokens": model.context_length,
+        "maxOutputTokens": model.max_output_tokens or model.context_length,
+    }

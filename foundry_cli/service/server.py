@@ -1,0 +1,138 @@
+"""The life of the HTTP server: sockets of our own, uvicorn on them, and an end that takes at most ten seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from foundry_cli.config import LOOPBACK_HOSTS
+from foundry_cli.errors import ConfigError, ServiceStartError
+from foundry_cli.paths import make_private_directory
+from foundry_cli.service.limits import LARGEST_HEADERS, MOST_CONNECTIONS
+from foundry_cli.service.protocol import TimedProtocol
+
+DRAIN_SECONDS = 10  # for running answers, after a request to stop
+_BACKLOG = 128
+
+
+def bind_tcp(host: str, port: int, sticky_port: int = 0) -> socket.socket:
+    """A listening socket. `port` 0: `sticky_port` if it is free, else one of the system's choice.
+
+    Raises `ServiceStartError` when the port is taken, `ConfigError` for an address of another machine.
+    """
+    if port == 0 and sticky_port:
+        try:
+            return _bind(host, sticky_port)
+        except OSError:  # taken meanwhile: any other will do
+            pass
+    try:
+        return _bind(host, port)
+    except socket.gaierror as error:
+        raise ConfigError(f"The host {host!r} is not an address of this machine: {error.strerror}.") from error
+    except OSError as error:
+        hint = f"{_port_owner(port)}Choose another with 'foundry service set --port N' (0: chosen by the system)."
+        raise ServiceStartError(f"The service cannot listen on {host}:{port}: {error.strerror}.", hint=hint) from error
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, kind)
+    try:
+        if sys.platform != "win32":  # there the option would let two programs share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _port_owner(port: int) -> str:
+    import psutil
+
+    try:
+        listening = psutil.net_connections(kind="tcp")
+    except (psutil.Error, OSError):
+        return ""
+    owner = next((entry.pid for entry in listening if entry.laddr and entry.laddr.port == port and entry.pid), None)
+    return f"Process {owner} uses port {port}. " if owner else ""
+
+
+def bind_unix(path: Path) -> socket.socket | None:
+    """A listening Unix socket that only the owner can reach, or None where the platform has none."""
+    if not hasattr(socket, "AF_UNIX") or sys.platform == "win32":
+        return None
+    make_private_directory(path.parent)
+    path.unlink(missing_ok=True)  # of a service that was killed; the lock says that it is gone
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        os.chmod(path, 0o600)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ServiceStartError(f"The service cannot listen on {path}: {error.strerror}.") from error
+    return listener
+
+
+def check_exposure(host: str, api_key: str | None) -> None:
+    """Raise `ConfigError` for an address that others can reach when there is no API key."""
+    if host not in LOOPBACK_HOSTS and not api_key:
+        raise ConfigError(
+            f"The service would be reachable by other machines on {host}, without an API key.",
+            hint="Set FOUNDRY_API_KEY to a secret of your choice, or 'foundry service set --host 127.0.0.1'.",
+        )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with a beginning and an end of our own: `on_ready` once it accepts, `on_stop` after the drain."""
+
+    def __init__(self, app: FastAPI, on_ready: Callable[[], None], on_stop: Callable[[], Awaitable[None]]) -> None:
+        config = uvicorn.Config(
+            app,
+            http=TimedProtocol,
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            h11_max_incomplete_event_size=LARGEST_HEADERS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+        super().__init__(config)
+        self._on_ready = on_ready
+        self._on_stop = on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn; returns when connections are accepted."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn after a request to stop: drains, then ends the workers."""
+        await super().shutdown(sockets)
+        await self._on_stop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: finish what is running. Second signal: end at once."""
+        if self.should_exit:
+            os._exit(128 + sig)  # workers end with us, see `engine/confinement.py`
+        self.should_exit = True
+
+    def run_on(self, sockets: list[socket.socket]) -> None:
+        """Serve until stopped."""
+        asyncio.run(self.serve(sockets=sockets))
+
+

@@ -1,0 +1,63 @@
+"""What the program knows about a model, independent of where the knowledge comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEVICES = ("CPU", "GPU", "NPU")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One variant of a model. `id` is `name:version`; several variants may share an alias."""
+
+    name: str
+    version: int
+    alias: str
+    device: str = "CPU"  # one of DEVICES
+    execution_provider: str = "CPUExecutionProvider"
+    display_name: str = ""
+    publisher: str = ""
+    task: str = "chat-completion"
+    size_bytes: int = 0
+    license: str = ""
+    license_description: str = ""
+    prompt_template: dict[str, str] | None = None
+    parent_uri: str = ""
+    uri: str = ""
+    provider_type: str = "Local"
+    supports_tool_calling: bool = False
+    context_length: int | None = None  # tokens; None when the model does not say
+    max_output_tokens: int | None = None
+    created: int = 0  # Unix seconds
+    path: Path | None = None  # directory with genai_config.json; None: not on this machine
+    is_bundled: bool = False
+
+    @property
+    def id(self) -> str:
+        """The full name, `name:version`."""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the files are on this machine."""
+        return self.path is not None
+
+
+def split_model_id(text: str) -> tuple[str, int | None]:
+    """`name:3` as ("name", 3); a text without a version number at its end as (text, None)."""
+    name, colon, version = text.rpartition(":")
+    if colon and name and version.isascii() and version.isdigit() and len(version) <= 9:
+        return name, int(version)
+    return text, None
+
+
+_DEVICE_RANK = (("-npu:", 0), ("-cuda-gpu:", 2), ("-generic-gpu:", 3), ("-gpu:", 1), ("-generic-cpu:", 5), ("-cpu:", 4))
+
+
+def variant_order(model: ModelInfo) -> tuple[int, int, int, str]:
+    """Sort key of the variants of one alias: NPU, vendor GPU, CUDA, generic GPU, CPU; then newest first."""
+    identity = model.id.lower()
+    rank = next((rank for part, rank in _DEVICE_RANK if part in identity), 6)
+    return rank, -model.version, -model.created, identity

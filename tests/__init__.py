@@ -1,0 +1,1 @@
+"""Tests: the real service, the real worker, real files; scripted models where the answer must be known."""

@@ -1,0 +1,116 @@
+"""Fixtures: an isolated home directory, a running service, and the installed command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from foundry_cli.client.client import ServiceClient
+from foundry_cli.client.supervisor import start_service, stop_service
+from foundry_cli.paths import Paths
+from tests.models.scripted import write_scripted_model
+
+FOUNDRY = Path(sys.executable).with_name("foundry")
+
+
+def clean_environment(home: Path, **extra: str) -> dict[str, str]:
+    """The environment without this project's variables and proxies, with `home` as FOUNDRY_HOME."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FOUNDRY_")}
+    return {**kept, "FOUNDRY_HOME": str(home), "NO_COLOR": "1", **extra}
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's own files, nor listens to the user's settings."""
+    for name in [name for name in os.environ if name.startswith("FOUNDRY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FOUNDRY_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """A real service on a home directory of its own."""
+
+    paths: Paths
+    client: ServiceClient
+
+    @property
+    def url(self) -> str:
+        """Address of the REST interface."""
+        return self.client.record.base_url
+
+
+def run_service(home: Path) -> Iterator[RunningService]:
+    """Start a service on `home`, and stop it at the end."""
+    paths = Paths(home)
+    client, _ = start_service(paths)
+    try:
+        yield RunningService(paths, client)
+    finally:
+        stop_service(paths)
+
+
+def add_model(paths: Paths, name: str, replies: list[object], **options: object) -> Path:
+    """Put a scripted model into the cache of `paths`; `name` with or without a version."""
+    directory = paths.default_cache / "Tests" / name.replace(":", "-")
+    directory.mkdir(parents=True)
+    return write_scripted_model(directory, replies, name=name, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """One service for many tests. Models: `echo` (two turns), `long` (2,000 letters), `slow` (heavy steps)."""
+    home = tmp_path_factory.mktemp("service")
+    paths = Paths(home)
+    add_model(paths, "echo:1", ["The first answer.", "The second answer: \N{GRINNING FACE} done."])
+    add_model(paths, "long:1", ["abcdefghij" * 200], context_length=8192)
+    add_model(paths, "slow:1", ["0123456789" * 100], context_length=8192, busy=4)
+    yield from run_service(home)
+
+
+@pytest.fixture
+def fresh_service(tmp_path: Path) -> Iterator[RunningService]:
+    """A service for one test, which may stop or break it. Its cache is empty."""
+    yield from run_service(tmp_path / "home")
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command left."""
+
+    stdout: str
+    stderr: str
+    code: int
+
+
+Foundry = Callable[..., Output]
+
+
+@pytest.fixture
+def foundry(tmp_path: Path) -> Iterator[Foundry]:
+    """Run the installed command: `foundry("model", "list", home=…, input=…, env={…})`; services it starts are stopped."""
+    homes: set[Path] = set()
+
+    def run(*arguments: str, home: Path | None = None, input: str | None = None, env: dict[str, str] | None = None) -> Output:  # noqa: A002
+        directory = home or tmp_path / "home"
+        if home is None:
+            homes.add(directory)
+        environment = clean_environment(directory, **(env or {}))
+        stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
+        done = subprocess.run(
+            [str(FOUNDRY), *arguments], capture_output=True, text=True, encoding="utf-8", env=environment, timeout=60, **stdin  # type: ignore[call-overload]
+        )
+        return Output(done.stdout, done.stderr, done.returncode)
+
+    yield run
+    for directory in homes:
+        stop_service(Paths(directory))
+
+
+__all__ = ["FOUNDRY", "Foundry", "Output", "RunningService", "add_model", "clean_environment"]
