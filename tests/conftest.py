@@ -97,14 +97,20 @@ def foundry(tmp_path: Path) -> Iterator[Foundry]:
     """Run the installed command: `foundry("model", "list", home=…, input=…, env={…})`; services it starts are stopped."""
     homes: set[Path] = set()
 
-    def run(*arguments: str, home: Path | None = None, input: str | None = None, env: dict[str, str] | None = None) -> Output:  # noqa: A002
+    def run(*arguments: str, home: Path | None = None, input: str | None = None, env: dict[str, str] | None = None) -> Output:
         directory = home or tmp_path / "home"
         if home is None:
             homes.add(directory)
         environment = clean_environment(directory, **(env or {}))
         stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         done = subprocess.run(
-            [str(FOUNDRY), *arguments], capture_output=True, text=True, encoding="utf-8", env=environment, timeout=60, **stdin  # type: ignore[call-overload]
+            [str(FOUNDRY), *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            timeout=60,
+            **stdin,  # type: ignore[call-overload]
         )
         return Output(done.stdout, done.stderr, done.returncode)
 

@@ -64,7 +64,9 @@ class ChatCompletionRequest(BaseModel):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] | None = None
-    ttl: Annotated[int, Field(ge=0, le=315_360_000, description="seconds of idleness before the model is unloaded")] | None = None
+    ttl: Annotated[int, Field(ge=0, le=315_360_000, description="seconds of idleness before the model is unloaded")] | None = (
+        None
+    )
     ep: Annotated[str, Field(max_length=64)] | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = None

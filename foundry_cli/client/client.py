@@ -144,7 +144,9 @@ class ServiceClient:
 
 
 def _query(values: dict[str, Any]) -> str:
-    given = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items() if value is not None}
+    given = {
+        name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items() if value is not None
+    }
     return f"?{urlencode(given)}" if given else ""
 
 

@@ -49,7 +49,8 @@ def require_service(paths: Paths) -> ServiceClient:
     if client := find_service(paths):
         return client
     raise ServiceUnreachableError(
-        "Model management service is not running!", hint="To start the service, run the following command: foundry service start"
+        "Model management service is not running!",
+        hint="To start the service, run the following command: foundry service start",
     )
 
 

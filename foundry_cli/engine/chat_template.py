@@ -29,11 +29,11 @@ _LARGEST_REPEAT = 100_000  # characters or items that one multiplication may pro
 Message = dict[str, Any]
 
 
-class _RenderTimeout(Exception):
+class _RenderTimeoutError(Exception):
     pass
 
 
-class _TemplateRefusal(TemplateError):
+class _TemplateRefusalError(TemplateError):
     """The template called `raise_exception`: it cannot express this conversation."""
 
 
@@ -81,10 +81,10 @@ class ChatTemplate:
         try:
             with _deadline(RENDER_SECONDS):
                 return self._template.render(names, add_generation_prompt=True)
-        except _TemplateRefusal as error:
+        except _TemplateRefusalError as error:
             message = f"The chat template of the model refuses these messages: {error}"
             raise InvalidRequestError(message, param="messages") from error
-        except _RenderTimeout as error:
+        except _RenderTimeoutError as error:
             raise ModelInvalidError(f"The chat template of the model ran longer than {RENDER_SECONDS:g} s.") from error
         except Exception as error:  # a template may raise anything: it is a program
             raise ModelInvalidError(f"The chat template of the model failed: {error}") from error
@@ -104,7 +104,7 @@ class PromptTemplate:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise _TemplateRefusal(message)
+    raise _TemplateRefusalError(message)
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:
@@ -117,13 +117,13 @@ def _time_now(form: str) -> str:
 
 @contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
-    """Raise `_RenderTimeout` after `seconds`, on platforms with timers and in the main thread."""
+    """Raise `_RenderTimeoutError` after `seconds`, on platforms with timers and in the main thread."""
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def expire(_signal: int, _frame: object) -> NoReturn:
-        raise _RenderTimeout
+        raise _RenderTimeoutError
 
     previous = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -21,7 +21,7 @@ from foundry_cli.errors import EngineError, FoundryError, ModelInvalidError
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: the wheels report usage otherwise
 
-import onnxruntime_genai as og  # noqa: E402
+import onnxruntime_genai as og
 
 if hasattr(og, "disable_telemetry_events"):  # since 0.12
     og.disable_telemetry_events()

@@ -36,7 +36,7 @@ class Sampler:
     def __init__(self, parameters: SamplingParameters, defaults: SamplingDefaults, prompt: list[int]) -> None:
         self._temperature = _given(parameters.temperature, defaults.temperature)
         self._top_p = _given(parameters.top_p, defaults.top_p)
-        self._top_k = _given(parameters.top_k, defaults.top_k)
+        self._top_k = int(_given(parameters.top_k, defaults.top_k))
         self._repetition = _given(parameters.repetition_penalty, defaults.repetition_penalty)
         self._presence = parameters.presence_penalty
         self._frequency = parameters.frequency_penalty

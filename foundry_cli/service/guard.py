@@ -98,7 +98,9 @@ class Guard:
         if self._access.host in ("0.0.0.0", "::") and len(hosts) == 1 and self._access.api_key:
             pass  # reachable under names unknown here; the API key decides
         elif len(hosts) != 1 or hosts[0].decode("latin-1").lower() not in self._hosts:
-            raise ForbiddenError("This Host header is not served here.", hint="Use the address that 'foundry service status' prints.")
+            raise ForbiddenError(
+                "This Host header is not served here.", hint="Use the address that 'foundry service status' prints."
+            )
         origin = headers.get(b"origin")
         if origin is None:
             if headers.get(b"sec-fetch-site", [b"none"])[0] not in (b"none", b"same-origin"):
@@ -161,6 +163,6 @@ def _with_headers(send: Send, headers: dict[str, str]) -> Send:
         if message["type"] == "http.response.start":
             extra = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
             message = {**message, "headers": [*message["headers"], *extra]}  # type: ignore[misc]
-        await send(message)  # type: ignore[arg-type]
+        await send(message)
 
     return wrapped  # type: ignore[return-value]

@@ -191,4 +191,3 @@ def _check_provider(ep: str | None) -> None:
     if ep and ep.lower() not in ("cpu", "cpuexecutionprovider"):
         message = f"ep: the execution provider {ep[:40]!r} is not available on this machine."
         raise InvalidRequestError(message, hint=_VALID_EPS, param="ep")
-

@@ -134,5 +134,3 @@ class Server(uvicorn.Server):
     def run_on(self, sockets: list[socket.socket]) -> None:
         """Serve until stopped."""
         asyncio.run(self.serve(sockets=sockets))
-
-

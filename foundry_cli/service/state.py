@@ -62,5 +62,3 @@ def parse_device(text: str | None) -> str | None:
     if text.upper() not in DEVICES:
         raise InvalidRequestError(f"device: {text!r} is not one of {', '.join(DEVICES)}, Auto.", param="device")
     return text.upper()
-
-

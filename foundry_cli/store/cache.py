@@ -115,6 +115,17 @@ def directory_size(directory: Path) -> int:
     return total
 
 
+def check_writable(directory: Path) -> None:
+    """Create `directory` if it is missing and prove that files can be made in it. Raises `CacheError`."""
+    probe = directory / f".foundry-probe-{uuid.uuid4().hex}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CacheError(f"The directory {directory} cannot be used as cache: {error.strerror}.") from error
+
+
 @dataclass(frozen=True)
 class RemovalPlan:
     """What removing a model will delete: one folder, and its parents below the cache if they become empty."""

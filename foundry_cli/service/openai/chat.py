@@ -98,7 +98,7 @@ async def _stream(
                     yield _event_bytes(event, writer, include_usage=include_usage)
     except FoundryError as error:
         yield encode_event(body_of(error))
-    except Exception as error:  # the stream has begun: the client must still learn that it failed
+    except Exception as error:  # noqa: BLE001 - the stream has begun: the client must still learn that it failed
         yield encode_event(body_of(unexpected(error)))
 
 

@@ -1,0 +1,74 @@
+"""The command tree."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from foundry_cli import __version__
+from foundry_cli.cli import cache, model, output, service, zip_logs
+from foundry_cli.cli.errors import report
+from foundry_cli.cli.options import CONTEXT
+from foundry_cli.errors import FoundryError
+
+app = typer.Typer(
+    name="foundry",
+    no_args_is_help=True,
+    context_settings=CONTEXT,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(model.app, name="model")
+app.add_typer(cache.app, name="cache")
+app.add_typer(service.app, name="service")
+app.command("zip-logs")(zip_logs.zip_logs)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        output.line(__version__)
+        raise typer.Exit
+
+
+def _show_license(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import distribution
+
+        text = distribution("foundry-cli").read_text("licenses/LICENSE")
+        output.line((text or "MIT License").strip())
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+    license_text: Annotated[
+        bool, typer.Option("--license", help="Show the licence and exit.", callback=_show_license, is_eager=True)
+    ] = False,
+) -> None:
+    """Foundry Local CLI: Run AI models on your device.
+
+    \b
+    Getting started:
+      1. List the models:        foundry model list
+      2. Chat with a model:      foundry model run <model>
+
+    \b
+    EXAMPLES:
+      foundry model run foundry-guide
+      foundry model run foundry-guide --prompt "How do I list the models?"
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    output.prepare_streams()
+    try:
+        app()
+    except FoundryError as error:
+        sys.exit(report(error))

@@ -1,0 +1,118 @@
+"""The work of `foundry model run`: getting the model ready, one answer for scripts, or the interactive chat."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+from foundry_cli.cli import output
+from foundry_cli.cli.output import Say, symbol
+from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
+from foundry_cli.errors import InvalidRequestError, ModelInUseError
+from foundry_cli.types import ModelInfo
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of `model run` that shape the answer."""
+
+    system: str | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    seed: int | None
+    ttl: int | None
+    verbose: bool
+
+
+def read_question(prompt: str | None) -> str | None:
+    """The text to answer once, from `--prompt` or piped standard input; None for the interactive chat."""
+    if prompt is None:
+        if sys.stdin is not None and sys.stdin.isatty():
+            return None
+        prompt = sys.stdin.buffer.read().decode("utf-8", "replace") if sys.stdin is not None else ""
+    if not prompt.strip():
+        raise InvalidRequestError("Prompt cannot be empty.", hint="Give a text after --prompt, or on standard input.")
+    return prompt
+
+
+def prepare_model(client: ServiceClient, model: ModelInfo, *, ttl: int | None, retain: bool, verbose: bool, say: Say) -> None:
+    """Load `model` unless it is loaded; others make room unless `retain`."""
+    loaded = client.loaded_models()
+    if model.id in loaded:
+        return
+    say(f"Model {model.id} was found in the local cache.")
+    if loaded and not retain:
+        say("Unloading existing models. Use --retain true to keep additional models loaded.")
+        for other in loaded:
+            _unload_idle(client, other)
+    say(f"{symbol('🕘 ')}Loading model... ")
+    output.flush()
+    began = time.monotonic()
+    client.load(model.id, ttl=ttl)
+    if verbose:
+        say(f"Time cost to load model: {_clock(time.monotonic() - began)}")
+    say(f"{symbol('🟢 ')}Model {model.id} loaded successfully")
+
+
+def _unload_idle(client: ServiceClient, model_id: str) -> None:
+    try:
+        client.unload(model_id)
+    except ModelInUseError as error:  # somebody else is talking to it
+        output.note(error.message)
+
+
+def answer_once(client: ServiceClient, model: ModelInfo, question: str, settings: Settings) -> None:
+    """Stream one answer to standard output, nothing else."""
+    began = time.monotonic()
+    first: float | None = None
+    for event in client.chat(model.id, _messages(settings.system, question), **_parameters(settings)):
+        if isinstance(event, TextDelta):
+            first = first or time.monotonic() - began
+            _write(event.text)
+        elif settings.verbose:
+            _write("\n")
+            _report_speed(event, first)
+        else:
+            _write("\n")
+
+
+def _write(text: str) -> None:
+    if sys.stdout.isatty():
+        from foundry_cli.repl.printer import sanitize
+
+        text = sanitize(text)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _messages(system: str | None, question: str) -> list[dict[str, str]]:
+    start = [{"role": "system", "content": system}] if system else []
+    return [*start, {"role": "user", "content": question}]
+
+
+def _parameters(settings: Settings) -> dict[str, float | int | None]:
+    names = ("temperature", "top_p", "max_tokens", "seed", "ttl")
+    return {name: getattr(settings, name) for name in names}
+
+
+def _report_speed(end: AnswerEnd, first: float | None) -> None:
+    speed = 1000 * max(end.completion_tokens - 1, 0) / end.decode_ms if end.decode_ms else 0.0
+    output.note(
+        f"Time to first token: {1000 * (first or 0):.0f} ms. Prompt: {end.prompt_tokens} tokens, {end.cached_tokens} of them "
+        f"cached. Answer: {end.completion_tokens} tokens, {speed:.1f} tokens per second."
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes // 60):02d}:{int(minutes % 60):02d}:{rest:010.7f}"
+
+
+def chat(client: ServiceClient, model: ModelInfo, settings: Settings) -> None:
+    """The interactive chat."""
+    from foundry_cli.paths import Paths
+    from foundry_cli.repl.session import ChatSettings, run_chat
+
+    run_chat(Paths.from_environment(), client, model.id, ChatSettings(**vars(settings)))

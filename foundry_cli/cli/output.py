@@ -1,0 +1,65 @@
+"""The one place that prints: results to standard output, as text or JSON; everything else to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, TextIO
+
+
+class Format(str, Enum):
+    """Values of `--output`."""
+
+    text = "text"
+    json = "json"
+
+
+def prepare_streams() -> None:
+    """Never fail on a character that the terminal's code page lacks: it is shown as `?`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def symbol(text: str, stream: TextIO | None = None) -> str:
+    """`text` (an emoji, usually with a blank) where the stream can show it, nothing elsewhere."""
+    encoding = (stream or sys.stdout).encoding or "ascii"
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return ""
+    return text
+
+
+def line(text: str = "") -> None:
+    """A line of the result."""
+    print(text)  # noqa: T201
+
+
+def note(text: str) -> None:
+    """A line about what is going on; never part of the result."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def document(value: Any) -> None:
+    """The result as JSON."""
+    line(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def flush() -> None:
+    """Show what has been printed so far."""
+    with contextlib.suppress(ValueError):
+        sys.stdout.flush()
+
+
+def gigabytes(size: int) -> str:
+    """A size as the tables show it: GB with two decimals."""
+    return f"{size / (1 << 30):.2f} GB"
+
+
+Say = Callable[[str], None]
+"""Where a command reports its progress: `line` or `note`."""

@@ -1,0 +1,127 @@
+"""Facts for a report about a problem, and the logs as a zip file, without secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import stat
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from foundry_cli import __version__
+from foundry_cli.config import load_config
+from foundry_cli.errors import FoundryError
+from foundry_cli.instance import read_instance
+from foundry_cli.log import LOG_NAME
+from foundry_cli.paths import Paths
+
+_MOST_LOG_BYTES = 10 * 1024 * 1024  # of each file, its end
+_LOG_PATTERN = re.compile(r"\A(foundry\.log(\.\d)?|console\.log)\Z")
+_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTH|PROXY", re.IGNORECASE)
+_SHORTEST_SECRET = 6  # characters; shorter values are everyday words
+_SECRET_SHAPES = re.compile(
+    r"(?i)(bearer\s+)[\w.~+/=-]+|\b(?:sk|hf|ghp|pat)[-_][\w-]{8,}|([?&](?:sig|token|key|code)=)[^&\s\"']+|(://)[^/\s:@]+:[^/\s@]+@"
+)
+
+
+def facts(paths: Paths) -> dict[str, Any]:
+    """What a report should say about machine, program and service."""
+    import psutil
+
+    config = load_config(paths)
+    record = read_instance(paths.instance_file)
+    memory = psutil.virtual_memory()
+    return {
+        "Version": __version__,
+        "Python": platform.python_version(),
+        "System": platform.platform(),
+        "Processor": f"{platform.machine()}, {psutil.cpu_count(logical=False) or '?'} cores",
+        "Memory": f"{memory.total >> 20} MiB, {memory.available >> 20} MiB free",
+        "Runtime": _versions("onnxruntime-genai", "onnxruntime"),
+        "Home": str(paths.home),
+        "Cache": str(config.cache_path(paths)),
+        "Log": str(paths.logs / LOG_NAME),
+        "Log level": config.log_level,
+        "Service": record.base_url if record else "not running",
+        "Service PID": record.pid if record else None,
+    }
+
+
+def _versions(*packages: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} is missing")
+    return ", ".join(found)
+
+
+def log_lines(paths: Paths) -> Iterator[str]:
+    """The current log, line by line, without secrets."""
+    text = redact(_read_end(paths.logs / LOG_NAME) or "")
+    yield from text.splitlines()
+
+
+def zip_logs(paths: Paths, target: Path | None) -> Path:
+    """Write the zip and return its path. Raises `FoundryError`; an existing file is never replaced."""
+    target = target or Path(time.strftime("foundry-logs-%Y%m%d-%H%M%S.zip"))
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise FoundryError(f"{target} exists already.", hint="Name another file.") from error
+    except OSError as error:
+        raise FoundryError(f"{target} cannot be written: {error.strerror}.") from error
+    try:
+        with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in _documents(paths):
+                archive.writestr(name, text)
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise FoundryError(f"{target} cannot be written: {error.strerror}.") from error
+    return target.absolute()
+
+
+def _documents(paths: Paths) -> Iterator[tuple[str, str]]:
+    """Only what is named here goes into the zip."""
+    yield "diagnostics.json", redact(json.dumps(facts(paths), indent=2))
+    left_out = []
+    for name in sorted(os.listdir(paths.logs)) if paths.logs.is_dir() else []:
+        text = _read_end(paths.logs / name) if _LOG_PATTERN.match(name) else None
+        if text is None:
+            left_out.append(name)
+        else:
+            yield f"logs/{name}", redact(text)
+    if left_out:
+        yield "left-out.txt", redact("\n".join(left_out) + "\n")
+
+
+def _read_end(path: Path) -> str | None:
+    """The end of a log file; None for anything that is not a plain file of ours."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        stream.seek(max(0, status.st_size - _MOST_LOG_BYTES))
+        return stream.read(_MOST_LOG_BYTES).decode("utf-8", "replace")
+
+
+def redact(text: str) -> str:
+    """`text` without values of secret-looking variables, things shaped like secrets, and the user's name in paths."""
+    for name, value in os.environ.items():
+        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, "[removed]")
+    text = _SECRET_SHAPES.sub(lambda match: "".join(part or "" for part in match.groups()) + "[removed]", text)
+    home = str(Path.home())
+    return text.replace(home, "~") if home not in ("/", "") else text
