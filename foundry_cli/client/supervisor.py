@@ -22,6 +22,10 @@ _POLL_SECONDS = 0.02
 _ALREADY_RUNNING = "service_already_running"
 
 
+_launched: list[subprocess.Popen[bytes]] = []
+"""Services started by this process: they outlive it, and nothing is to be said when it ends before them."""
+
+
 def find_service(paths: Paths) -> ServiceClient | None:
     """The service of this home directory, if it answers."""
     record = read_instance(paths.instance_file)
@@ -87,6 +91,7 @@ def _launch(paths: Paths) -> dict[str, Any]:
         )
     finally:
         os.close(console)
+    _launched.append(process)
     line = _read_line(process)
     if line is None:
         raise ServiceStartError(

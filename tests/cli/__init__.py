@@ -1,0 +1,1 @@
+"""The installed command, as people and scripts use it."""

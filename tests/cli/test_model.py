@@ -1,0 +1,87 @@
+"""`foundry model list|info|load|unload`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from foundry_cli.paths import Paths
+from tests.conftest import Foundry, RunningService, add_model
+
+GUIDE = "foundry-guide-generic-cpu:1"
+
+
+def test_list_shows_the_bundled_model_in_the_columns_that_clients_look_for(foundry: Foundry) -> None:
+    lines = foundry("model", "list").stdout.splitlines()
+    assert lines[0] == "Alias                          Device     Task           File Size    License      Model ID"
+    assert lines[1] == "-" * 95
+    row = lines[2]
+    column = lines[0].index("Model ID")
+    assert row[:31].strip() == "foundry-guide"
+    assert row[column:] == GUIDE
+    assert lines[3] == "-" * len(row)
+
+
+def test_list_and_ls_are_the_same(foundry: Foundry) -> None:
+    assert foundry("model", "ls").stdout == foundry("model", "list").stdout
+
+
+def test_list_shows_models_that_were_put_into_the_cache(foundry: Foundry, tmp_path: Path) -> None:
+    add_model(Paths(tmp_path / "home"), "my-model", ["hello"])
+    assert "my-model:0" in foundry("model", "list").stdout
+
+
+def test_filters(foundry: Foundry, tmp_path: Path) -> None:
+    add_model(Paths(tmp_path / "home"), "other-cuda-gpu:2", ["hello"])
+
+    def ids(text: str) -> set[str]:
+        output = foundry("model", "list", "--filter", text, "--output", "json")
+        return {model["id"] for model in json.loads(output.stdout)["models"]}
+
+    other = "other-cuda-gpu:2"
+    assert ids("alias=FOUNDRY*") == {GUIDE}
+    assert ids("alias=!foundry-guide") == {other}
+    assert ids("device=gpu") == {other}
+    assert ids("device=!gpu") == {GUIDE}
+    assert ids("task=chat-completion") == {GUIDE, other}
+    assert ids("provider=cpuexecutionprovider") == {GUIDE}
+
+
+def test_info_as_table_and_json(foundry: Foundry) -> None:
+    lines = foundry("model", "info", "foundry-guide").stdout.splitlines()
+    assert lines[2][lines[0].index("Model ID") :] == GUIDE
+    model = json.loads(foundry("model", "info", "FOUNDRY-GUIDE", "-o", "json").stdout)["model"]
+    assert (model["id"], model["cached"], model["contextLength"]) == (GUIDE, True, 2048)
+
+
+def test_info_shows_the_licence(foundry: Foundry) -> None:
+    assert "MIT" in foundry("model", "info", "foundry-guide", "--license").stdout
+
+
+def test_unknown_model_suggests_near_names_and_exits_with_4(foundry: Foundry) -> None:
+    for arguments in (["info", "foundry-gide"], ["load", "foundry-gide"], ["run", "foundry-gide", "--prompt", "hi"]):
+        output = foundry("model", *arguments)
+        assert output.code == 4
+        assert output.stderr.count("\n") == 1
+        assert "'foundry-guide'" in output.stderr
+        assert output.stdout == ""
+
+
+def test_load_ps_unload(foundry: Foundry, service: RunningService) -> None:
+    home = service.paths.home
+    output = foundry("model", "load", "echo", home=home)
+    assert output.code == 0
+    assert output.stdout.endswith("Model echo loaded successfully\n")
+    listed = foundry("service", "ps", home=home).stdout.splitlines()
+    assert listed[0] == "Models running in service:"
+    assert "🟢  " + "echo".ljust(31) + "echo:1" in listed
+    assert "echo:1" in [model["id"] for model in json.loads(foundry("service", "list", "-o", "json", home=home).stdout)["models"]]
+    assert foundry("model", "unload", "echo", home=home).code == 0
+    assert "echo:1" not in service.client.loaded_models()
+    assert "not loaded" in foundry("model", "unload", "echo", home=home).stdout
+
+
+def test_unload_without_a_service_is_exit_code_3(foundry: Foundry) -> None:
+    output = foundry("model", "unload", "foundry-guide")
+    assert output.code == 3
+    assert "foundry service start" in output.stderr

@@ -1,0 +1,77 @@
+"""`foundry` itself: help, version, licence, usage errors, and what a command may import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from foundry_cli import __version__
+from tests.conftest import Foundry
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "-?"])
+def test_help_names_every_group(foundry: Foundry, option: str) -> None:
+    output = foundry(option)
+    assert output.code == 0
+    for group in ("model", "cache", "service", "zip-logs"):
+        assert f"\n  {group} " in output.stdout
+    assert "foundry model run" in output.stdout
+
+
+def test_help_exists_at_every_level(foundry: Foundry) -> None:
+    assert "--filter" in foundry("model", "list", "-?").stdout
+    assert "--prompt" in foundry("model", "run", "--help").stdout
+
+
+def test_version_is_nothing_but_the_version(foundry: Foundry) -> None:
+    output = foundry("--version")
+    assert (output.stdout, output.stderr, output.code) == (f"{__version__}\n", "", 0)
+
+
+def test_license_is_shown(foundry: Foundry) -> None:
+    assert foundry("--license").stdout.startswith("MIT License\n\nCopyright")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["download"],
+        ["model", "lst"],
+        ["model", "run"],
+        ["model", "list", "--output", "yaml"],
+        ["model", "run", "foundry-guide", "--prompt", "x", "--temperature", "3"],
+        ["model", "run", "foundry-guide", "--prompt", "x", "--top-p", "-1"],
+        ["model", "run", "foundry-guide", "--prompt", "x", "--max-tokens", "0"],
+        ["model", "run", "foundry-guide", "--prompt", "x", "--seed", "abc"],
+        ["model", "run", "foundry-guide", "--prompt", "x", "--device", "TPU"],
+        ["model", "run", "foundry-guide", "--prompt", "x", "--retain", "perhaps"],
+        ["model", "unload"],
+        ["model", "unload", "a", "--all"],
+        ["model", "list", "--filter", "size=3"],
+        ["model", "list", "--filter", "device=TPU"],
+        ["service", "set"],
+        ["service", "set", "--port", "70000"],
+        ["service", "set", "--host", "http://x"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2_without_a_traceback(foundry: Foundry, arguments: list[str]) -> None:
+    output = foundry(*arguments)
+    assert output.code == 2
+    assert output.stdout == ""
+    assert output.stderr.strip()
+    assert "Traceback" not in output.stderr
+
+
+def test_simple_commands_import_nothing_heavy() -> None:
+    code = "import sys; from foundry_cli.cli.app import app; print(' '.join(sys.modules))"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    heavy = {"rich", "prompt_toolkit", "requests", "fastapi", "pydantic", "numpy", "onnxruntime_genai", "asyncio", "psutil"}
+    assert not heavy & loaded
+
+
+def test_output_into_a_closed_pipe_is_quiet(foundry: Foundry) -> None:
+    command = f"{sys.executable} -m foundry_cli model list | true; exit ${{PIPESTATUS[1]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,103 @@
+"""`foundry model run` for scripts: one answer, data on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from foundry_cli.paths import Paths
+from tests.conftest import FOUNDRY, Foundry, RunningService, add_model, clean_environment
+
+
+def test_from_nothing_to_an_answer_of_the_bundled_model(foundry: Foundry) -> None:
+    output = foundry("model", "run", "foundry-guide", "--prompt", "How do I list the models?")
+    assert output.code == 0
+    assert "foundry model list" in output.stdout
+    assert "Service is Started on http://127.0.0.1:" in output.stderr
+    assert "loaded successfully" in output.stderr
+
+
+def test_standard_output_holds_nothing_but_the_answer(foundry: Foundry, service: RunningService) -> None:
+    output = foundry("model", "run", "echo", "--prompt", "hello", home=service.paths.home)
+    assert (output.stdout, output.code) == ("The first answer.\n", 0)
+
+
+def test_piped_input_is_the_prompt(foundry: Foundry, service: RunningService) -> None:
+    output = foundry("model", "run", "echo", input="hello\n", home=service.paths.home)
+    assert (output.stdout, output.code) == ("The first answer.\n", 0)
+
+
+@pytest.mark.parametrize("arguments", [["--prompt", ""], ["--prompt", "  \n"], []])
+def test_an_empty_prompt_is_refused_before_anything_starts(foundry: Foundry, arguments: list[str], tmp_path: Path) -> None:
+    output = foundry("model", "run", "foundry-guide", *arguments, input="")
+    assert output.code == 2
+    assert output.stderr.startswith("Exception: Prompt cannot be empty.")
+    assert not (tmp_path / "home" / "run").exists()
+
+
+def test_options_reach_the_model(foundry: Foundry, service: RunningService) -> None:
+    options = ["--max-tokens", "9", "--temperature", "0.5", "--top-p", "0.9", "--seed", "1", "--ttl", "60", "--system", "Be kind."]
+    output = foundry("model", "run", "echo", "--prompt", "hello", *options, home=service.paths.home)
+    assert output.stdout == "The first\n"
+
+
+def test_verbose_reports_times_on_standard_error(foundry: Foundry, service: RunningService) -> None:
+    service.client.unload("echo", force=True)
+    output = foundry("model", "run", "echo", "--prompt", "hello", "--verbose", home=service.paths.home)
+    assert output.stdout == "The first answer.\n"
+    assert "Time cost to load model: 00:00:0" in output.stderr
+    assert "tokens per second" in output.stderr
+
+
+def test_other_models_are_unloaded_unless_retained(foundry: Foundry, service: RunningService) -> None:
+    home = service.paths.home
+    foundry("model", "load", "long", home=home)
+    foundry("model", "run", "echo", "--prompt", "x", "--retain", "true", home=home)
+    assert {"long:1", "echo:1"} <= set(service.client.loaded_models())
+    service.client.unload("echo")
+    output = foundry("model", "run", "echo", "--prompt", "x", home=home)
+    assert "Unloading existing models. Use --retain true to keep additional models loaded." in output.stderr
+    assert service.client.loaded_models() == ["echo:1"]
+
+
+def test_a_prompt_longer_than_the_context_is_one_clear_line(foundry: Foundry, service: RunningService) -> None:
+    output = foundry("model", "run", "echo", input="word " * 3000, home=service.paths.home)
+    assert output.code == 1
+    assert "maximum context length is 2048 tokens" in output.stderr.splitlines()[-1]
+    assert output.stdout == ""
+
+
+@pytest.mark.parametrize("file", ["genai_config.json", "tokenizer.json", "tokenizer_config.json", "model.onnx"])
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_broken_model_is_one_clear_line_and_the_service_goes_on(
+    foundry: Foundry, service: RunningService, file: str, damage: str
+) -> None:
+    name = f"broken-{file.split('.')[0]}-{damage}".replace("_", "-")
+    path = add_model(Paths(service.paths.home), f"{name}:1", ["never"]) / file
+    if damage == "missing":
+        path.unlink()
+    else:
+        os.truncate(path, path.stat().st_size // 2)
+    output = foundry("model", "run", name, "--prompt", "hi", home=service.paths.home)
+    assert output.code == (4 if (file, damage) == ("genai_config.json", "missing") else 1)
+    assert output.stderr.splitlines()[-1].startswith("Exception: ")
+    assert "Traceback" not in output.stderr
+    assert service.client.is_alive()
+
+
+def test_interrupting_an_answer_is_exit_code_130(service: RunningService) -> None:
+    command = [str(FOUNDRY), "model", "run", "slow", "--prompt", "count"]
+    environment = clean_environment(service.paths.home)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(3) == b"012"
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert len(rest) < 900
+    assert b"Traceback" not in errors

@@ -1,0 +1,139 @@
+"""`foundry service …` and `foundry zip-logs`: the lines that other programs parse, and settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Foundry, RunningService
+
+SDK_URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(\.\d{1,3}){3}):\d+")
+
+
+def test_life_of_a_service(foundry: Foundry) -> None:
+    stopped = foundry("service", "status")
+    assert stopped.code == 0
+    assert stopped.stdout.splitlines() == [
+        "🔴 Model management service is not running!",
+        "To start the service, run the following command: foundry service start",
+    ]
+    started = foundry("service", "start").stdout
+    match = re.fullmatch(r"🟢 Service is Started on (http://127\.0\.0\.1:\d+)/, PID \d+!\n", started)
+    assert match
+    assert foundry("service", "start").stdout == f"🟢 Service is already running on {match[1]}/.\n"
+    status = foundry("service", "status").stdout
+    found = SDK_URL.search(status)
+    assert found
+    assert found.group(0) == match[1]
+    assert status.splitlines()[0] == f"🟢 Model management service is running on {match[1]}/openai/status"
+    restarted = foundry("service", "restart").stdout.splitlines()
+    assert restarted[:2] == ["Restarting service...", "🔴 Service is stopped."]
+    assert match[1] in restarted[2]
+    assert foundry("service", "stop").stdout == "🔴 Service is stopped.\n"
+    assert "not running" in foundry("service", "status").stdout
+
+
+def test_status_as_json(foundry: Foundry, service: RunningService) -> None:
+    assert json.loads(foundry("service", "status", "-o", "json").stdout) == {"running": False, "state": "not_running"}
+    fields = json.loads(foundry("service", "status", "-o", "json", home=service.paths.home).stdout)
+    assert fields["running"] is True
+    assert fields["webUrls"] == fields["endpoints"] == [service.url]
+    assert fields["pid"] == service.client.record.pid
+
+
+def test_ps_without_a_service(foundry: Foundry) -> None:
+    assert foundry("service", "ps").code == 3
+
+
+def test_ps_without_models(foundry: Foundry, fresh_service: RunningService) -> None:
+    output = foundry("service", "ps", home=fresh_service.paths.home)
+    assert output.stdout == "No models are currently loaded in the service\n"
+
+
+def test_diag_names_what_a_report_needs(foundry: Foundry, service: RunningService) -> None:
+    text = foundry("service", "diag", home=service.paths.home).stdout
+    for name in ("Version", "Python", "System", "Memory", "Runtime", "Cache", "Log", "Service"):
+        assert re.search(rf"^{name} ", text, re.MULTILINE)
+    assert service.url in json.loads(foundry("service", "diag", "-o", "json", home=service.paths.home).stdout)["Service"]
+    assert "foundry.service version" in foundry("service", "diag", "--logs", home=service.paths.home).stdout
+
+
+def test_set_and_show(foundry: Foundry) -> None:
+    shown = foundry("service", "set", "--show").stdout
+    assert shown.startswith("No settings changed\n{")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    changed = foundry("service", "set", "--port", str(port), "--ttl", "30", "--default-log-level", "debug", "--show").stdout
+    settings = json.loads(changed.partition("\n")[2])
+    assert settings["defaultLogLevel"] == 1
+    assert settings["serviceSettings"]["port"] == port
+    assert settings["serviceSettings"]["defaultSecondsForModelTTL"] == 30
+    assert f"http://127.0.0.1:{port}/" in foundry("service", "start").stdout
+
+
+def test_unknown_settings_in_the_file_are_kept(foundry: Foundry, tmp_path: Path) -> None:
+    file = tmp_path / "home" / "foundry.config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"other": 1, "serviceSettings": {"more": True, "port": 0}}))
+    foundry("service", "set", "--ttl", "5")
+    document = json.loads(file.read_text())
+    assert document["other"] == 1
+    assert document["serviceSettings"]["more"] is True
+    assert document["serviceSettings"]["defaultSecondsForModelTTL"] == 5
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"serviceSettings": 3}', '{"defaultLogLevel": 9}', '{"serviceSettings": {"port": "x"}}']
+)
+def test_a_damaged_configuration_is_one_clear_line(foundry: Foundry, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "home" / "foundry.config.json"
+    file.parent.mkdir()
+    file.write_text(content)
+    output = foundry("service", "start")
+    assert output.code == 1
+    assert output.stderr.startswith("Exception: ")
+    assert output.stderr.count("\n") == 1
+    assert file.read_text() == content
+
+
+def test_a_port_that_is_taken_is_named(foundry: Foundry) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        output = foundry("service", "start", env={"FOUNDRY_PORT": str(port)})
+    assert output.code == 3
+    assert f"127.0.0.1:{port}" in output.stderr
+    assert "not running" in foundry("service", "status").stdout
+
+
+def test_listening_beyond_this_machine_needs_a_key(foundry: Foundry) -> None:
+    output = foundry("service", "start", env={"FOUNDRY_HOST": "0.0.0.0"})
+    assert output.code == 1
+    assert "FOUNDRY_API_KEY" in output.stderr
+
+
+def test_zip_logs_holds_logs_without_secrets(foundry: Foundry, service: RunningService, tmp_path: Path) -> None:
+    target = tmp_path / "report.zip"
+    log = service.paths.logs / "foundry.log"
+    with log.open("a") as stream:
+        stream.write("header Bearer abc.def-secret and the variable hunter2-hunter2\n")
+    environment = {"MY_API_TOKEN": "hunter2-hunter2"}
+    output = foundry("zip-logs", str(target), home=service.paths.home, env=environment)
+    assert output.code == 0
+    assert str(target) in output.stdout
+    with zipfile.ZipFile(target) as archive:
+        assert {"diagnostics.json", "logs/foundry.log"} <= set(archive.namelist())
+        text = archive.read("logs/foundry.log").decode()
+    assert "foundry.service version" in text
+    assert "abc.def-secret" not in text
+    assert "hunter2" not in text
+    again = foundry("zip-logs", str(target), home=service.paths.home)
+    assert again.code == 1
+    assert "exists already" in again.stderr
