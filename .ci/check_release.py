@@ -31,7 +31,7 @@ def problems() -> list[str]:
 def main() -> None:
     """Print the problems and exit with 1 when there are some."""
     found = problems()
-    print("\n".join(found))  # noqa: T201
+    print("\n".join(found))
     sys.exit(1 if found else 0)
 
 

@@ -107,8 +107,11 @@ def measure(client: ServiceClient, bare: BareLoop, runs: int, tokens: int) -> di
         speed.append(((generated - 1) / two["decode_s"]) / ((tokens - 1) / one["decode_s"]))
         added.append(1000 * (two["first_s"] - one["first_s"]))
         ratio.append(two["first_s"] / one["first_s"])
-        print(f"  bare {(tokens - 1) / one['decode_s']:6.1f} tok/s {1000 * one['first_s']:7.1f} ms   service "
-              f"{(generated - 1) / two['decode_s']:6.1f} tok/s {1000 * two['first_s']:7.1f} ms", flush=True)
+        print(
+            f"  bare {(tokens - 1) / one['decode_s']:6.1f} tok/s {1000 * one['first_s']:7.1f} ms   service "
+            f"{(generated - 1) / two['decode_s']:6.1f} tok/s {1000 * two['first_s']:7.1f} ms",
+            flush=True,
+        )
     middle = statistics.median
     return {"decode_ratio": middle(speed), "added_first_token_ms": middle(added), "first_token_ratio": middle(ratio)}
 
@@ -123,8 +126,11 @@ def measure_turns(client: ServiceClient, runs: int) -> float:
         two = ask(client, messages, 32)
         ratios.append(two["first_s"] / one["first_s"])
         cached = two["prompt_tokens_details"]["cached_tokens"]
-        print(f"  turn 1: {one['prompt_tokens']} tokens {1000 * one['first_s']:.0f} ms   turn 2: {two['prompt_tokens']} tokens, "
-              f"{cached} cached, {1000 * two['first_s']:.0f} ms", flush=True)
+        print(
+            f"  turn 1: {one['prompt_tokens']} tokens {1000 * one['first_s']:.0f} ms   turn 2: {two['prompt_tokens']} tokens, "
+            f"{cached} cached, {1000 * two['first_s']:.0f} ms",
+            flush=True,
+        )
     return statistics.median(ratios)
 
 

@@ -75,7 +75,9 @@ def test_load_ps_unload(foundry: Foundry, service: RunningService) -> None:
     listed = foundry("service", "ps", home=home).stdout.splitlines()
     assert listed[0] == "Models running in service:"
     assert "🟢  " + "echo".ljust(31) + "echo:1" in listed
-    assert "echo:1" in [model["id"] for model in json.loads(foundry("service", "list", "-o", "json", home=home).stdout)["models"]]
+    assert "echo:1" in [
+        model["id"] for model in json.loads(foundry("service", "list", "-o", "json", home=home).stdout)["models"]
+    ]
     assert foundry("model", "unload", "echo", home=home).code == 0
     assert "echo:1" not in service.client.loaded_models()
     assert "not loaded" in foundry("model", "unload", "echo", home=home).stdout

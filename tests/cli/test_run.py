@@ -40,7 +40,20 @@ def test_an_empty_prompt_is_refused_before_anything_starts(foundry: Foundry, arg
 
 
 def test_options_reach_the_model(foundry: Foundry, service: RunningService) -> None:
-    options = ["--max-tokens", "9", "--temperature", "0.5", "--top-p", "0.9", "--seed", "1", "--ttl", "60", "--system", "Be kind."]
+    options = [
+        "--max-tokens",
+        "9",
+        "--temperature",
+        "0.5",
+        "--top-p",
+        "0.9",
+        "--seed",
+        "1",
+        "--ttl",
+        "60",
+        "--system",
+        "Be kind.",
+    ]
     output = foundry("model", "run", "echo", "--prompt", "hello", *options, home=service.paths.home)
     assert output.stdout == "The first\n"
 

@@ -1,0 +1,1 @@
+"""The base modules: errors, paths, settings, types, diagnostics."""

@@ -1,0 +1,96 @@
+"""Settings: file, environment over it, and what cannot be used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from foundry_cli.config import LOG_LEVELS, Config, check_log_level, check_origin, check_port, check_ttl, load_config
+from foundry_cli.errors import ConfigError
+from foundry_cli.paths import Paths
+
+ORIGINAL = {
+    "defaultLogLevel": 2,
+    "serviceSettings": {
+        "host": "127.0.0.1",
+        "port": 5273,
+        "cacheDirectoryPath": "/somewhere/models",
+        "schema": "http",
+        "pipeName": "inference_agent",
+        "defaultSecondsForModelTTL": 900,
+        "initialConnectionTimeoutInSeconds": 6,
+    },
+}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path)
+
+
+def test_without_a_file_the_defaults_hold(paths: Paths) -> None:
+    config = load_config(paths)
+    assert config == Config()
+    assert config.cache_path(paths) == paths.home / "cache" / "models"
+
+
+def test_the_original_file_is_read_and_written_back_unchanged(paths: Paths) -> None:
+    paths.config_file.write_text(json.dumps(ORIGINAL))
+    config = load_config(paths)
+    assert (config.port, config.ttl_seconds, config.log_level) == (5273, 900, "info")
+    assert config.cache_path(paths) == Path("/somewhere/models")
+    config.save(paths)
+    assert json.loads(paths.config_file.read_text()) == ORIGINAL
+    assert paths.config_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_environment_is_over_the_file_but_is_not_saved(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.config_file.write_text(json.dumps(ORIGINAL))
+    monkeypatch.setenv("FOUNDRY_PORT", "6000")
+    monkeypatch.setenv("FOUNDRY_HOST", "::1")
+    monkeypatch.setenv("FOUNDRY_LOG_LEVEL", "Warning")
+    monkeypatch.setenv("FOUNDRY_API_KEY", "secret")
+    config = load_config(paths)
+    assert (config.port, config.host, config.log_level, config.api_key) == (6000, "::1", "warn", "secret")
+    replace(load_config(paths, environment=False), ttl_seconds=5).save(paths)
+    saved = json.loads(paths.config_file.read_text())
+    assert saved["serviceSettings"]["port"] == 5273
+    assert "secret" not in paths.config_file.read_text()
+
+
+@pytest.mark.parametrize("value", ["-1", "65536", "x", "", "1.5", "²", True, None, "9" * 5000])
+def test_ports_that_are_none(value: object) -> None:
+    with pytest.raises(ConfigError, match="a port is a number"):
+        check_port(value, "port")
+
+
+@pytest.mark.parametrize("value", [0, -5, True, "600", 1.5, 10**12])
+def test_times_that_are_none(value: object) -> None:
+    with pytest.raises(ConfigError, match="ttl"):
+        check_ttl(value, "ttl")
+
+
+def test_log_levels_by_name_and_number() -> None:
+    assert [check_log_level(str(number), "level") for number in range(len(LOG_LEVELS))] == list(LOG_LEVELS)
+    assert check_log_level("DEBUG", "level") == "debug"
+    with pytest.raises(ConfigError, match="loud"):
+        check_log_level("loud", "level")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://a:99999999999", "http://]junk", "http://*", "*", "null", "file://x", "http://a/", "http://u@a", "a.example"],
+)
+def test_origins_that_are_malformed_are_named(paths: Paths, origin: str) -> None:
+    paths.config_file.write_text(json.dumps({"serviceSettings": {"allowedOrigins": [origin]}}))
+    with pytest.raises(ConfigError) as caught:
+        load_config(paths)
+    assert origin in caught.value.message
+
+
+def test_origins_that_are_right() -> None:
+    assert check_origin("http://localhost:3000") == ("http", "localhost", 3000)
+    assert check_origin("https://app.example") == ("https", "app.example", None)
