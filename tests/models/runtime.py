@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime_genai as og  # noqa: E402
+import onnxruntime_genai as og
 
 og.disable_telemetry_events()
 

@@ -70,6 +70,8 @@ def test_margins_are_comfortable(runtime: Runtime, case: Case) -> None:
 
 def test_cases_cover_short_long_and_unicode() -> None:
     lengths = sorted(len(case.prompt_tokens) for case in CASES)
-    assert len(CASES) >= 6 and lengths[0] < 10 and lengths[-1] > 180
+    assert len(CASES) >= 6
+    assert lengths[0] < 10
+    assert lengths[-1] > 180
     assert any("日本語" in case.prompt for case in CASES)
     assert all(len(case.tokens) == 48 and len(set(case.tokens)) > 12 for case in CASES)

@@ -62,7 +62,8 @@ def test_one_generator_continues_over_turns(runtime: Runtime) -> None:
 
 def test_pieces_may_cut_a_character_and_repeat(runtime: Runtime) -> None:
     tokens = generate(runtime.generator(runtime.chat("a", "b", "c")))[:-1]
-    assert len(tokens) == 7 and tokens[0] == tokens[2] == tokens[6]
+    assert len(tokens) == 7
+    assert tokens[0] == tokens[2] == tokens[6]
     stream = runtime.tokenizer.create_stream()
     assert [stream.decode(token) for token in tokens] == ["one", " ", "one", " two", "", "😀", "one"]
 
@@ -179,9 +180,7 @@ def test_reply_that_repeats(tmp_path: Path) -> None:
 
 def test_special_tokens_are_skipped_and_added_tokens_kept(tmp_path: Path) -> None:
     pieces = [b"<|tool_call|>", b"<think>", b"x", b"</think>", b"<|end|>", b"y"]
-    directory = write_scripted_model(
-        tmp_path, [pieces], special_tokens=["<|tool_call|>"], added_tokens=["<think>", "</think>"]
-    )
+    directory = write_scripted_model(tmp_path, [pieces], special_tokens=["<|tool_call|>"], added_tokens=["<think>", "</think>"])
     runtime = Runtime(directory)
     tokens = generate(runtime.generator(runtime.chat("hi")))[:-1]
     assert tokens == [runtime.tokenizer.to_token_id(piece.decode()) for piece in pieces]
