@@ -1,0 +1,242 @@
+# Generated from the command tree by 'python .ci/generate_docs.py'; do not edit.
+
+# The command typed so far, by its visible name, and the number of its arguments: "model run 0". At the name of an option
+# it is "model run option"; at the value of one, which may look like an option, no command.
+function __foundry_place
+    set -l path
+    set -l count 0
+    set -l state command
+    set -l tokens (commandline -opc)
+    set -e tokens[1]
+    for token in $tokens
+        switch $state
+            case value
+                set state command
+                continue
+            case command
+                switch $token
+                    case --
+                        set state literal
+                        continue
+                    case '-*'
+                        if __foundry_takes_value $path $token
+                            set state value
+                        end
+                        continue
+                end
+        end
+        set -l found
+        if test $count -eq 0
+            set found (__foundry_command $path $token)
+        end
+        if test -n "$found"
+            set path (string split ' ' -- $found)
+        else
+            set count (math $count + 1)
+        end
+    end
+    set -l word (commandline -ct)
+    if string match -q -- '-*' "$word"
+        set count option
+        if test $state = value
+            set path the value of an option
+        end
+    end
+    echo (string join ' ' -- $path $count)
+end
+
+# Whether the option at the end of the arguments takes a value, in the command before it.
+function __foundry_takes_value
+    switch "$argv"
+        case 'model list --filter' \
+            'model list --output' \
+            'model list -o' \
+            'model info --device' \
+            'model info --output' \
+            'model info -o' \
+            'model load --ttl' \
+            'model load --device' \
+            'model run --prompt' \
+            'model run --system' \
+            'model run --temperature' \
+            'model run --top-p' \
+            'model run --max-tokens' \
+            'model run --seed' \
+            'model run --ttl' \
+            'model run --device' \
+            'model run --retain' \
+            'cache location --output' \
+            'cache location -o' \
+            'cache list --output' \
+            'cache list -o' \
+            'service start --output' \
+            'service start -o' \
+            'service stop --output' \
+            'service stop -o' \
+            'service status --output' \
+            'service status -o' \
+            'service ps --output' \
+            'service ps -o' \
+            'service diag --output' \
+            'service diag -o' \
+            'service set --port' \
+            'service set --host' \
+            'service set --cachedir' \
+            'service set --default-log-level' \
+            'service set --ttl'
+            return 0
+    end
+    return 1
+end
+
+# The visible name of a command; nothing when there is none of that name.
+function __foundry_command
+    switch "$argv"
+        case 'zip-logs'
+            echo 'zip-logs'
+        case 'model'
+            echo 'model'
+        case 'model list' 'model ls'
+            echo 'model list'
+        case 'model info'
+            echo 'model info'
+        case 'model load'
+            echo 'model load'
+        case 'model unload'
+            echo 'model unload'
+        case 'model run'
+            echo 'model run'
+        case 'cache'
+            echo 'cache'
+        case 'cache location'
+            echo 'cache location'
+        case 'cache list' 'cache ls'
+            echo 'cache list'
+        case 'cache cd'
+            echo 'cache cd'
+        case 'cache remove' 'cache rm'
+            echo 'cache remove'
+        case 'service'
+            echo 'service'
+        case 'service start'
+            echo 'service start'
+        case 'service stop'
+            echo 'service stop'
+        case 'service restart'
+            echo 'service restart'
+        case 'service status'
+            echo 'service status'
+        case 'service ps' 'service list'
+            echo 'service ps'
+        case 'service diag'
+            echo 'service diag'
+        case 'service set'
+            echo 'service set'
+    end
+end
+
+# Whether the cursor is inside the command of that name.
+function __foundry_inside
+    set -l place (__foundry_place | string split ' ')
+    set -e place[-1]
+    test "$argv" = "$place"
+end
+
+# Whether the cursor is at an argument: the name of a command, then the number of arguments before it.
+function __foundry_argument
+    set -l place (__foundry_place)
+    test "$argv" = "$place"
+end
+
+# Names of the models that 'foundry <group> list' knows.
+function __foundry_models -a group
+    command -q foundry; or return
+    command foundry $group list --output json 2>/dev/null </dev/null | awk -F '"' -v group=$group '($2 == "alias" || $2 == "id") && $4 ~ /^[A-Za-z0-9][A-Za-z0-9._:@+\/-]*$/ { names = names $4 "\n" } $2 == "bundled" && /true/ && group == "cache" { skip = 1 } /^ *}/ { if (!skip) printf "%s", names; names = ""; skip = 0 }'
+end
+
+complete -c foundry -e
+complete -c foundry -f
+complete -c foundry -n '__foundry_argument 0' -a zip-logs -d 'Collect the logs into a zip file, for a report'
+complete -c foundry -n '__foundry_argument 0' -a model -d 'Discover, run and manage models'
+complete -c foundry -n '__foundry_argument 0' -a cache -d 'Manage the local cache'
+complete -c foundry -n '__foundry_argument 0' -a service -d 'Manage the local model inference service'
+complete -c foundry -n '__foundry_inside' -l version -d 'Show the version and exit'
+complete -c foundry -n '__foundry_inside' -l license -d 'Show the licence and exit'
+complete -c foundry -n '__foundry_inside' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument zip-logs 0' -F
+complete -c foundry -n '__foundry_inside zip-logs' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model 0' -a list -d 'List the models that are known on this machine'
+complete -c foundry -n '__foundry_argument model 0' -a info -d 'Show what is known about a model'
+complete -c foundry -n '__foundry_argument model 0' -a load -d 'Load a model into the service, so that the first answer comes at once'
+complete -c foundry -n '__foundry_argument model 0' -a unload -d 'Unload a model from the service and give its memory back'
+complete -c foundry -n '__foundry_argument model 0' -a run -d 'Chat with a model'
+complete -c foundry -n '__foundry_inside model' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside model list' -l filter -x -d 'Show only some models'
+complete -c foundry -n '__foundry_inside model list' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside model list' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model info 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside model info' -l license -d 'Show the licence of the model'
+complete -c foundry -n '__foundry_inside model info' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model info' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside model info' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model load 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside model load' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
+complete -c foundry -n '__foundry_inside model load' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model load' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model unload 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside model unload' -l all -d 'Unload every model'
+complete -c foundry -n '__foundry_inside model unload' -l force -d 'Also when the model is answering; the answer ends'
+complete -c foundry -n '__foundry_inside model unload' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model run 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside model run' -l prompt -x -d 'Answer this once, to standard output, and exit'
+complete -c foundry -n '__foundry_inside model run' -l system -x -d 'System message'
+complete -c foundry -n '__foundry_inside model run' -l temperature -x -d '0: always the most probable word'
+complete -c foundry -n '__foundry_inside model run' -l top-p -x -d 'Share of probability to choose from'
+complete -c foundry -n '__foundry_inside model run' -l max-tokens -x -d 'Longest answer in tokens'
+complete -c foundry -n '__foundry_inside model run' -l seed -x -d 'Same seed, same answer'
+complete -c foundry -n '__foundry_inside model run' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
+complete -c foundry -n '__foundry_inside model run' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model run' -l retain -x -a 'true false' -d 'Keep other models loaded'
+complete -c foundry -n '__foundry_inside model run' -l verbose -d 'Show times and speed'
+complete -c foundry -n '__foundry_inside model run' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument cache 0' -a location -d 'Show the directory where models are kept'
+complete -c foundry -n '__foundry_argument cache 0' -a list -d 'List the models on this machine'
+complete -c foundry -n '__foundry_argument cache 0' -a cd -d 'Keep models in another directory'
+complete -c foundry -n '__foundry_argument cache 0' -a remove -d 'Delete a model from the cache'
+complete -c foundry -n '__foundry_inside cache' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside cache location' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside cache location' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside cache list' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside cache list' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument cache cd 0' -a '(__fish_complete_directories)'
+complete -c foundry -n '__foundry_inside cache cd' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument cache remove 0' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_inside cache remove' -l yes -s y -d 'Do not ask'
+complete -c foundry -n '__foundry_inside cache remove' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument service 0' -a start -d 'Start the service in the background; returns when it answers'
+complete -c foundry -n '__foundry_argument service 0' -a stop -d 'Stop the service; running answers get up to ten seconds'
+complete -c foundry -n '__foundry_argument service 0' -a restart -d 'Stop the service and start it again'
+complete -c foundry -n '__foundry_argument service 0' -a status -d 'Show whether the service runs and where it listens'
+complete -c foundry -n '__foundry_argument service 0' -a ps -d 'List the models that are loaded'
+complete -c foundry -n '__foundry_argument service 0' -a diag -d 'Show facts about the machine, the program and the service'
+complete -c foundry -n '__foundry_argument service 0' -a set -d 'Change settings; a running service is restarted with them'
+complete -c foundry -n '__foundry_inside service' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service start' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside service start' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service stop' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside service stop' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service restart' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service status' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside service status' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service ps' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside service ps' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service diag' -l logs -d 'Show the log of the service'
+complete -c foundry -n '__foundry_inside service diag' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside service diag' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service set' -l port -x -d 'TCP port; 0: chosen by the system, then kept'
+complete -c foundry -n '__foundry_inside service set' -l host -x -d 'Address to listen on; beyond this machine only with FOUNDRY_API_KEY'
+complete -c foundry -n '__foundry_inside service set' -l cachedir -x -a '(__fish_complete_directories)' -d 'Directory where models are kept'
+complete -c foundry -n '__foundry_inside service set' -l default-log-level -x -a 'trace debug info warn error critical none' -d 'trace, debug, info, warn, error, critical or none'
+complete -c foundry -n '__foundry_inside service set' -l ttl -x -d 'Seconds of idleness before a model is unloaded'
+complete -c foundry -n '__foundry_inside service set' -l show -d 'Show the settings'
+complete -c foundry -n '__foundry_inside service set' -l help -s h -d 'Show this message and exit'
