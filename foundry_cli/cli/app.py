@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from foundry_cli import __version__
 from foundry_cli.cli import cache, model, output, service, zip_logs
@@ -13,8 +14,19 @@ from foundry_cli.cli.errors import report
 from foundry_cli.cli.options import CONTEXT
 from foundry_cli.errors import FoundryError
 
+_ORDER = ("model", "cache", "service", "zip-logs")
+
+
+class _Root(TyperGroup):
+    """Commands in the order of a day's work: Typer would put single commands before groups."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return [name for name in _ORDER if name in self.commands]
+
+
 app = typer.Typer(
     name="foundry",
+    cls=_Root,
     no_args_is_help=True,
     context_settings=CONTEXT,
     rich_markup_mode=None,
