@@ -20,7 +20,7 @@ _ORDER = ("model", "cache", "service", "zip-logs")
 class _Root(TyperGroup):
     """Commands in the order of a day's work: Typer would put single commands before groups."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return [name for name in _ORDER if name in self.commands]
 
 

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from foundry_cli.cli import output
 from foundry_cli.cli.output import Say, symbol
 from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
 from foundry_cli.errors import InvalidRequestError, ModelInUseError
+from foundry_cli.repl.settings import ChatSettings
 from foundry_cli.types import ModelInfo
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options of `model run` that shape the answer."""
-
-    system: str | None
-    temperature: float | None
-    top_p: float | None
-    max_tokens: int | None
-    seed: int | None
-    ttl: int | None
-    verbose: bool
 
 
 def read_question(prompt: str | None) -> str | None:
@@ -63,38 +51,39 @@ def _unload_idle(client: ServiceClient, model_id: str) -> None:
         output.note(error.message)
 
 
-def answer_once(client: ServiceClient, model: ModelInfo, question: str, settings: Settings) -> None:
+def answer_once(client: ServiceClient, model: ModelInfo, question: str, settings: ChatSettings) -> None:
     """Stream one answer to standard output, nothing else."""
+    write = _writer()
     began = time.monotonic()
     first: float | None = None
-    for event in client.chat(model.id, _messages(settings.system, question), **_parameters(settings)):
+    for event in client.chat(model.id, _messages(settings.system, question), **settings.request_parameters()):
         if isinstance(event, TextDelta):
             first = first or time.monotonic() - began
-            _write(event.text)
-        elif settings.verbose:
-            _write("\n")
+            write(event.text)
+            continue
+        write("\n")
+        if settings.verbose:
             _report_speed(event, first)
-        else:
-            _write("\n")
 
 
-def _write(text: str) -> None:
+def _writer() -> Callable[[str], None]:
+    """Shows text at once: as it is in a file or a pipe, made harmless on a terminal."""
+    clean = str
     if sys.stdout.isatty():
-        from foundry_cli.repl.printer import sanitize
+        from foundry_cli.repl.sanitizer import Sanitizer
 
-        text = sanitize(text)
-    sys.stdout.write(text)
-    sys.stdout.flush()
+        clean = Sanitizer().feed
+
+    def write(text: str) -> None:
+        sys.stdout.write(clean(text))
+        sys.stdout.flush()
+
+    return write
 
 
 def _messages(system: str | None, question: str) -> list[dict[str, str]]:
     start = [{"role": "system", "content": system}] if system else []
     return [*start, {"role": "user", "content": question}]
-
-
-def _parameters(settings: Settings) -> dict[str, float | int | None]:
-    names = ("temperature", "top_p", "max_tokens", "seed", "ttl")
-    return {name: getattr(settings, name) for name in names}
 
 
 def _report_speed(end: AnswerEnd, first: float | None) -> None:
@@ -110,9 +99,10 @@ def _clock(seconds: float) -> str:
     return f"{int(minutes // 60):02d}:{int(minutes % 60):02d}:{rest:010.7f}"
 
 
-def chat(client: ServiceClient, model: ModelInfo, settings: Settings) -> None:
+def chat(client: ServiceClient, model: ModelInfo, settings: ChatSettings) -> None:
     """The interactive chat."""
     from foundry_cli.paths import Paths
-    from foundry_cli.repl.session import ChatSettings, run_chat
+    from foundry_cli.repl.session import run_chat
 
-    run_chat(Paths.from_environment(), client, model.id, ChatSettings(**vars(settings)))
+    output.line()
+    run_chat(Paths.from_environment(), client, model.id, settings)

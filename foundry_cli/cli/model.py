@@ -130,8 +130,11 @@ def run(
 ) -> None:
     """Chat with a model. With --prompt, or with text on standard input, answer once and exit."""
     from foundry_cli.cli import chat
+    from foundry_cli.repl.settings import ChatSettings
 
-    settings = chat.Settings(system, temperature, top_p, max_tokens, seed, ttl, verbose)
+    settings = ChatSettings(
+        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, ttl=ttl, verbose=verbose
+    )
     question = chat.read_question(prompt)
     info = local_inventory().resolve(model, device.chosen)
     say = output.line if question is None else output.note

@@ -1,0 +1,67 @@
+"""Text at the end of the screen that grows and can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.cells import cell_len
+
+Size = Callable[[], tuple[int, int]]
+"""Columns and rows of the terminal."""
+
+_TAB = "    "
+
+
+class LiveRegion:
+    """Wraps growing text at word ends, and knows how many rows of the screen it has filled.
+
+    Methods return what must be written to the terminal. Rows end with a line feed, one column before the margin, so the
+    count is right whatever width the terminal gives to an emoji.
+    """
+
+    def __init__(self, size: Size) -> None:
+        self._size = size
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin at the cursor: what has been written is there to stay."""
+        self._began_with = self._size()
+        self._rows = 0  # above the cursor's
+        self._row = ""  # what stands in the cursor's row
+        self._column = 0
+
+    @property
+    def is_at_line_start(self) -> bool:
+        """Whether the cursor is in the first column."""
+        return not self._row
+
+    def add(self, text: str) -> str:
+        """Show more text."""
+        return "".join(map(self._add_character, text.replace("\t", _TAB)))
+
+    def take_back(self) -> str | None:
+        """Remove the text from the screen and restart; None when a part has left the screen or the window has changed."""
+        if self._size() != self._began_with or self._rows >= self._began_with[1]:
+            return None
+        up = f"\x1b[{self._rows}A" if self._rows else ""
+        self.restart()
+        return f"\r{up}\x1b[J"
+
+    def _add_character(self, character: str) -> str:
+        if character == "\n":
+            return self._break_row("")
+        width = cell_len(character)
+        out = ""
+        if self._column + width >= self._began_with[0] and self._row:
+            if character == " ":
+                return self._break_row("")
+            head, blank, word = self._row.rpartition(" ")
+            out = f"\r\x1b[K{head}{self._break_row(word)}" if head and blank else self._break_row("")
+        self._row += character
+        self._column += width
+        return out + character
+
+    def _break_row(self, word: str) -> str:
+        self._rows += 1
+        self._row, self._column = word, cell_len(word)
+        return f"\n{word}"

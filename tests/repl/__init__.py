@@ -1,0 +1,1 @@
+"""The interactive chat: its parts, sessions over a pipe, and sessions in a real terminal."""
