@@ -68,7 +68,7 @@ def answer_once(client: ServiceClient, model: ModelInfo, question: str, settings
 
 def _writer() -> Callable[[str], None]:
     """Shows text at once: as it is in a file or a pipe, made harmless on a terminal."""
-    clean = str
+    clean: Callable[[str], str] = str
     if sys.stdout.isatty():
         from foundry_cli.repl.sanitizer import Sanitizer
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foundry_cli import __version__
 from foundry_cli.cli import output
 from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputOption, Switch, TtlOption, group
 from foundry_cli.cli.output import Format, symbol
@@ -164,4 +165,9 @@ def _start_service(say: output.Say) -> ServiceClient:
     client, is_new = start_service(Paths.from_environment())
     if is_new:
         say(started_line(client.record))
+    elif client.record.version != __version__:
+        output.note(
+            f"The running service is version {client.record.version}, this command is {__version__}; "
+            "'foundry service restart' brings them together."
+        )
     return client
