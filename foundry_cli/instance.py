@@ -47,8 +47,13 @@ def read_instance(path: Path) -> InstanceRecord | None:
         with path.open("rb") as stream:
             document = json.loads(stream.read(_LARGEST_RECORD + 1))
         started_at = float(document["started_at"])
-        if not all(type(document[key]) is kind for key, kind in _TYPES.items()):
-            return None
-        return InstanceRecord(started_at=started_at, **{key: document[key] for key in _TYPES})
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        values = {key: document[key] for key in _TYPES}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    is_right = all(type(values[key]) is kind and _is_plain(values[key]) for key, kind in _TYPES.items())
+    return InstanceRecord(started_at=started_at, **values) if is_right and values["port"] <= 65535 else None
+
+
+def _is_plain(value: str | int) -> bool:
+    """Whether it may stand in a header, a path or an address."""
+    return value >= 0 if isinstance(value, int) else "\0" not in value and value.isprintable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 from foundry_cli.catalog.catalog import Catalog
@@ -12,6 +13,7 @@ from foundry_cli.store.cache import scan_cache
 from foundry_cli.types import DEVICES, ModelInfo, split_model_id, variant_order
 
 FILTER_KEYS = ("device", "provider", "task", "alias")
+_LONGEST_NAME = 200  # characters that are repeated in messages
 
 
 class Inventory:
@@ -24,8 +26,10 @@ class Inventory:
     def models(self) -> list[ModelInfo]:
         """All models, by alias and then best variant first. Raises `CacheError`."""
         known = {model.id.lower(): model for model in self._catalog.models()}
-        for model in scan_cache(self.cache):
-            known.setdefault(model.id.lower(), model)
+        for cached in scan_cache(self.cache):
+            model = known.setdefault(cached.id.lower(), cached)
+            if not model.is_cached:  # the catalog describes it, the cache has it
+                known[cached.id.lower()] = replace(model, path=cached.path, size_bytes=cached.size_bytes)
         return sorted(known.values(), key=lambda model: (model.alias.lower(), *variant_order(model)))
 
     def resolve(self, name: str, device: str | None = None) -> ModelInfo:
@@ -42,7 +46,7 @@ class Inventory:
         ):
             if candidates:
                 return next((model for model in candidates if model.is_cached), candidates[0])
-        raise ModelNotFoundError.named(name, _near(wanted, models))
+        raise ModelNotFoundError.named(name[:_LONGEST_NAME], _near(wanted[:_LONGEST_NAME], models))
 
 
 def _near(wanted: str, models: list[ModelInfo]) -> list[str]:

@@ -16,11 +16,14 @@ _LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40, "critic
 
 
 class _PlainFormatter(logging.Formatter):
-    """One entry per line: control characters that came in with names or messages are written as escapes."""
+    """One entry per line: control characters that came in with names or messages are written as escapes.
+
+    The lines of a traceback are indented, so that none of them can pass for an entry.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """As the base class, made harmless."""
-        text = super().format(record)
+        text = super().format(record).replace("\n", "\n    ")
         return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
@@ -30,14 +33,17 @@ class _PlainFormatter(logging.Formatter):
 
 
 def start_logging(directory: Path, level: str) -> Path:
-    """Log everything from `level` (a name of `config.LOG_LEVELS`) to the file in `directory`, and return its path."""
+    """Log everything from `level` (a name of `config.LOG_LEVELS`) to the file in `directory`, and return its path.
+
+    Raises `OSError` when it cannot be written.
+    """
     make_private_directory(directory)
     path = directory / LOG_NAME
-    handler = RotatingFileHandler(path, maxBytes=_LARGEST_FILE, backupCount=_OLD_FILES, encoding="utf-8", delay=True)
+    path.touch(mode=0o600)
+    handler = RotatingFileHandler(path, maxBytes=_LARGEST_FILE, backupCount=_OLD_FILES, encoding="utf-8")
     handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
     logging.raiseExceptions = False  # a full disk must not fail requests
-    path.touch(mode=0o600)
     return path

@@ -68,10 +68,14 @@ class Paths:
         usual = self.run / "service.sock"
         if len(os.fsencode(usual)) <= SOCKET_PATH_LIMIT:
             return usual
+        import warnings
+
         from platformdirs import user_runtime_path  # only for long paths: keeps start-up fast
 
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
-        return user_runtime_path("foundry") / f"{digest}.sock"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # without XDG_RUNTIME_DIR it is a directory in /tmp, whose owner is checked
+            return user_runtime_path("foundry") / f"{digest}.sock"
 
 
 def make_private_directory(directory: Path) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from foundry_cli.errors import FoundryError, InvalidRequestError, error_for_code
+from foundry_cli.errors import FoundryError, error_for_code
 
 
 def error_body(error: FoundryError, kind: str) -> dict[str, Any]:
     """`error` as JSON; `kind` is OpenAI's `type`. The hint is part of the message, for clients that show only that."""
-    message = f"{error.message} {error.hint}" if error.hint else error.message
-    fields = {"message": message, "type": kind, "param": error.param, "code": error.code}
-    return {"error": {**fields, "hint": error.hint}}
+    hint = _encodable(error.hint) if error.hint else None
+    message = _encodable(error.message)
+    fields = {"message": f"{message} {hint}" if hint else message, "type": kind, "param": error.param, "code": error.code}
+    return {"error": {**fields, "hint": hint}}
+
+
+def _encodable(text: str) -> str:
+    """`text` as UTF-8 can carry it: names of files need not be Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def error_from_body(body: Any, fallback: str) -> FoundryError:
@@ -19,10 +25,6 @@ def error_from_body(body: Any, fallback: str) -> FoundryError:
     fields = body.get("error") if isinstance(body, dict) else None
     if not isinstance(fields, dict) or not isinstance(fields.get("message"), str):
         return FoundryError(fallback)
-    hint = fields.get("hint")
-    hint = hint if isinstance(hint, str) else None
+    hint, param = (value if isinstance(value, str) else None for value in (fields.get("hint"), fields.get("param")))
     message = fields["message"].removesuffix(f" {hint}") if hint else fields["message"]
-    kind = error_for_code(fields.get("code"))
-    if fields.get("param") and not issubclass(kind, InvalidRequestError):
-        return kind(message, hint=hint, param=str(fields["param"]))
-    return kind(message, hint=hint, param=fields.get("param"))
+    return error_for_code(fields.get("code"))(message, hint=hint, param=param)

@@ -9,7 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+LARGEST_COUNT = 2**31 - 1
+LARGEST_SEED = 2**64 - 1
+
+_Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+_Seed = Annotated[int, Field(ge=-(2**63), le=LARGEST_SEED)]
 _StopText = Annotated[str, Field(max_length=1000)]
 
 
@@ -52,11 +56,11 @@ class ChatCompletionRequest(BaseModel):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=10_000)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    max_tokens: _Count | None = None
+    max_completion_tokens: _Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] | None = None
     seed: _Seed | None = None
     random_seed: _Seed | None = None
     stop: _StopText | Annotated[list[_StopText], Field(max_length=16)] | None = None
@@ -76,6 +80,9 @@ HARMLESS_FIELDS = frozenset(
     {"store", "service_tier", "safety_identifier", "prompt_cache_key", "prediction", "parallel_tool_calls"}
 )
 """Known fields that do not change the answer here; accepted without a word."""
+
+HARMLESS_MESSAGE_FIELDS = frozenset({"tool_calls", "function_call", "audio", "refusal", "annotations"})
+"""The same of messages: what an answer holds and clients send back, as long as it is empty."""
 
 UNSUPPORTED_FIELDS = (
     "tools", "tool_choice", "functions", "function_call", "response_format", "logprobs", "top_logprobs", "logit_bias",

@@ -12,10 +12,21 @@ from typing import Any
 DONE = b"data: [DONE]\n\n"
 """The last event of an OpenAI stream."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def encode_value(value: Any) -> bytes:
+    """`value` as JSON on one line, also for clients that know more line breaks than the format does."""
+    text = _ENCODER.encode(value)
+    if text.isascii():
+        return text.encode()
+    return text.translate(_LINE_BREAKS).encode("utf-8", "replace")
+
 
 def encode_event(data: dict[str, Any]) -> bytes:
     """One event with `data` as JSON on one line."""
-    return b"data: " + json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
+    return b"data: " + encode_value(data) + b"\n\n"
 
 
 def decode_events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from foundry_cli.api.errors import error_from_body
 from foundry_cli.api.sse import decode_events
@@ -125,12 +125,16 @@ class ServiceClient:
                 raise _unreachable(path, error) from error
         if response.status >= 400:
             raise _error(response.status, data)
-        return json.loads(data) if data else None
+        try:
+            return json.loads(data) if data else None
+        except ValueError as error:
+            raise _unreachable(path, error) from error
 
     def _connection(self, timeout: float | None) -> HTTPConnection:
         if self.record.socket:
             return _UnixConnection(self.record.socket, timeout)
-        return HTTPConnection(self.record.host, self.record.port, timeout=timeout)
+        host = urlsplit(self.record.base_url).hostname or ""
+        return HTTPConnection(host, self.record.port, timeout=timeout)
 
     def _request(self, connection: HTTPConnection, method: str, path: str, body: Any) -> HTTPResponse:
         headers = {"x-foundry-token": self.record.token}
@@ -139,7 +143,7 @@ class ServiceClient:
         try:
             connection.request(method, path, json.dumps(body).encode() if body is not None else None, headers)
             return connection.getresponse()
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:  # the last: a record that was tampered with
             raise _unreachable(path, error) from error
 
 

@@ -7,7 +7,10 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +20,54 @@ from foundry_cli.instance import InstanceRecord, read_instance
 from foundry_cli.paths import Paths, make_private_directory
 
 START_SECONDS = 30.0
-STOP_SECONDS = 15.0  # ten for the drain, and some
+STOP_SECONDS = 18.0  # ten for the drain, some for the workers
+_ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _ALREADY_RUNNING = "service_already_running"
 
 
-_launched: list[subprocess.Popen[bytes]] = []
-"""Services started by this process: they outlive it, and nothing is to be said when it ends before them."""
-
-
-def find_service(paths: Paths) -> ServiceClient | None:
-    """The service of this home directory, if it answers."""
+def find_service(paths: Paths, timeout: float = _ANSWER_SECONDS) -> ServiceClient | None:
+    """The service of this home directory, if it answers within `timeout` seconds and is not about to stop."""
     record = read_instance(paths.instance_file)
     if record is None or (record.socket and not os.path.exists(record.socket)):
         return None
     client = ServiceClient(record)
-    return client if client.is_alive() else None
+    return client if client.is_alive(timeout) else None
 
 
 def start_service(paths: Paths) -> tuple[ServiceClient, bool]:
     """The running service, and whether it was started now. Raises `ServiceStartError` or what the service reports."""
     if client := find_service(paths):
         return client, False
-    answer = _launch(paths)
-    if instance := answer.get("instance"):
-        return ServiceClient(InstanceRecord(**instance)), True
-    error = answer.get("error") or {}
-    if error.get("code") == _ALREADY_RUNNING:  # somebody else was faster
-        return _wait_until_ready(paths), False
-    raise error_for_code(error.get("code"))(str(error.get("message")), hint=error.get("hint"))
+    with _only_starter(paths):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if client := find_service(paths):
+                return client, False
+            if not _is_locked(paths) and (client := _launch(paths)):
+                return client, True
+            time.sleep(_POLL_SECONDS)  # another service is starting, or about to end
+    raise ServiceStartError("Another process is starting or stopping the service, and it does not answer.")
+
+
+@contextmanager
+def _only_starter(paths: Paths) -> Iterator[None]:
+    """Of many that start at the same time one does the work, and the others find its service afterwards."""
+    from filelock import FileLock, Timeout
+
+    try:
+        make_private_directory(paths.home)  # first: the parents of a directory are made with the modes of the umask
+        make_private_directory(paths.run)
+        lock = FileLock(paths.run / "start.lock", mode=0o600)
+        lock.acquire(timeout=2 * START_SECONDS, poll_interval=_POLL_SECONDS)
+    except Timeout as error:
+        raise ServiceStartError("Other processes are starting the service and do not come to an end.") from error
+    except OSError as error:
+        raise ServiceStartError(f"The directory {paths.run} cannot be used: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_service(paths: Paths) -> ServiceClient:
@@ -58,29 +80,73 @@ def require_service(paths: Paths) -> ServiceClient:
     )
 
 
-def stop_service(paths: Paths) -> bool:
-    """Stop the service and wait for its end; False when none was running. Raises `FoundryError` when it does not end."""
-    client = find_service(paths)
-    if client is None:
+def stop_service(paths: Paths, *, patience: float = STOP_SECONDS) -> bool:
+    """Stop the service and wait for its end; False when none was running. Raises `FoundryError` when it does not end.
+
+    A service that does not end within `patience` seconds, or does not answer at all, is killed.
+    """
+    if not _is_locked(paths):
         return False
-    client.stop()
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + patience
+    is_asked = False
     while _is_locked(paths):
         if time.monotonic() > deadline:
-            raise FoundryError(f"The service (process {client.record.pid}) did not stop within {STOP_SECONDS:.0f} s.")
+            _end_by_force(paths)
+            break
+        client = None if is_asked else find_service(paths, min(patience, _ANSWER_SECONDS))
+        if client is not None:
+            with suppress(ServiceUnreachableError):  # it ended meanwhile
+                client.stop()
+            is_asked = True
         time.sleep(_POLL_SECONDS)
     return True
 
 
-def _launch(paths: Paths) -> dict[str, Any]:
-    """Start the process and return the line it reports, see `service/__main__.py`."""
+def _end_by_force(paths: Paths) -> None:
+    """Kill the process of the record, after making sure that it is the service: it has the lock file open."""
+    import psutil
+
+    record = read_instance(paths.instance_file)
+    lock = os.path.realpath(paths.lock_file)
+    try:
+        process = psutil.Process(record.pid) if record else None
+        if process is not None and any(file.path == lock for file in process.open_files()):
+            process.kill()
+            process.wait(STOP_SECONDS)
+            return
+    except psutil.Error:
+        pass
+    raise FoundryError("The service does not stop, and its process cannot be told for certain.")
+
+
+def _launch(paths: Paths) -> ServiceClient | None:
+    """Start the process and wait until it serves, see `service/__main__.py`; None when another one is running."""
+    process = _spawn(paths)
+    line = _read_line(process)
+    threading.Thread(target=process.wait, name="foundry-service", daemon=True).start()  # reaps it when it ends before us
+    try:
+        answer = json.loads(line or b"null")
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        console = paths.logs / "console.log"
+        raise ServiceStartError("The service did not start.", hint=f"Its last words are in {console}: {_last_line(console)}")
+    if instance := answer.get("instance"):
+        return ServiceClient(InstanceRecord(**instance))
+    error = answer.get("error") or {}
+    if error.get("code") == _ALREADY_RUNNING:
+        return None
+    raise error_for_code(error.get("code"))(str(error.get("message")), hint=error.get("hint"))
+
+
+def _spawn(paths: Paths) -> subprocess.Popen[bytes]:
     try:
         make_private_directory(paths.logs)
         console = os.open(paths.logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError as error:
         raise ServiceStartError(f"The directory {paths.logs} cannot be used: {error.strerror}.") from error
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "foundry_cli.service"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -91,13 +157,6 @@ def _launch(paths: Paths) -> dict[str, Any]:
         )
     finally:
         os.close(console)
-    _launched.append(process)
-    line = _read_line(process)
-    if line is None:
-        raise ServiceStartError(
-            "The service did not start.", hint=f"Its last words are in {paths.logs / 'console.log'}: {_last_line(paths)}"
-        )
-    return dict(json.loads(line))
 
 
 def _detached() -> dict[str, Any]:
@@ -118,28 +177,23 @@ def _read_line(process: subprocess.Popen[bytes]) -> bytes | None:
         return stream.readline() or None
 
 
-def _last_line(paths: Paths) -> str:
+def _last_line(console: Path) -> str:
     try:
-        lines = (paths.logs / "console.log").read_text("utf-8", "replace").split("\n")
+        lines = console.read_text("utf-8", "replace").split("\n")
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "(nothing)")
 
 
-def _wait_until_ready(paths: Paths) -> ServiceClient:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if client := find_service(paths):
-            return client
-        time.sleep(_POLL_SECONDS)
-    raise ServiceStartError("Another process is starting or stopping the service, and it does not answer.")
-
-
 def _is_locked(paths: Paths) -> bool:
     from filelock import FileLock, Timeout
 
+    if not paths.lock_file.exists():
+        return False
     try:
-        with FileLock(paths.lock_file, timeout=0):
+        with FileLock(paths.lock_file, timeout=0, mode=0o600):
             return False
     except Timeout:
         return True
+    except OSError as error:
+        raise ServiceStartError(f"The file {paths.lock_file} cannot be used: {error.strerror}.") from error

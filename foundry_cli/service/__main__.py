@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import sys
+import threading
 import time
 import uuid
 from dataclasses import asdict
@@ -36,6 +37,7 @@ from foundry_cli.store.cache import sweep_trash
 logger = logging.getLogger("foundry.service")
 
 ALREADY_RUNNING = "service_already_running"
+_LOCK_SECONDS = 0.5  # others hold the lock for a moment to see whether a service runs
 
 
 class AlreadyRunningError(ServiceStartError):
@@ -47,12 +49,13 @@ class AlreadyRunningError(ServiceStartError):
 def main() -> None:
     """Run the service until it is told to stop."""
     os.umask(0o077)
+    _leave_no_core()
     paths = Paths.from_environment()
     try:
         lock = _lock(paths)
         config = load_config(paths)
         check_exposure(config.host, config.api_key)
-        start_logging(paths.logs, config.log_level)
+        _start_logging(paths, config)
         _serve(paths, config)
     except FoundryError as error:
         _report({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
@@ -66,7 +69,7 @@ def _lock(paths: Paths) -> FileLock:
     try:
         make_private_directory(paths.home)
         make_private_directory(paths.run)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
     except Timeout as error:
         raise AlreadyRunningError(f"A service is already running for {paths.home}.") from error
     except OSError as error:
@@ -74,21 +77,46 @@ def _lock(paths: Paths) -> FileLock:
     return lock
 
 
+def _leave_no_core() -> None:
+    """No core files: prompts and the token would be in them. Workers inherit it."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _start_logging(paths: Paths, config: Config) -> None:
+    try:
+        start_logging(paths.logs, config.log_level)
+    except OSError as error:
+        raise ServiceStartError(f"The directory {paths.logs} cannot be used: {error.strerror}.") from error
+
+
 def _serve(paths: Paths, config: Config) -> None:
     tcp = bind_tcp(config.host, config.port, _read_port(paths.port_file))
-    unix = bind_unix(paths.socket)
+    unix = bind_unix(paths.socket, paths.home)
     record = _record(paths, config, tcp.getsockname()[1], has_unix=unix is not None)
     models = ModelManager(default_ttl=config.ttl_seconds, available_memory=_available_memory)
     cache = config.cache_path(paths)
-    state = ServiceState(record, Inventory(cache), models, stop=lambda: setattr(server, "should_exit", True))
+    state = ServiceState(
+        record,
+        Inventory(cache),
+        models,
+        stop=lambda: setattr(server, "should_exit", True),
+        is_stopping=lambda: server.should_exit,
+    )
 
     def on_ready() -> None:
-        write_atomically(paths.port_file, str(record.port).encode())
-        record.write(paths.instance_file)
+        try:
+            console = os.open(paths.logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            write_atomically(paths.port_file, str(record.port).encode())
+            record.write(paths.instance_file)
+        except OSError as error:
+            raise ServiceStartError(f"{error.filename} cannot be written: {error.strerror}.") from error
         logger.info("version %s serves %s, process %d", __version__, record.base_url, record.pid)
         _report({"instance": asdict(record)})
-        _leave_console(paths.logs)
-        sweep_trash(cache)
+        _leave_console(console)
+        threading.Thread(target=sweep_trash, args=(cache,), daemon=True).start()
 
     server = Server(create_app(state, _access(config, record)), on_ready, models.close)
     try:
@@ -129,7 +157,7 @@ def _read_port(path: Path) -> int:
         text = path.read_text().strip()
     except (OSError, ValueError):
         return 0
-    return int(text) if text.isascii() and text.isdigit() and 1024 <= int(text[:6]) <= 65535 else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and 1024 <= int(text) <= 65535 else 0
 
 
 def _available_memory() -> int:
@@ -147,9 +175,8 @@ def _report(message: dict[str, object]) -> None:
         logger.warning("the process that started the service did not wait for it")
 
 
-def _leave_console(logs: Path) -> None:
-    """Let go of the starter's standard output; what libraries print goes to a file from now on."""
-    console = os.open(logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def _leave_console(console: int) -> None:
+    """Let go of the starter's standard output; what libraries print goes to the file `console` from now on."""
     os.dup2(console, 1)
     os.dup2(console, 2)
     os.close(console)

@@ -10,7 +10,7 @@ from foundry_cli.service import errors, management
 from foundry_cli.service.access_log import AccessLog
 from foundry_cli.service.errors import CatchUnexpected
 from foundry_cli.service.guard import Access, Guard
-from foundry_cli.service.limits import LimitBody
+from foundry_cli.service.limits import Limits
 from foundry_cli.service.openai import chat, models
 from foundry_cli.service.state import ServiceState
 
@@ -27,8 +27,8 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
         middleware=[
             Middleware(AccessLog),
             Middleware(CatchUnexpected),
+            Middleware(Limits),
             Middleware(Guard, access=access),
-            Middleware(LimitBody),
         ],
     )
     app.state.service = state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from typing import Any
@@ -48,6 +49,12 @@ class WrongMediaTypeError(errors.InvalidRequestError):
     code = "wrong_media_type"
 
 
+class HeadersTooLargeError(errors.FoundryError):
+    """Request line and headers are over the limit."""
+
+    code = "headers_too_large"
+
+
 class RequestTimeoutError(errors.FoundryError):
     """The client stopped in the middle of its request."""
 
@@ -56,6 +63,7 @@ class RequestTimeoutError(errors.FoundryError):
 
 STATUS[BodyTooLargeError] = 413
 STATUS[WrongMediaTypeError] = 415
+STATUS[HeadersTooLargeError] = 431
 STATUS[RequestTimeoutError] = 408
 
 
@@ -75,6 +83,11 @@ def response_to(error: errors.FoundryError) -> JSONResponse:
     status = status_of(error)
     headers = {"retry-after": _RETRY_SECONDS[status]} if status in _RETRY_SECONDS else {}
     return JSONResponse(body_of(error), status, headers)
+
+
+def stopping() -> errors.FoundryError:
+    """What is said to requests that did not end in the time that a stopping service gives them."""
+    return errors.ServiceStoppingError("The service is shutting down.", hint="Send the request again when it is back.")
 
 
 def unexpected(error: Exception) -> errors.FoundryError:
@@ -101,10 +114,15 @@ class CatchUnexpected:
 
         try:
             await self._app(scope, receive, watch)
-        except Exception as error:  # the last line of defence: every request ends with an answer
-            if scope["type"] != "http" or has_started:
+        except asyncio.CancelledError:  # by the server, which stops; a stream says so itself
+            if has_started:
                 raise
-            await response_to(unexpected(error))(scope, receive, send)
+            await response_to(stopping())(scope, receive, send)
+        except Exception as error:  # the last line of defence: every request ends with an answer
+            if has_started:
+                raise
+            known = error if isinstance(error, errors.FoundryError) else unexpected(error)
+            await response_to(known)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -116,7 +134,7 @@ def install(app: FastAPI) -> None:
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        message = f"{request.method} {request.url.path[:200]}: {error.detail}."
+        message = f"{request.method} {request.scope['path'][:200]}: {error.detail}."
         fields = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
         return JSONResponse({"error": fields}, error.status_code, error.headers)
 

@@ -35,12 +35,16 @@ async def _disconnect(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """Server-sent events from a generator of bytes, which is closed when the client goes away."""
+    """Server-sent events from a generator of bytes, which is closed when the client goes away.
+
+    `last_words` end a stream that the stopping service breaks off.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None], headers: dict[str, str]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], headers: dict[str, str], *, last_words: bytes) -> None:
         self._events = events
+        self._last_words = last_words
         self.status_code = 200
         self.background = None
         self.init_headers({**headers, "cache-control": "no-store"})
@@ -48,10 +52,13 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await until_disconnect(receive, self._send_all(send))
+        try:
+            await until_disconnect(receive, self._send_all(send))
+        except asyncio.CancelledError:  # by the server, which has waited long enough
+            await send({"type": "http.response.body", "body": self._last_words, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, send: Send) -> None:
         async with aclosing(self._events) as events:
             async for data in events:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -6,6 +6,7 @@ an exact list of `Host` values on every route, no foreign `Origin`, no cross-sit
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import sys
 from collections.abc import Callable
@@ -13,16 +14,20 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foundry_cli.config import LOOPBACK_HOSTS, check_origin
 from foundry_cli.errors import ForbiddenError, FoundryError, UnauthorizedError
 from foundry_cli.service.errors import WrongMediaTypeError, response_to
-from foundry_cli.service.peer import peer_is_same_user
+from foundry_cli.service.peer import Address, peer_is_same_user
 
 TOKEN_HEADER = b"x-foundry-token"
 MANAGEMENT_PREFIX = "/foundry/manage"
 """Routes that delete, stop or configure: on the Unix socket, or with the token of the instance record."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Headers = dict[bytes, list[bytes]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Access:
     api_key: str | None = None
     allowed_origins: tuple[str, ...] = ()
     allow_other_users: bool = False
-    is_same_user: Callable[[tuple[str, int], int], bool] = field(default=peer_is_same_user)
+    is_same_user: Callable[[Address, Address], bool] = field(default=peer_is_same_user)
 
     @property
     def is_loopback(self) -> bool:
@@ -43,11 +48,15 @@ class Access:
         return self.host in LOOPBACK_HOSTS
 
     def host_values(self) -> frozenset[str]:
-        """Every `Host` header that is served."""
+        """Every `Host` header that is served, in lower case."""
         names = {"127.0.0.1", "localhost", "[::1]"}
         if not self.is_loopback:
-            names.add(f"[{self.host}]" if ":" in self.host else self.host)
+            names.add(f"[{self.host}]" if ":" in self.host else self.host.lower())
         return frozenset(names | {f"{name}:{self.port}" for name in names})
+
+    def origin_values(self) -> frozenset[str]:
+        """Every `Origin` header that is served: the configured ones as browsers write them."""
+        return frozenset(_as_browsers_write(origin) for origin in self.allowed_origins)
 
 
 class Guard:
@@ -57,73 +66,70 @@ class Guard:
         self._app = app
         self._access = access
         self._hosts = access.host_values()
-        self._origins = {check_origin(origin) for origin in access.allowed_origins}
+        self._origins = access.origin_values()
+        self._token = _digest(access.token.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers: dict[bytes, list[bytes]] = {}
+        headers: Headers = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
         try:
-            self._check(scope, headers)
+            if not is_unix_socket(scope):
+                self._check_browser(headers)
+                if b"origin" in headers:
+                    send = _with_headers(send, _cors(headers))
+                if b"origin" in headers and scope["method"] == "OPTIONS":  # a preflight never carries a key
+                    await Response(status_code=204)(scope, receive, send)
+                    return
+                await self._check_caller(scope, headers)
+            _check_media_type(scope, headers)
         except FoundryError as error:
             await response_to(error)(scope, receive, send)
             return
-        origin = headers.get(b"origin", [b""])[0]
-        if origin and scope["method"] == "OPTIONS":
-            await Response(status_code=204, headers=_cors(origin, preflight=True))(scope, receive, send)
-        elif origin:
-            await self._app(scope, receive, _with_headers(send, _cors(origin)))
-        else:
-            await self._app(scope, receive, send)
+        await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope, headers: dict[bytes, list[bytes]]) -> None:
-        _check_media_type(scope, headers)
-        if is_unix_socket(scope):
-            return
-        has_token = hmac.compare_digest(_digest(headers.get(TOKEN_HEADER, [b""])[0]), _digest(self._access.token.encode()))
-        self._check_browser(headers)
-        if not has_token:
-            self._check_peer(scope)
-            self._check_key(headers)
-            if scope["path"].startswith(MANAGEMENT_PREFIX):
-                raise ForbiddenError("This route is served on the local socket only.")
-
-    def _check_browser(self, headers: dict[bytes, list[bytes]]) -> None:
+    def _check_browser(self, headers: Headers) -> None:
         hosts = headers.get(b"host", [])
-        # Upper and lower case are the same host, and nothing else is.
         if self._access.host in ("0.0.0.0", "::") and len(hosts) == 1 and self._access.api_key:
             pass  # reachable under names unknown here; the API key decides
+        # Upper and lower case are the same host, and nothing else is.
         elif len(hosts) != 1 or hosts[0].decode("latin-1").lower() not in self._hosts:
             raise ForbiddenError(
                 "This Host header is not served here.", hint="Use the address that 'foundry service status' prints."
             )
         origin = headers.get(b"origin")
         if origin is None:
-            if headers.get(b"sec-fetch-site", [b"none"])[0] not in (b"none", b"same-origin"):
+            if not set(headers.get(b"sec-fetch-site", [])) <= {b"none", b"same-origin"}:
                 raise ForbiddenError("Requests from other web sites are refused.")
-        elif len(origin) != 1 or not self._is_allowed(origin[0].decode("latin-1")):
+        elif len(origin) != 1 or origin[0].decode("latin-1") not in self._origins:
             raise ForbiddenError(
                 "Requests from web pages of this origin are refused.",
                 hint="Add the origin to allowedOrigins in foundry.config.json to allow it.",
             )
 
-    def _is_allowed(self, origin: str) -> bool:
-        return origin in self._access.allowed_origins
+    async def _check_caller(self, scope: Scope, headers: Headers) -> None:
+        if hmac.compare_digest(_digest(headers.get(TOKEN_HEADER, [b""])[0]), self._token):
+            return
+        await self._check_peer(scope)
+        self._check_key(headers)
+        if scope["path"].startswith(MANAGEMENT_PREFIX):
+            raise ForbiddenError("This route is served on the local socket only.")
 
-    def _check_peer(self, scope: Scope) -> None:
-        client = scope.get("client")
-        if self._access.is_loopback and not self._access.allow_other_users and sys.platform == "linux":
-            if client is None or not self._access.is_same_user((client[0], client[1]), self._access.port):
-                raise ForbiddenError(
-                    "The service belongs to another user of this machine.",
-                    hint="Set allowOtherUsers in foundry.config.json to true to allow other users.",
-                )
+    async def _check_peer(self, scope: Scope) -> None:
+        if not self._access.is_loopback or self._access.allow_other_users or sys.platform != "linux":
+            return
+        connection = scope["state"]["connection"]  # see `protocol.py`; the owner of a connection is asked for once
+        if "is_same_user" not in connection:
+            ends = scope["client"], scope["server"]
+            connection["is_same_user"] = None not in ends and await asyncio.to_thread(self._access.is_same_user, *ends)
+        if not connection["is_same_user"]:
+            raise ForbiddenError(
+                "The service belongs to another user of this machine.",
+                hint="Set allowOtherUsers in foundry.config.json to true to allow other users.",
+            )
 
-    def _check_key(self, headers: dict[bytes, list[bytes]]) -> None:
+    def _check_key(self, headers: Headers) -> None:
         if self._access.is_loopback:
             return  # any key is accepted on loopback
         scheme, _, key = headers.get(b"authorization", [b""])[0].partition(b" ")
@@ -139,30 +145,40 @@ def is_unix_socket(scope: Scope) -> bool:
     return server is not None and server[1] is None
 
 
-def _check_media_type(scope: Scope, headers: dict[bytes, list[bytes]]) -> None:
+def _check_media_type(scope: Scope, headers: Headers) -> None:
     """A body must be declared as JSON: a browser cannot send that to another site without asking first."""
     if scope["method"] in ("POST", "PUT", "PATCH"):
-        media_type = headers.get(b"content-type", [b""])[0].split(b";")[0].strip().lower()
-        if media_type != b"application/json":
+        media_types = {value.split(b";")[0].strip().lower() for value in headers.get(b"content-type", [])}
+        if media_types != {b"application/json"}:
             raise WrongMediaTypeError("The request needs the header 'Content-Type: application/json'.")
+
+
+def _as_browsers_write(origin: str) -> str:
+    """`origin` of the configuration, checked: host in lower case, without the default port."""
+    scheme, host, port = check_origin(origin)
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}" if port in (None, _DEFAULT_PORTS[scheme]) else f"{scheme}://{name}:{port}"
 
 
 def _digest(value: bytes) -> bytes:
     return sha256(value).digest()
 
 
-def _cors(origin: bytes, *, preflight: bool = False) -> dict[str, str]:
-    headers = {"access-control-allow-origin": origin.decode("latin-1"), "vary": "origin"}
-    if preflight:
-        headers |= {"access-control-allow-methods": "GET, POST", "access-control-allow-headers": "content-type, authorization"}
-    return headers
+def _cors(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Headers for an origin that is allowed. Never with credentials, so that `*` covers what libraries send."""
+    return [
+        (b"access-control-allow-origin", headers[b"origin"][0]),
+        (b"access-control-allow-methods", b"GET, POST"),
+        (b"access-control-allow-headers", b"authorization, content-type, *"),
+        (b"access-control-expose-headers", b"x-foundry-ignored-fields, retry-after"),
+        (b"vary", b"origin"),
+    ]
 
 
-def _with_headers(send: Send, headers: dict[str, str]) -> Send:
-    async def wrapped(message: dict[str, object]) -> None:
+def _with_headers(send: Send, extra: list[tuple[bytes, bytes]]) -> Send:
+    async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
-            extra = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-            message = {**message, "headers": [*message["headers"], *extra]}  # type: ignore[misc]
+            message = {**message, "headers": [*message["headers"], *extra]}
         await send(message)
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped

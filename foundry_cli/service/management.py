@@ -11,15 +11,15 @@ from fastapi.responses import HTMLResponse, Response
 
 from foundry_cli import __version__
 from foundry_cli.errors import BundledModelError, InvalidRequestError, ModelInUseError, ModelNotFoundError
+from foundry_cli.service.errors import stopping
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
-from foundry_cli.service.state import parse_device, state_of
+from foundry_cli.service.state import VALID_PROVIDERS, check_provider, parse_device, state_of
 from foundry_cli.store import cache as model_cache
 from foundry_cli.types import ModelInfo
 
 router = APIRouter(tags=["Foundry"])
 
 _EP_STATUS = "Successfully downloaded and registered the following EPs: CPUExecutionProvider."
-_VALID_EPS = "Valid EPs: CPUExecutionProvider"
 _DOCS_PAGE = Path(__file__).parent / "openapi.html"
 _NOT_FOUND = "No OpenAIService provider found for modelName"
 """Clients look for this text to say that a model has not been downloaded."""
@@ -27,8 +27,11 @@ _NOT_FOUND = "No OpenAIService provider found for modelName"
 
 @router.get("/health")
 async def health(request: Request) -> dict[str, Any]:
-    """Answers as soon as requests are served."""
-    record = state_of(request).record
+    """Answers as soon as requests are served, and until the service is told to stop."""
+    state = state_of(request)
+    if state.is_stopping():
+        raise stopping()  # who looks for a service must not find one that is about to end
+    record = state.record
     return {"status": "ok", "instanceId": record.instance_id, "pid": record.pid, "version": __version__}
 
 
@@ -42,7 +45,7 @@ async def status(request: Request) -> dict[str, Any]:
         "modelCachePath": str(state.inventory.cache),
         "pipeName": None,
         "isAutoRegistrationResolved": True,
-        "autoRegistrationStatus": f"{_EP_STATUS}\r\n{_VALID_EPS}",
+        "autoRegistrationStatus": f"{_EP_STATUS}\r\n{VALID_PROVIDERS}",
         "pid": state.record.pid,
         "version": __version__,
         "startedAt": state.record.started_at,
@@ -84,7 +87,7 @@ async def load(
     state = state_of(request)
     seconds = _whole_number("ttl", ttl)
     keep = not seconds and not _truth("unload", unload, default=True)
-    _check_provider(ep)
+    check_provider(ep)
     try:
         model = await state.resolve_cached(name, parse_device(device))
     except ModelNotFoundError as error:
@@ -185,9 +188,3 @@ def _truth(name: str, text: str | None, *, default: bool) -> bool:
     if text.lower() not in ("true", "false", "1", "0"):
         raise InvalidRequestError(f"{name}: {text[:40]!r} is neither true nor false.", param=name)
     return text.lower() in ("true", "1")
-
-
-def _check_provider(ep: str | None) -> None:
-    if ep and ep.lower() not in ("cpu", "cpuexecutionprovider"):
-        message = f"ep: the execution provider {ep[:40]!r} is not available on this machine."
-        raise InvalidRequestError(message, hint=_VALID_EPS, param="ep")

@@ -1,41 +1,92 @@
-"""HTTP/1.1 as uvicorn and h11 speak it, with a time limit on headers: slow senders must not hold connections."""
+"""HTTP/1.1 as uvicorn and h11 speak it, with limits on time and number: nobody may hold connections for nothing."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from foundry_cli.service.limits import HEADER_SECONDS
+from foundry_cli.errors import QueueFullError
+from foundry_cli.service.errors import response_to
+from foundry_cli.service.limits import HEADER_SECONDS, LARGEST_DISCARD, MOST_CONNECTIONS, READER_SECONDS
 
 
-class TimedProtocol(H11Protocol):
-    """Closes a connection whose first request does not arrive, or whose next request begins and does not end."""
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI application for connections beyond the limit."""
+    response = response_to(QueueFullError("Too many connections are open.", hint="Try again soon."))
+    response.headers["connection"] = "close"
+    await response(scope, receive, send)
 
+
+class LimitedProtocol(H11Protocol):
+    """One connection. It is closed when a request begins and does not end, or when its client does not read."""
+
+    header_seconds = HEADER_SECONDS
+    reader_seconds = READER_SECONDS
+    most_connections = MOST_CONNECTIONS
+
+    is_unix = False
     _header_timer: asyncio.TimerHandle | None = None
+    _reader_timer: asyncio.TimerHandle | None = None
+    _discarded = 0  # bytes of a body that nobody wants
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop for a new connection."""
         super().connection_made(transport)
-        self._start_timer()
+        self.app_state: dict[str, Any] = {"connection": {}}  # in the scope of every request of this connection
+        self.is_unix = self.server is not None and self.server[1] is None
+        others = sum(isinstance(other, LimitedProtocol) and not other.is_unix for other in self.connections)
+        if others > 2 * self.most_connections and not self.is_unix:
+            transport.abort()
+        elif others > self.most_connections and not self.is_unix:
+            self.app = refuse
+        self._header_timer = self.loop.call_later(self.header_seconds, transport.close)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop for every piece of data."""
-        if self._header_timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._start_timer()
+        is_answered = self.cycle is None or self.cycle.response_complete
+        if is_answered and self._header_timer is None:
+            self._header_timer = self.loop.call_later(self.header_seconds, self.transport.close)
+        if is_answered and self.cycle is not None and self.conn.their_state is h11.SEND_BODY:
+            self._discarded += len(data)
+            if self._discarded > LARGEST_DISCARD:
+                self.transport.abort()
+                return
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_timer()
+            self._stop_timers()
+
+    def pause_writing(self) -> None:
+        """Called by the event loop when the client does not read as fast as we write."""
+        super().pause_writing()
+        self._reader_timer = self.loop.call_later(self.reader_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Called by the event loop when the client has read."""
+        super().resume_writing()
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop at the end of a connection."""
-        self._stop_timer()
+        self._stop_timers()
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
         super().connection_lost(exc)
 
-    def _start_timer(self) -> None:
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+    def shutdown(self) -> None:
+        """Called by the server when it stops: an idle connection ends now, a busy one after its answer."""
+        try:
+            super().shutdown()
+        except h11.LocalProtocolError:  # in the middle of a malformed request
+            self.transport.abort()
 
-    def _stop_timer(self) -> None:
+    def _stop_timers(self) -> None:
+        self._discarded = 0
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -16,10 +17,11 @@ from fastapi import FastAPI
 from foundry_cli.config import LOOPBACK_HOSTS
 from foundry_cli.errors import ConfigError, ServiceStartError
 from foundry_cli.paths import make_private_directory
-from foundry_cli.service.limits import LARGEST_HEADERS, MOST_CONNECTIONS
-from foundry_cli.service.protocol import TimedProtocol
+from foundry_cli.service.limits import LARGEST_HEADERS
+from foundry_cli.service.protocol import LimitedProtocol
 
 DRAIN_SECONDS = 10  # for running answers, after a request to stop
+_LAST_WORDS_SECONDS = 1
 _BACKLOG = 128
 
 
@@ -35,16 +37,17 @@ def bind_tcp(host: str, port: int, sticky_port: int = 0) -> socket.socket:
             pass
     try:
         return _bind(host, port)
-    except socket.gaierror as error:
-        raise ConfigError(f"The host {host!r} is not an address of this machine: {error.strerror}.") from error
+    except (socket.gaierror, UnicodeError) as error:  # the latter for what cannot be a host name
+        raise ConfigError(f"The host {host!r} is not an address of this machine.") from error
     except OSError as error:
         hint = f"{_port_owner(port)}Choose another with 'foundry service set --port N' (0: chosen by the system)."
         raise ServiceStartError(f"The service cannot listen on {host}:{port}: {error.strerror}.", hint=hint) from error
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, kind)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is given
     try:
         if sys.platform != "win32":  # there the option would let two programs share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,14 +70,20 @@ def _port_owner(port: int) -> str:
     return f"Process {owner} uses port {port}. " if owner else ""
 
 
-def bind_unix(path: Path) -> socket.socket | None:
-    """A listening Unix socket that only the owner can reach, or None where the platform has none."""
+def bind_unix(path: Path, home: Path) -> socket.socket | None:
+    """A listening Unix socket that only the owner can reach, or None where the platform has none.
+
+    Below `home`, its directory must be ours; elsewhere (the fall-back may be in /tmp) also the one above it.
+    """
     if not hasattr(socket, "AF_UNIX") or sys.platform == "win32":
         return None
-    make_private_directory(path.parent)
-    path.unlink(missing_ok=True)  # of a service that was killed; the lock says that it is gone
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        make_private_directory(path.parent)
+        _check_owner(path.parent)
+        if home not in path.parents:
+            _check_owner(path.parent.parent)
+        path.unlink(missing_ok=True)  # of a service that was killed; the lock says that it is gone
         listener.bind(str(path))
         os.chmod(path, 0o600)
         listener.listen(_BACKLOG)
@@ -82,6 +91,13 @@ def bind_unix(path: Path) -> socket.socket | None:
         listener.close()
         raise ServiceStartError(f"The service cannot listen on {path}: {error.strerror}.") from error
     return listener
+
+
+def _check_owner(directory: Path) -> None:
+    """Nobody else may put another socket in place of ours. Raises `PermissionError`."""
+    status = directory.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, f"others can change {directory}")
 
 
 def check_exposure(host: str, api_key: str | None) -> None:
@@ -96,10 +112,18 @@ def check_exposure(host: str, api_key: str | None) -> None:
 class Server(uvicorn.Server):
     """uvicorn's server with a beginning and an end of our own: `on_ready` once it accepts, `on_stop` after the drain."""
 
-    def __init__(self, app: FastAPI, on_ready: Callable[[], None], on_stop: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], Awaitable[None]],
+        *,
+        drain_seconds: int = DRAIN_SECONDS,
+        protocol: type[LimitedProtocol] = LimitedProtocol,
+    ) -> None:
         config = uvicorn.Config(
             app,
-            http=TimedProtocol,
+            http=protocol,
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -107,9 +131,8 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS,
             h11_max_incomplete_event_size=LARGEST_HEADERS,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
+            timeout_graceful_shutdown=drain_seconds,
         )
         super().__init__(config)
         self._on_ready = on_ready
@@ -121,8 +144,10 @@ class Server(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn after a request to stop: drains, then ends the workers."""
+        """Called by uvicorn after a request to stop: drains, lets what is left say so, then ends the workers."""
         await super().shutdown(sockets)
+        if self.server_state.tasks:  # cancelled by now
+            await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_SECONDS)
         await self._on_stop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

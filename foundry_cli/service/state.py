@@ -15,6 +15,8 @@ from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory
 from foundry_cli.types import DEVICES, ModelInfo
 
+VALID_PROVIDERS = "Valid EPs: CPUExecutionProvider"
+
 
 @dataclass(frozen=True)
 class ServiceState:
@@ -24,6 +26,7 @@ class ServiceState:
     inventory: Inventory
     models: ModelManager
     stop: Callable[[], None]  # begins the shutdown and returns at once
+    is_stopping: Callable[[], bool]
 
     async def known_models(self) -> list[ModelInfo]:
         """Everything that can be named; the disk is read outside the event loop."""
@@ -55,10 +58,17 @@ def state_of(request: Request) -> ServiceState:
     return cast(ServiceState, request.app.state.service)
 
 
+def check_provider(ep: str | None) -> None:
+    """Raise `InvalidRequestError` for an execution provider that is not here; empty or None: any."""
+    if ep and ep.lower() not in ("cpu", "cpuexecutionprovider"):
+        message = f"ep: the execution provider {ep[:40]!r} is not available on this machine."
+        raise InvalidRequestError(message, hint=VALID_PROVIDERS, param="ep")
+
+
 def parse_device(text: str | None) -> str | None:
     """`CPU`, `GPU` or `NPU` in any case; None for nothing or `auto`. Raises `InvalidRequestError`."""
     if not text or text.lower() == "auto":
         return None
     if text.upper() not in DEVICES:
-        raise InvalidRequestError(f"device: {text!r} is not one of {', '.join(DEVICES)}, Auto.", param="device")
+        raise InvalidRequestError(f"device: {text[:40]!r} is not one of {', '.join(DEVICES)}, Auto.", param="device")
     return text.upper()

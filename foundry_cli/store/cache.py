@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,19 +23,19 @@ INCOMPLETE_MARKER = "download.tmp"
 _TRASH_PREFIX = ".foundry-trash-"
 _DEEPEST = 8  # levels below the cache directory
 _LARGEST_DESCRIPTION = 1024 * 1024  # bytes
+_LONGEST_NAME = 256  # characters
 
 
 def scan_cache(cache: Path) -> list[ModelInfo]:
     """All models below `cache`, sorted by path; a missing directory is an empty cache. Raises `CacheError`."""
-    if not cache.exists():
-        return []
-    if not cache.is_dir():
-        raise CacheError(f"The cache directory {cache} is not a directory.", hint="Set another with 'foundry cache cd'.")
     try:
         with os.scandir(cache):
             pass
+    except FileNotFoundError:
+        return []
     except OSError as error:
-        raise CacheError(f"The cache directory {cache} cannot be read: {error.strerror}.") from error
+        hint = "Set another with 'foundry cache cd'."
+        raise CacheError(f"The cache directory {cache} cannot be read: {error.strerror}.", hint=hint) from error
     return [_describe(cache, directory) for directory in _model_directories(cache, 0)]
 
 
@@ -55,7 +56,7 @@ def _model_directories(directory: Path, depth: int) -> Iterator[Path]:
 def _describe(cache: Path, directory: Path) -> ModelInfo:
     """What the files say. A damaged description still gives an entry, so that the model can be seen and removed."""
     description = _read_object(directory / "inference_model.json")
-    name, version = split_model_id(str(description.get("Name") or directory.name))
+    name, version = split_model_id(_plain(description.get("Name")) or _plain(directory.name) or "unnamed")
     model = _read_object(directory / "genai_config.json").get("model")
     context = model.get("context_length") if isinstance(model, dict) else None
     template = description.get("PromptTemplate")
@@ -69,21 +70,37 @@ def _describe(cache: Path, directory: Path) -> ModelInfo:
         display_name=name,
         publisher=_publisher(cache, directory),
         size_bytes=directory_size(directory),
-        prompt_template=template if isinstance(template, dict) else None,
+        prompt_template=_texts(template) if isinstance(template, dict) else None,
         uri=f"local://{name}",
-        context_length=context if isinstance(context, int) else None,
+        context_length=context if type(context) is int and context > 0 else None,
         created=int(_modified(directory)),
         path=directory,
     )
 
 
 def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a plain file; {} for anything else, without waiting for the writer of a named pipe."""
     try:
-        with path.open("rb") as stream:
-            document = json.loads(stream.read(_LARGEST_DESCRIPTION))
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            document = json.loads(os.read(descriptor, _LARGEST_DESCRIPTION)) if is_file else {}
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _plain(value: object) -> str:
+    """`value` as a name that can be shown and sent: no control characters, no halves of characters; "" if none is left."""
+    text = value if isinstance(value, str) else ""
+    return "".join(character for character in text if character.isprintable()).strip()[:_LONGEST_NAME]
+
+
+def _texts(template: dict[str, Any]) -> dict[str, str]:
+    texts = {key: value for key, value in template.items() if isinstance(value, str)}
+    return {key: value.encode("utf-8", "replace").decode() for key, value in texts.items()}
 
 
 def _device(name: str) -> str:
@@ -92,7 +109,7 @@ def _device(name: str) -> str:
 
 def _publisher(cache: Path, directory: Path) -> str:
     levels = directory.relative_to(cache).parts
-    return levels[0] if len(levels) > 1 else ""
+    return _plain(levels[0]) if len(levels) > 1 else ""
 
 
 def _modified(directory: Path) -> float:
@@ -158,9 +175,12 @@ def remove(plan: RemovalPlan, cache: Path) -> None:
 
 def sweep_trash(cache: Path) -> None:
     """Delete what an interrupted removal left."""
-    if cache.is_dir():
-        for entry in cache.glob(f"{_TRASH_PREFIX}*"):
-            shutil.rmtree(entry, ignore_errors=True)
+    try:
+        left = [entry.path for entry in os.scandir(cache) if entry.name.startswith(_TRASH_PREFIX)]
+    except OSError:
+        return
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)  # refuses links
 
 
 def _remove_if_empty(directory: Path) -> bool:

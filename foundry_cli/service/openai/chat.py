@@ -14,17 +14,15 @@ from foundry_cli.api.openai import ChatCompletionRequest
 from foundry_cli.api.sse import DONE, encode_event
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, TextChunk
 from foundry_cli.errors import EngineDiedError, FoundryError
-from foundry_cli.service.errors import body_of, unexpected
+from foundry_cli.service.errors import body_of, stopping, unexpected
 from foundry_cli.service.event_stream import CLIENT_GONE, EventStream, until_disconnect
 from foundry_cli.service.json_body import read_json
 from foundry_cli.service.openai.convert import (
     FINISH_REASONS,
     ChatCompletionWriter,
-    ignored_fields,
-    parse_chat_request,
-    to_generation_request,
+    read_chat_request,
 )
-from foundry_cli.service.state import ServiceState, state_of
+from foundry_cli.service.state import ServiceState, check_provider, state_of
 from foundry_cli.types import ModelInfo
 
 router = APIRouter(tags=["OpenAI"])
@@ -39,21 +37,23 @@ Events = AsyncGenerator[EngineEvent, None]
 @router.post("/v1/chat/completions", openapi_extra={"requestBody": _REQUEST_BODY}, response_class=JSONResponse)
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, in one piece or, with `stream`, as server-sent events. Loads the model if need be."""
-    chat = parse_chat_request(await read_json(request))
+    chat = await read_json(request, read_chat_request)
+    check_provider(chat.wire.ep)
     state = state_of(request)
-    model = await state.resolve_cached(chat.model)
-    events = generate(state, model, to_generation_request(chat), chat.ttl)
+    model = await state.resolve_cached(chat.wire.model)
+    events = generate(state, model, chat.generation, chat.wire.ttl)
     writer = ChatCompletionWriter(uuid.uuid4().hex, model)
-    headers = {"x-foundry-ignored-fields": ", ".join(names)} if (names := _header_safe(ignored_fields(chat))) else {}
-    if not chat.stream:
+    headers = {"x-foundry-ignored-fields": ", ".join(names)} if (names := _header_safe(chat.ignored_fields)) else {}
+    if not chat.wire.stream:
         answer = await until_disconnect(request.receive, _whole(events, writer))
         return CLIENT_GONE if answer is None else JSONResponse(answer, headers=headers)
     # Errors before the first token still get their HTTP status.
     first = await until_disconnect(request.receive, _first_event(events))
     if first is None:
         return CLIENT_GONE
-    include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
-    return EventStream(_stream(first, events, writer, include_usage=include_usage), headers)
+    include_usage = bool(chat.wire.stream_options and chat.wire.stream_options.include_usage)
+    stream = _stream(first, events, writer, include_usage=include_usage)
+    return EventStream(stream, headers, last_words=encode_event(body_of(stopping())))
 
 
 async def generate(state: ServiceState, model: ModelInfo, request: GenerationRequest, ttl: int | None) -> Events:
@@ -104,7 +104,7 @@ async def _stream(
 
 def _event_bytes(event: EngineEvent, writer: ChatCompletionWriter, *, include_usage: bool) -> bytes:
     if isinstance(event, TextChunk):
-        return encode_event(writer.chunk({"content": event.text}))
+        return writer.text_event(event.text)
     ending = encode_event(writer.chunk({}, FINISH_REASONS[event.reason]))
     if include_usage:
         ending += encode_event(writer.usage_chunk(event))

@@ -1,0 +1,1 @@
+"""Tests of the service, its client, and what both share."""
