@@ -1,7 +1,8 @@
 """What a worker gives up before it opens a model, because a model file may be hostile.
 
-It dies with its parent, leaves no core dump, gains no privileges, writes to no file and makes no connection.
-Each measure is applied where the kernel has it; the others do not depend on it.
+It dies with its parent, leaves no core dump, gains no privileges, reads only the model and the libraries, writes to no
+file, opens no socket and starts no program. Each measure is applied where the kernel has it; the others do not depend
+on it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import struct
 import sys
 from pathlib import Path
 
+from foundry_cli.engine.system_calls import PR_SET_NO_NEW_PRIVS, prctl, refuse_system_calls
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
 _SIGKILL = 9
 
 # Landlock, linux/landlock.h and Documentation/userspace-api/landlock.rst
@@ -24,6 +26,7 @@ _RULE_PATH_BENEATH = 1
 _FS_EXECUTE, _FS_READ_FILE, _FS_READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _FS_RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 _NET_BIND_AND_CONNECT = 0b11
+_SCOPE_SOCKETS_AND_SIGNALS = 0b11
 
 KEPT_ENVIRONMENT = (
     "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR",
@@ -31,45 +34,56 @@ KEPT_ENVIRONMENT = (
 )  # fmt: skip
 """Variables a worker may see: nothing that could hold a secret."""
 
+_SYSTEM_FILES = (
+    "/usr", "/lib", "/lib64", "/opt", "/sys", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/zero", "/dev/random",
+    "/dev/urandom", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm",
+)  # fmt: skip
+"""Not all of /proc: the environment of the parent can be read there, and it may hold tokens."""
+
+_SET_ENVIRONMENT = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "PYTHONUTF8": "1",
+    "PYTHONSAFEPATH": "1",  # the working directory is the root, from which nothing must be imported
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would start before `confine`, which binds its own thread only
+}
+
 
 def worker_environment() -> dict[str, str]:
     """The environment to start a worker with."""
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
-    return {**kept, "ORT_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1"}
+    return {**kept, **_SET_ENVIRONMENT}
 
 
 def die_with_parent(parent: int) -> None:
     """Be killed when the process `parent` ends (Linux; elsewhere the end of the pipe is the sign)."""
     if sys.platform != "linux":
         return
-    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:  # it ended before the call above
         os._exit(1)
 
 
 def confine(model: Path) -> None:
-    """Give up what running the model in directory `model` does not need."""
+    """Give up what running the model in directory `model` does not need. Threads that exist already stay free."""
     if sys.platform == "win32":
         return
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        _prctl(_PR_SET_DUMPABLE, 0)
-        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        prctl(_PR_SET_DUMPABLE, 0)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
         _landlock(readable=[model, *_library_directories()])
+        refuse_system_calls()
 
 
 def _library_directories() -> list[Path]:
     """Where code and facts about the machine are read from, also lazily while running."""
     prefixes = [Path(prefix) for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix}]
     packages = [Path(entry) for entry in sys.path if entry]
-    system = [Path(name) for name in ("/usr", "/lib", "/lib64", "/opt", "/etc", "/proc", "/sys", "/dev")]
-    return [*prefixes, *packages, *system]
-
-
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    system = [Path(name) for name in _SYSTEM_FILES]
+    # `python -m` puts the working directory, the root, into sys.path before 3.11: that would allow everything.
+    return [path for path in (*prefixes, *packages, *system) if path != Path(path.anchor)]
 
 
 def _landlock(readable: list[Path]) -> None:
@@ -78,8 +92,7 @@ def _landlock(readable: list[Path]) -> None:
     abi = libc.syscall(_SYS_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
     if abi < 1:
         return
-    handled = _FS_RIGHTS_BY_ABI[max(known for known in _FS_RIGHTS_BY_ABI if known <= abi)]
-    attributes = struct.pack("QQ", handled, _NET_BIND_AND_CONNECT) if abi >= 4 else struct.pack("Q", handled)
+    attributes = _ruleset_attributes(abi)
     ruleset = libc.syscall(_SYS_CREATE_RULESET, attributes, len(attributes), 0)
     if ruleset < 0:
         return
@@ -91,12 +104,23 @@ def _landlock(readable: list[Path]) -> None:
         os.close(ruleset)
 
 
+def _ruleset_attributes(abi: int) -> bytes:
+    """Everything this version of Landlock can refuse."""
+    attributes = struct.pack("Q", _FS_RIGHTS_BY_ABI[max(known for known in _FS_RIGHTS_BY_ABI if known <= abi)])
+    if abi >= 4:
+        attributes += struct.pack("Q", _NET_BIND_AND_CONNECT)
+    if abi >= 6:
+        attributes += struct.pack("Q", _SCOPE_SOCKETS_AND_SIGNALS)
+    return attributes
+
+
 def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
-    if not path.exists():
-        return
-    rights = _FS_READ_FILE | _FS_EXECUTE | (_FS_READ_DIR if path.is_dir() else 0)
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        rights = _FS_READ_FILE | _FS_EXECUTE | (_FS_READ_DIR if path.is_dir() else 0)
         rule = struct.pack("=Qi", rights, descriptor)
         libc.syscall(_SYS_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0)
     finally:

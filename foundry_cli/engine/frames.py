@@ -3,7 +3,8 @@
 Service to worker: `{"op": "generate", "id": n, "request": {…}}`, `{"op": "cancel", "id": n}`.
 Worker to service: `{"op": "ready", …}` or `{"op": "failed", "code", "message", "hint"}` once; then for each request
 `{"op": "text", "id", "text", "tokens"}` any number of times and one of `{"op": "finish", "id", "reason", "usage",
-"timing"}` and `{"op": "error", "id", "code", "message", "hint", "param"}`.
+"timing"}` and `{"op": "error", "id", "code", "message", "hint", "param"}`. `{"op": "busy"}` says nothing but that the
+worker is at work.
 """
 
 from __future__ import annotations

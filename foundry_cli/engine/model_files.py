@@ -1,7 +1,7 @@
 """The files of a model directory, read and checked before any native code sees them.
 
-Formats: genai_config.json of ONNX Runtime GenAI, tokenizer_config.json of Hugging Face, inference_model.json of
-Foundry Local.
+Formats: genai_config.json of ONNX Runtime GenAI, tokenizer.json and tokenizer_config.json of Hugging Face,
+inference_model.json of Foundry Local.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foundry_cli.engine.onnx_files import check_onnx_file
 from foundry_cli.engine.sampling import SamplingDefaults
 from foundry_cli.errors import ModelInvalidError
 
 _LARGEST_JSON = 256 * 1024 * 1024  # bytes; tokenizers of a million entries stay below
+_DEEPEST_CONFIG = 32
 _FLOAT_BYTES = 4  # keys and values of the CPU provider
+_REFUSED_OPTIONS = ("custom_ops_library", "session.model_external_initializers_file_folder_path")
 
 
 @dataclass(frozen=True)
@@ -25,64 +29,76 @@ class ModelFiles:
     """What the directory says about the model."""
 
     directory: Path
-    model_type: str
     context_length: int  # tokens
     eos_token_ids: frozenset[int]
     bos_token_id: int | None
     kv_bytes_per_token: int
-    weight_bytes: int
     sampling: SamplingDefaults
     chat_template: str | None = None  # Jinja source
     prompt_template: dict[str, str] | None = None  # role to text with {Content}
     special_tokens: dict[str, str] = field(default_factory=dict)  # bos_token, eos_token… for the template
+    control_tokens: frozenset[str] = frozenset()  # texts that steer the model and may not come from a user
+    longest_token: int = 1 << 16  # characters
 
 
 def read_model_files(directory: Path) -> ModelFiles:
     """Read and check the directory. Raises `ModelInvalidError` naming the file that is missing or wrong."""
-    _check_files(directory)
+    _check_entries(directory)
     config = _read_json(directory / "genai_config.json")
-    model = _object(config, "model", "genai_config.json")
-    decoder = _object(model, "decoder", "genai_config.json")
-    _check_file(directory, _string(decoder.get("filename"), "model.decoder.filename"))
-    _read_json(directory / "tokenizer.json")
+    model = _object(config, "model")
+    decoder = _object(model, "decoder")
+    _text(decoder.get("filename"), "model.decoder.filename")
+    for name in _named_files(config):
+        path = _check_file(directory, name)
+        if path.suffix == ".onnx":
+            check_onnx_file(path, lambda name: _check_file(directory, name))
+    added, longest = _vocabulary(_read_json(directory / "tokenizer.json"))
     tokenizer = _read_json(directory / "tokenizer_config.json")
     return ModelFiles(
         directory=directory,
-        model_type=_string(model.get("type"), "model.type"),
         context_length=_count(model.get("context_length"), "model.context_length"),
-        eos_token_ids=_token_ids(model.get("eos_token_id")),
+        eos_token_ids=frozenset(_token_ids(model.get("eos_token_id"))),
         bos_token_id=next(iter(_token_ids(model.get("bos_token_id"))), None),
         kv_bytes_per_token=_kv_bytes(decoder),
-        weight_bytes=sum(entry.stat().st_size for entry in directory.iterdir() if ".onnx" in entry.name),
         sampling=_sampling(config.get("search")),
         chat_template=_chat_template(directory, tokenizer),
         prompt_template=_prompt_template(directory),
         special_tokens=_special_tokens(tokenizer),
+        control_tokens=added,
+        longest_token=longest,
     )
 
 
-def _check_files(directory: Path) -> None:
-    """Only plain files and folders: a link could lead out of the directory to anything on the machine."""
+def _check_entries(directory: Path) -> None:
+    """Only plain files and folders: a link could lead out of the directory to anything on the machine.
+
+    Hard links pass: package installers make them, and they cannot be told from the file itself.
+    """
     try:
-        entries = list(os.scandir(directory))
+        with os.scandir(directory) as entries:
+            special = [entry.name for entry in entries if not _is_plain(entry)]
     except OSError as error:
         raise ModelInvalidError(f"The model directory {directory} cannot be read: {error.strerror}.") from error
-    for entry in entries:
-        if entry.is_symlink() or not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
-            raise ModelInvalidError(
-                f"{entry.name} in {directory} is a link or a special file; models are read from plain files only.",
-                hint="Copy the files it points to into the model directory.",
-            )
+    if special:
+        raise ModelInvalidError(
+            f"{min(special)} in {directory} is a link or a special file; models are read from plain files only.",
+            hint="Copy the files it points to into the model directory.",
+        )
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
 
 
 def _check_file(directory: Path, name: str) -> Path:
+    """The path of a file that a model's own files name, if it is one and not empty."""
     path = directory / name
-    if name in ("", ".", "..") or Path(name).name != name or "\\" in name or "\0" in name:
-        raise ModelInvalidError(f"genai_config.json in {directory} names the file {name!r}, which is not a plain name.")
+    if name in ("", ".", "..") or Path(name).name != name or "\\" in name or ":" in name or not name.isprintable():
+        raise ModelInvalidError(f"The model in {directory} names the file {name!r}, which is not a plain file name.")
     try:
         status = path.lstat()
     except OSError as error:
-        raise _missing(path) from error
+        raise ModelInvalidError(f"{name} is missing in the model directory {directory}.", hint=_AGAIN) from error
     if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
         raise ModelInvalidError(f"{name} in {directory} is empty or not a file.", hint=_AGAIN)
     return path
@@ -91,8 +107,22 @@ def _check_file(directory: Path, name: str) -> Path:
 _AGAIN = "Copy or download the model again."
 
 
-def _missing(path: Path) -> ModelInvalidError:
-    return ModelInvalidError(f"{path.name} is missing in the model directory {path.parent}.", hint=_AGAIN)
+def _named_files(value: object, depth: int = 0) -> Iterator[str]:
+    """All file names in genai_config.json. Raises `ModelInvalidError` for options that lead to other code or folders."""
+    if depth > _DEEPEST_CONFIG:
+        raise ModelInvalidError("genai_config.json is damaged: it is too deeply nested.", hint=_AGAIN)
+    if isinstance(value, list):
+        for item in value:
+            yield from _named_files(item, depth + 1)
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key in _REFUSED_OPTIONS:
+            raise ModelInvalidError(f"genai_config.json sets {key!r}, which models may not use here.")
+        if key.endswith("filename") and item:
+            yield _text(item, key)
+        else:
+            yield from _named_files(item, depth + 1)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -108,14 +138,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _object(document: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
     value = document.get(key)
     if not isinstance(value, dict):
-        raise ModelInvalidError(f"{name} has no object {key!r}.")
+        raise ModelInvalidError(f"genai_config.json has no object {key!r}.")
     return value
 
 
-def _string(value: object, name: str) -> str:
+def _text(value: object, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ModelInvalidError(f"genai_config.json has no text for {name}.")
     return value
@@ -127,9 +157,9 @@ def _count(value: object, name: str) -> int:
     return value
 
 
-def _token_ids(value: object) -> frozenset[int]:
+def _token_ids(value: object) -> list[int]:
     values = value if isinstance(value, list) else [value]
-    return frozenset(entry for entry in values if isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0)
+    return [entry for entry in values if isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0]
 
 
 def _kv_bytes(decoder: dict[str, Any]) -> int:
@@ -141,21 +171,37 @@ def _kv_bytes(decoder: dict[str, Any]) -> int:
 
 def _sampling(search: object) -> SamplingDefaults:
     """The `search` section: sampling only where it says `do_sample`."""
-    if not isinstance(search, dict) or search.get("do_sample") is not True:
-        penalty = search.get("repetition_penalty") if isinstance(search, dict) else None
-        return SamplingDefaults(repetition_penalty=_number(penalty, 1.0))
-    top_k = int(_number(search.get("top_k"), 0))
+    values = search if isinstance(search, dict) else {}
+    penalty = _number(values.get("repetition_penalty"), 1.0) or 1.0
+    if values.get("do_sample") is not True:
+        return SamplingDefaults(repetition_penalty=penalty)
     return SamplingDefaults(
-        temperature=_number(search.get("temperature"), 1.0),
-        top_p=_number(search.get("top_p"), 1.0),
-        top_k=top_k,
-        repetition_penalty=_number(search.get("repetition_penalty"), 1.0),
+        temperature=_number(values.get("temperature"), 1.0),
+        top_p=_number(values.get("top_p"), 1.0),
+        top_k=int(_number(values.get("top_k"), 0)),
+        repetition_penalty=penalty,
     )
 
 
 def _number(value: object, default: float) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e6
     return float(value) if is_number else default  # type: ignore[arg-type]
+
+
+def _vocabulary(tokenizer: dict[str, Any]) -> tuple[frozenset[str], int]:
+    """The special tokens of tokenizer.json that have more than one character, and the length of the longest token."""
+    model, added = tokenizer.get("model"), tokenizer.get("added_tokens", [])
+    if not isinstance(model, dict) or not isinstance(added, list):
+        raise ModelInvalidError("tokenizer.json is damaged: it has no 'model', or 'added_tokens' is not a list.", hint=_AGAIN)
+    vocabulary = model.get("vocab")
+    pieces = [entry[0] if isinstance(entry, list) and entry else entry for entry in _iterable(vocabulary)]
+    control = [entry.get("content") for entry in added if isinstance(entry, dict) and entry.get("special") is True]
+    texts = [text for text in (*pieces, *control) if isinstance(text, str)]
+    return frozenset(text for text in control if isinstance(text, str) and len(text) > 1), max(map(len, texts), default=1)
+
+
+def _iterable(value: object) -> Iterable[Any]:
+    return value if isinstance(value, (dict, list)) else ()
 
 
 def _chat_template(directory: Path, tokenizer: dict[str, Any]) -> str | None:
@@ -168,8 +214,8 @@ def _chat_template(directory: Path, tokenizer: dict[str, Any]) -> str | None:
             raise ModelInvalidError(f"{path} is damaged: {error}", hint=_AGAIN) from error
     template = tokenizer.get("chat_template")
     if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[-1].get("template") if named else None
     return template if isinstance(template, str) else None
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
+    EngineDiedError,
     EngineError,
-    FoundryError,
     InsufficientMemoryError,
     ModelInUseError,
     QueueFullError,
@@ -38,7 +39,6 @@ class LoadedModel:
     model: ModelInfo
     engine: EngineProcess
     ttl: float | None  # seconds of idleness before it is unloaded; None: never
-    users: int = 0
     last_used: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
 
@@ -58,9 +58,11 @@ class ModelManager:
         self._start_engine = start_engine
         self._loaded: dict[str, LoadedModel] = {}
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+        self._unloading: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._users: Counter[str] = Counter()  # by model id, those included that wait for the model to be loaded
         self._crashes: dict[str, deque[float]] = {}
         self._one_load = asyncio.Lock()  # two loads at once would both see the same free memory
-        self._background: set[asyncio.Task[None]] = set()
         self.is_closed = False  # no more loading
 
     def loaded(self) -> list[LoadedModel]:
@@ -78,7 +80,8 @@ class ModelManager:
         or `ServiceStoppingError`.
         """
         loaded = self._loaded.get(model.id)
-        if loaded is None:
+        if loaded is None or not loaded.engine.is_alive:
+            self._forget(loaded)
             if self.is_closed:
                 raise ServiceStoppingError("The service is shutting down.")
             task = self._loading.get(model.id)
@@ -94,25 +97,24 @@ class ModelManager:
     @asynccontextmanager
     async def use(self, model: ModelInfo, *, ttl: float | None = None) -> AsyncIterator[EngineProcess]:
         """The worker of `model`, loaded if need be and not unloaded meanwhile. Raises as `load`, `QueueFullError`."""
-        loaded = await self.load(model, ttl=ttl)
-        if loaded.users >= _MOST_USERS:
-            raise QueueFullError(f"{loaded.users} requests for {model.id} are running or waiting.", hint="Try again soon.")
-        loaded.users += 1
-        if loaded.expiry is not None:
-            loaded.expiry.cancel()
+        users = self._users[model.id]
+        if users >= _MOST_USERS:
+            raise QueueFullError(f"{users} requests for {model.id} are running or waiting.", hint="Try again soon.")
+        self._users[model.id] += 1  # before loading: nobody may take the model away before it is used
         try:
-            yield loaded.engine
+            yield (await self.load(model, ttl=ttl)).engine
         finally:
-            loaded.users -= 1
-            self._rest(loaded)
+            self._users[model.id] -= 1
+            if loaded := self._loaded.get(model.id):
+                self._rest(loaded)
 
     async def unload(self, model_id: str, *, force: bool = False) -> bool:
         """Unload a model; False when it was not loaded. Raises `ModelInUseError` unless `force`."""
         loaded = self._loaded.get(model_id)
         if loaded is None:
             return False
-        if loaded.users and not force:
-            message = f"The model {model_id} is answering {loaded.users} request(s)."
+        if self._users[model_id] and not force:
+            message = f"The model {model_id} is answering {self._users[model_id]} request(s)."
             raise ModelInUseError(message, hint="Wait for the answer, or use --force.")
         await self._unload(loaded)
         return True
@@ -120,35 +122,43 @@ class ModelManager:
     async def close(self) -> None:
         """Unload everything and load nothing more."""
         self.is_closed = True
-        for task in list(self._loading.values()):
+        loading = list(self._loading.values())
+        for task in loading:
             task.cancel()
-            with suppress(asyncio.CancelledError, FoundryError):
-                await task
+        await asyncio.gather(*loading, return_exceptions=True)
         await asyncio.gather(*(self._unload(loaded) for loaded in self.loaded()))
-        await asyncio.gather(*self._background)
+        await asyncio.gather(*self._unloading, *self._background)
 
     async def _load(self, model: ModelInfo) -> LoadedModel:
         try:
             async with self._one_load:
-                self._check_crashes(model)
+                self._check_crashes(model.id)
                 await self._make_room(model)
-                assert model.path is not None
-                engine = await self._start_engine(model.id, model.path)
-            loaded = LoadedModel(model, engine, self._default_ttl)
-            self._loaded[model.id] = loaded
-            logger.info("loaded %s in %.2f s, worker %d", model.id, engine.load_seconds, engine.pid)
-            self._in_background(self._watch(loaded))
-            return loaded
+                loaded = LoadedModel(model, await self._start(model), self._default_ttl)
         finally:
             del self._loading[model.id]
+        self._loaded[model.id] = loaded
+        self._rest(loaded)  # in case that everyone who wanted it has gone
+        logger.info("loaded %s in %.2f s, worker %d", model.id, loaded.engine.load_seconds, loaded.engine.pid)
+        self._in_background(self._forget_when_ended(loaded))
+        return loaded
 
-    def _check_crashes(self, model: ModelInfo) -> None:
-        crashes = self._crashes.get(model.id, deque())
-        while crashes and crashes[0] < time.monotonic() - _CRASH_SECONDS:
-            crashes.popleft()
-        if len(crashes) >= _CRASHES:
+    async def _start(self, model: ModelInfo) -> EngineProcess:
+        assert model.path is not None
+        try:
+            return await self._start_engine(model.id, model.path)
+        except (EngineDiedError, InsufficientMemoryError):
+            self._count_crash(model.id)
+            raise
+
+    def _count_crash(self, model_id: str) -> None:
+        self._crashes.setdefault(model_id, deque(maxlen=_CRASHES)).append(time.monotonic())
+
+    def _check_crashes(self, model_id: str) -> None:
+        crashes = self._crashes.get(model_id, deque())
+        if len(crashes) == _CRASHES and crashes[0] > time.monotonic() - _CRASH_SECONDS:
             raise EngineError(
-                f"The engine worker of {model.id} crashed {len(crashes)} times in the last {_CRASH_SECONDS:.0f} s.",
+                f"The engine worker of {model_id} crashed {_CRASHES} times in the last {_CRASH_SECONDS:.0f} s.",
                 hint="Try again later, or another variant. 'foundry service diag --logs' shows what was reported.",
             )
 
@@ -156,19 +166,26 @@ class ModelManager:
         """Unload idle models, least recently used first, until `model` fits. Raises `InsufficientMemoryError`."""
         needed = model.size_bytes + _WORKER_BYTES
         while self._available_memory() < needed:
-            idle = [loaded for loaded in self._loaded.values() if not loaded.users]
-            if not idle:
+            idle = [loaded for loaded in self._loaded.values() if not self._users[loaded.model.id]]
+            if self._unloading:
+                await asyncio.wait(self._unloading)  # their memory comes back
+            elif idle:
+                await self._unload(min(idle, key=lambda loaded: loaded.last_used))
+            else:
                 raise InsufficientMemoryError(
                     f"The model {model.id} needs {needed >> 20} MiB of memory, {self._available_memory() >> 20} MiB are free.",
                     hint="Close other programs, unload other models, or use a smaller variant.",
                 )
-            await self._unload(min(idle, key=lambda loaded: loaded.last_used))
 
     async def _unload(self, loaded: LoadedModel) -> None:
+        """Route nothing to the model any more, and end its worker, also when the caller goes away meanwhile."""
         if self._loaded.get(loaded.model.id) is loaded:
             del self._loaded[loaded.model.id]
         if loaded.expiry is not None:
             loaded.expiry.cancel()
+        await asyncio.shield(self._in_background(self._stop(loaded), self._unloading))
+
+    async def _stop(self, loaded: LoadedModel) -> None:
         await loaded.engine.stop()
         logger.info("unloaded %s", loaded.model.id)
 
@@ -178,22 +195,30 @@ class ModelManager:
         if loaded.expiry is not None:
             loaded.expiry.cancel()
             loaded.expiry = None
-        if not loaded.users and loaded.ttl is not None:
+        if loaded.ttl is not None and not self._users[loaded.model.id]:
             loop = asyncio.get_running_loop()
             loaded.expiry = loop.call_later(loaded.ttl, lambda: self._in_background(self._expire(loaded)))
 
     async def _expire(self, loaded: LoadedModel) -> None:
-        if not loaded.users and self._loaded.get(loaded.model.id) is loaded:
+        """Unload a model whose time is over, unless a request came in the same moment."""
+        if not self._users[loaded.model.id] and self._loaded.get(loaded.model.id) is loaded:
             await self._unload(loaded)
 
-    async def _watch(self, loaded: LoadedModel) -> None:
-        """Forget a model whose worker ended by itself, so that the next request loads it again."""
+    async def _forget_when_ended(self, loaded: LoadedModel) -> None:
         await loaded.engine.ended.wait()
-        if self._loaded.get(loaded.model.id) is loaded:
-            del self._loaded[loaded.model.id]
-            self._crashes.setdefault(loaded.model.id, deque()).append(time.monotonic())
+        self._forget(loaded)
 
-    def _in_background(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    def _forget(self, loaded: LoadedModel | None) -> None:
+        """Drop a model whose worker ended by itself, so that the next request loads it again."""
+        if loaded is not None and self._loaded.get(loaded.model.id) is loaded:
+            del self._loaded[loaded.model.id]
+            self._count_crash(loaded.model.id)
+
+    def _in_background(
+        self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]] | None = None
+    ) -> asyncio.Task[None]:
+        owner = self._background if tasks is None else tasks
+        task = asyncio.create_task(work)
+        owner.add(task)
+        task.add_done_callback(owner.discard)
+        return task

@@ -1,4 +1,4 @@
-"""The service's side of one engine worker: starts it, speaks frames with it, notices its end."""
+"""The service's side of one engine worker: starts it, speaks frames with it, notices its end or its silence."""
 
 from __future__ import annotations
 
@@ -10,58 +10,76 @@ import signal
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from foundry_cli.engine.confinement import worker_environment
-from foundry_cli.engine.frames import Frame, FrameError, FrameReader, encode_frame
-from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, TextChunk, Timing, Usage
-from foundry_cli.errors import EngineDiedError, EngineError, FoundryError, InsufficientMemoryError, error_for_code
+from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
+from foundry_cli.engine.messages import read_error, read_item
+from foundry_cli.engine.request import EngineEvent, GenerationRequest, TextChunk
+from foundry_cli.errors import EngineDiedError, EngineError, FoundryError, InsufficientMemoryError
 
 logger = logging.getLogger("foundry.engine")
 
 WORKER_COMMAND = (sys.executable, "-m", "foundry_cli.engine.worker")
-_STOP_SECONDS = 3.0  # for a worker to end by itself
 _STDERR_LINES = 20
+_STDERR_SECONDS = 0.2  # for what a dead worker wrote last
 
-_Item = EngineEvent | FoundryError
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that a worker may take before it is ended by force."""
+
+    load: float = 600.0
+    silence: float = 120.0  # with answers to give; a worker at work says so every few seconds
+    stop: float = 3.0
 
 
 class EngineProcess:
     """One running worker with its model loaded."""
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, name: str, patience: Patience) -> None:
         self._process = process
         self._name = name
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
         self._identities = itertools.count(1)
-        self._answers: dict[int, asyncio.Queue[_Item]] = {}
+        self._answers: dict[int, asyncio.Queue[EngineEvent | FoundryError]] = {}
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
-        self._ready: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._ready: asyncio.Future[Frame] = self._loop.create_future()
+        self._heard = self._loop.time()
+        self._watchdog: asyncio.TimerHandle | None = None
         self._is_stopping = False
+        self._fault: FoundryError | None = None  # why it was ended by force
         self.ended = asyncio.Event()
         self.context_length = 0
         self.load_seconds = 0.0
-        self._tasks = [asyncio.create_task(self._read_frames()), asyncio.create_task(self._read_stderr())]
+        self._tasks = [asyncio.create_task(self._read_stderr()), asyncio.create_task(self._live())]
 
     @classmethod
-    async def start(cls, name: str, directory: Path, command: Sequence[str] = WORKER_COMMAND) -> EngineProcess:
+    async def start(
+        cls, name: str, directory: Path, command: Sequence[str] = WORKER_COMMAND, patience: Patience | None = None
+    ) -> EngineProcess:
         """Start a worker on the model in `directory` and wait until it is loaded.
 
-        Raises the error the worker reports, or `EngineDiedError` when it ends without a word.
+        Raises the error the worker reports, `EngineDiedError` when it ends without a word, or `EngineError`.
         """
-        process = await asyncio.create_subprocess_exec(
-            *command, str(directory), "--parent", str(os.getpid()),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            cwd=Path(sys.executable).anchor, env=worker_environment(),
-        )  # fmt: skip
-        engine = cls(process, name)
         try:
-            ready = await engine._ready
+            process = await asyncio.create_subprocess_exec(
+                *command, os.path.abspath(directory), "--parent", str(os.getpid()),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                cwd=Path(sys.executable).anchor, env=worker_environment(),
+            )  # fmt: skip
+        except OSError as error:
+            raise EngineError(f"The engine worker of {name} cannot be started: {error.strerror}.") from error
+        engine = cls(process, name, patience or Patience())
+        try:
+            await engine._become_ready()
         except BaseException:
+            engine._kill()  # it has nothing to finish
             await engine.stop()
             raise
-        engine.context_length = int(ready["context_length"])
-        engine.load_seconds = float(ready["load_seconds"])
         return engine
 
     @property
@@ -79,6 +97,7 @@ class EngineProcess:
         if not self.is_alive:
             raise self._death()
         identity = next(self._identities)
+        self._expect_frames()
         answer = self._answers[identity] = asyncio.Queue()
         is_finished = False
         try:
@@ -97,42 +116,93 @@ class EngineProcess:
     async def stop(self) -> None:
         """End the worker: first by closing its pipe, then by force. Running answers end with an error."""
         self._is_stopping = True
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+            await asyncio.wait_for(self.ended.wait(), self._patience.stop)
         except asyncio.TimeoutError:
+            self._kill()
+            await self.ended.wait()
+
+    async def _become_ready(self) -> None:
+        try:
+            ready = await asyncio.wait_for(self._ready, self._patience.load)
+            self.context_length = int(ready["context_length"])
+            self.load_seconds = float(ready["load_seconds"])
+        except asyncio.TimeoutError as error:
+            raise EngineError(f"{self._name} was not loaded within {self._patience.load:g} s.") from error
+        except (LookupError, TypeError, ValueError) as error:
+            raise EngineError(f"The engine worker of {self._name} sent something unintelligible.") from error
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
             self._process.kill()
-        await self.ended.wait()
 
     def _send(self, frame: Frame) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(encode_frame(frame))
 
-    async def _read_frames(self) -> None:
+    async def _live(self) -> None:
+        """Read frames until the worker is gone, then say so to everyone who waits for it."""
         assert self._process.stdout is not None
-        reader = FrameReader()
         try:
-            while data := await self._process.stdout.read(1 << 16):
-                for frame in reader.feed(data):
-                    self._dispatch(frame)
-        except (FrameError, KeyError, TypeError, ValueError) as error:
+            await self._read_frames(self._process.stdout)
+        except Exception as error:  # noqa: BLE001 - whatever it was: those who wait must hear of the end
             logger.error("%s: the worker sent something unintelligible: %s", self._name, error)
-            self._process.kill()
+            self._fault = EngineError(f"The engine worker of {self._name} sent something unintelligible and was ended.")
+            self._kill()
+            while await self._process.stdout.read(1 << 16):
+                pass
         await self._process.wait()
+        await asyncio.wait(self._tasks[:1], timeout=_STDERR_SECONDS)
         self._conclude()
 
+    async def _read_frames(self, stdout: asyncio.StreamReader) -> None:
+        reader = FrameReader()
+        while data := await stdout.read(1 << 16):
+            self._heard = self._loop.time()
+            for frame in reader.feed(data):
+                self._dispatch(frame)
+
     def _dispatch(self, frame: Frame) -> None:
-        if frame["op"] == "ready":
-            self._ready.set_result(frame)
-        elif frame["op"] == "failed":
-            self._ready.set_exception(_error(frame))
+        if frame["op"] == "busy":
+            return
+        if frame["op"] in ("ready", "failed"):
+            if self._ready.done():  # whoever waited has given up
+                return
+            if frame["op"] == "ready":
+                self._ready.set_result(frame)
+            else:
+                self._ready.set_exception(read_error(frame))
         elif answer := self._answers.get(int(frame["id"])):  # none: cancelled meanwhile
-            answer.put_nowait(_item(frame))
+            answer.put_nowait(read_item(frame))
+
+    def _expect_frames(self) -> None:
+        """Look for silence from now on, as long as there are answers to give."""
+        if not self._answers:
+            self._heard = self._loop.time()
+        if self._watchdog is None:
+            self._watchdog = self._loop.call_later(self._patience.silence, self._check_silence)
+
+    def _check_silence(self) -> None:
+        self._watchdog = None
+        if self.ended.is_set() or not self._answers:
+            return
+        rest = self._heard + self._patience.silence - self._loop.time()
+        if rest > 0:
+            self._watchdog = self._loop.call_later(rest, self._check_silence)
+            return
+        self._fault = EngineError(
+            f"The engine worker of {self._name} did not react for {self._patience.silence:g} s and was ended.",
+            hint="Try again with a shorter prompt, or another variant of the model.",
+        )
+        self._kill()
 
     def _conclude(self) -> None:
-        """The worker is gone: say so to everyone who waits for it."""
+        """The worker is gone."""
         self.ended.set()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         death = self._death()
         if not self._ready.done():
             self._ready.set_exception(death)
@@ -145,6 +215,8 @@ class EngineProcess:
 
     def _death(self) -> FoundryError:
         code = self._process.returncode
+        if self._fault is not None:
+            return self._fault
         if self._is_stopping:
             return EngineError(f"The model {self._name} was unloaded while it was needed.")
         if sys.platform != "win32" and code == -signal.SIGKILL:
@@ -172,15 +244,3 @@ def _describe(code: int | None) -> str:
         except ValueError:
             return f"signal {-code}"
     return f"exit code {code}"
-
-
-def _item(frame: Frame) -> _Item:
-    if frame["op"] == "text":
-        return TextChunk(frame["text"], frame["tokens"])
-    if frame["op"] == "finish":
-        return Finish(frame["reason"], Usage(**frame["usage"]), Timing(**frame["timing"]))
-    return _error(frame)
-
-
-def _error(frame: dict[str, Any]) -> FoundryError:
-    return error_for_code(frame.get("code"))(str(frame["message"]), hint=frame.get("hint"), param=frame.get("param"))

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
+from foundry_cli.engine.control_groups import ControlGroups, read_number
+
 _TOPOLOGY = Path("/sys/devices/system/cpu")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
-def usable_cores(topology: Path = _TOPOLOGY, cgroup: Path = _CGROUP) -> int:
-    """Physical cores within this process's affinity and cgroup quota, at least 1.
+def usable_cores(
+    topology: Path = _TOPOLOGY, groups: ControlGroups | None = None, processors: Collection[int] | None = None
+) -> int:
+    """Physical cores within this process's affinity (`processors`) and control group quota, at least 1.
 
     Two hyper-threads of one core count once: the matrix kernels of ONNX Runtime gain nothing from the second.
     """
-    return max(1, min(_physical_cores(topology), _quota(cgroup)))
+    allowed = _allowed_processors() if processors is None else processors
+    cores = _physical_cores(topology, allowed)
+    quotas = [quota for directory in (groups or ControlGroups()).directories("cpu") if (quota := _quota(directory))]
+    return max(1, min([cores, *quotas]))
 
 
-def _allowed_processors() -> set[int]:
+def _allowed_processors() -> Collection[int]:
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))
-    return set(range(os.cpu_count() or 1))
+    return range(os.cpu_count() or 1)
 
 
-def _physical_cores(topology: Path) -> int:
-    allowed = _allowed_processors()
+def _physical_cores(topology: Path, allowed: Collection[int]) -> int:
     cores = {_core_identity(topology / f"cpu{number}" / "topology", number) for number in allowed}
     if all(identity[0] == "processor" for identity in cores):  # no sysfs: macOS, Windows
         import psutil
@@ -40,16 +46,11 @@ def _core_identity(directory: Path, number: int) -> tuple[str, str]:
         return "processor", str(number)
 
 
-def _quota(cgroup: Path) -> int:
-    """Cores' worth of time that the control group allows, rounded up; a very large number when unlimited."""
+def _quota(directory: Path) -> int | None:
+    """Cores' worth of time that a control group allows, rounded up; None when unlimited."""
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()[:2]
+        quota, period = map(int, (directory / "cpu.max").read_text().split()[:2])
     except (OSError, ValueError):
-        try:  # control groups, version 1
-            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return 1 << 16
-    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return 1 << 16
-    return max(1, -(-int(quota) // int(period)))
+        quota = read_number(directory / "cpu.cfs_quota_us") or 0
+        period = read_number(directory / "cpu.cfs_period_us") or 0
+    return -(-quota // period) if quota > 0 and period > 0 else None

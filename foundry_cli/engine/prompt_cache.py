@@ -1,6 +1,8 @@
 """Keeps the contexts of finished answers, so that the next turn of a chat computes only what is new.
 
-A context is used again when its tokens and the new prompt begin alike: it is rewound to the longest common prefix.
+A context is used again when its tokens and the new prompt begin alike: it is rewound to the longest common prefix. What
+is cut off must not be more than what is kept, else chats with the same system prompt would take turns destroying each
+other's contexts; only a prompt that is repeated as a whole may do so.
 Memory is counted in bytes of keys and values, in use and kept alike, and held below a budget; what was kept
 longest without use goes first.
 """
@@ -11,11 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from foundry_cli.engine.runtime import TokenContext
-from foundry_cli.errors import InsufficientMemoryError
+from foundry_cli.errors import EngineError, InsufficientMemoryError
 
 _SMALLEST_CONTEXT = 512  # tokens
 _MOST_KEPT = 16  # contexts
-_WORTHWHILE_PREFIX = 32  # tokens; a shorter one must be half of one of the two sides
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,24 @@ class PromptCache:
         Raises `InsufficientMemoryError` when even an otherwise empty cache could not hold it.
         """
         needed = min(len(tokens) + room, self._context_length)
-        kept = self._best(tokens, needed)
-        if kept is not None:
+        while (kept := self._best(tokens, needed)) is not None:
             self._kept.remove(kept)
-            self._leased_bytes += self._bytes(kept.max_length)
             common = min(common_prefix(kept.tokens, tokens), len(tokens) - 1)
-            kept.rewind(common)
+            try:
+                kept.rewind(common)
+            except EngineError:
+                continue  # given up: its state is unknown
+            self._leased_bytes += self._bytes(kept.max_length)
             return Lease(kept, common)
+        # Those that hold a beginning of this conversation and are too small for the rest have had their day.
+        self._kept = [context for context in self._kept if context.tokens != tokens[: len(context.tokens)]]
         return self._new(needed)
 
     def release(self, context: TokenContext) -> None:
-        """Keep `context` for later."""
-        self._leased_bytes -= self._bytes(context.max_length)
-        self._kept.append(context)
+        """Keep `context` for later, if it holds anything."""
+        self.discard(context)
+        if context.tokens:
+            self._kept.append(context)
         while len(self._kept) > _MOST_KEPT or self._used() > self._budget:
             self._kept.pop(0)
 
@@ -69,20 +75,21 @@ class PromptCache:
         best, longest = None, 0
         for context in reversed(self._kept):
             common = common_prefix(context.tokens, tokens)
-            half = min(len(tokens), len(context.tokens)) / 2
-            if context.max_length >= needed and common > longest and common >= min(_WORTHWHILE_PREFIX, half):
+            is_worth_it = 2 * common >= len(context.tokens) or common >= len(tokens) - 1
+            if context.max_length >= needed and common > longest and is_worth_it:
                 best, longest = context, common
         return best
 
     def _new(self, needed: int) -> Lease | None:
         for capacity in (self._roomy(needed), needed):
             wanted = self._bytes(capacity)
-            while self._kept and self._used() + wanted > self._budget:
+            if self._leased_bytes + wanted > self._budget:
+                continue
+            while self._used() + wanted > self._budget:
                 self._kept.pop(0)
-            if self._used() + wanted <= self._budget:
-                context = self._create(capacity)
-                self._leased_bytes += wanted
-                return Lease(context, 0)
+            context = self._create(capacity)
+            self._leased_bytes += wanted
+            return Lease(context, 0)
         if self._leased_bytes == 0:
             raise InsufficientMemoryError(
                 f"A conversation of {needed} tokens needs {self._bytes(needed) >> 20} MiB of memory, "

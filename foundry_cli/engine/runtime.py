@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +20,10 @@ from foundry_cli.errors import EngineError, FoundryError, ModelInvalidError
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: the wheels report usage otherwise
 
-import onnxruntime_genai as og
+try:
+    import onnxruntime_genai as og
+except ImportError as error:  # a wheel for another machine, a library that is missing
+    raise EngineError(f"ONNX Runtime GenAI cannot be loaded: {error}") from error
 
 if hasattr(og, "disable_telemetry_events"):  # since 0.12
     og.disable_telemetry_events()
@@ -46,10 +48,12 @@ class TokenContext(Protocol):
 class Runtime(Protocol):
     """What the worker needs of a loaded model."""
 
-    files: ModelFiles
+    @property
+    def files(self) -> ModelFiles:
+        """What its directory says."""
 
     def encode(self, text: str) -> list[int]:
-        """Text to tokens; special tokens in the text count as such."""
+        """Text to tokens; the names of control tokens count as such, what no tokenizer takes becomes U+FFFD or `?`."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Tokens to text, special tokens left out; bytes that are no character become U+FFFD."""
@@ -69,7 +73,7 @@ class GenAIRuntime:
         self.files = files
         options = {"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}
         with _translated(ModelInvalidError, f"The model in {files.directory} cannot be loaded"):
-            config = og.Config(_native_path(files.directory))
+            config = og.Config(str(files.directory))
             config.clear_providers()
             config.overlay(json.dumps(options))
             self._model = og.Model(config)
@@ -77,6 +81,8 @@ class GenAIRuntime:
 
     def encode(self, text: str) -> list[int]:
         """See `Runtime.encode`."""
+        # The runtime takes no half surrogate pairs, and would end the text at a zero.
+        text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
         with _translated(EngineError, "The text cannot be turned into tokens"):
             tokens = [int(token) for token in self._tokenizer.encode(text)]
         bos = self.files.bos_token_id
@@ -110,7 +116,10 @@ class GenAIContext:
         self.max_length = max_length
         with _translated(EngineError, "Memory for the conversation cannot be had"):
             parameters = og.GeneratorParams(model)
-            parameters.set_search_options(max_length=max_length, do_sample=False)
+            # What the model's own configuration says of beams and batches is not for a context of one conversation.
+            parameters.set_search_options(
+                max_length=max_length, do_sample=False, num_beams=1, num_return_sequences=1, batch_size=1
+            )
             self._generator = og.Generator(model, parameters)
 
     def append(self, tokens: Sequence[int]) -> None:
@@ -129,12 +138,8 @@ class GenAIContext:
     def logits(self) -> Logits:
         """See `TokenContext.logits`."""
         with _translated(EngineError, "The model failed to run"):
-            values: Logits = np.asarray(self._generator.get_logits(), dtype=np.float32)
-        return values.reshape(-1)
-
-
-def _native_path(directory: Path) -> str:
-    return str(directory)
+            values: Logits = np.asarray(self._generator.get_logits()[0, -1], dtype=np.float32)
+        return values
 
 
 @contextmanager

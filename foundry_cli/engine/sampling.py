@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import default_rng  # here, because it is slow to import and the first request should not wait
 from numpy.typing import NDArray
 
 from foundry_cli.engine.request import SamplingParameters
@@ -16,7 +17,9 @@ from foundry_cli.errors import EngineError
 
 Logits = NDArray[np.float32]
 
-_NUCLEUS_CANDIDATES = 512  # enough for nearly every top_p; the rest is sorted only when it is not
+_LOWEST_TEMPERATURE = 1e-4  # below it is greedy; dividing by less overflows
+_FLOORS = (-1.0, -2.0, -4.0, -8.0, -16.0, -32.0, -np.inf)  # below the largest logit: the probable tokens are found by trying
+_BLOCK = 512  # weights that are summed at once
 _SEED_MASK = (1 << 64) - 1
 
 
@@ -41,9 +44,9 @@ class Sampler:
         self._presence = parameters.presence_penalty
         self._frequency = parameters.frequency_penalty
         self._counts: dict[int, int] = {}  # of the answer's tokens
-        self._seen = set(prompt) if self._repetition != 1.0 else set()
+        self._seen = np.unique(np.array(prompt if self._repetition != 1.0 else [], dtype=np.int64))
         seed = None if parameters.seed is None else parameters.seed & _SEED_MASK
-        self._random = np.random.default_rng(seed)
+        self._random = default_rng(seed)
 
     def choose(self, logits: Logits) -> int:
         """The next token for `logits`, float32 of shape (vocabulary,). Raises `EngineError` when they are not numbers."""
@@ -51,22 +54,22 @@ class Sampler:
         best = int(np.argmax(logits))
         if not np.isfinite(logits[best]):
             raise EngineError("The model produced values that are not numbers.", hint=_NUMERIC_HINT)
-        token = best if self._temperature <= 0.0 or self._top_k == 1 else self._draw(logits, float(logits[best]))
+        is_greedy = self._temperature < _LOWEST_TEMPERATURE or self._top_k == 1
+        token = best if is_greedy else self._draw(logits, float(logits[best]))
         if self._presence or self._frequency:
             self._counts[token] = self._counts.get(token, 0) + 1
-        if self._repetition != 1.0:
-            self._seen.add(token)
+        if self._repetition != 1.0 and token not in self._seen:
+            self._seen = np.append(self._seen, token)
         return token
 
     def _penalised(self, logits: Logits) -> Logits:
         """Penalties as OpenAI defines presence and frequency (over the answer) and CTRL repetition (over everything)."""
-        if not self._counts and not self._seen:
+        if not self._counts and not self._seen.size:
             return logits
         logits = logits.copy()
-        if self._seen:
-            tokens = np.fromiter(self._seen, dtype=np.int64)
-            values = logits[tokens]
-            logits[tokens] = np.where(values > 0, values / self._repetition, values * self._repetition)
+        if self._seen.size:
+            values = logits[self._seen]
+            logits[self._seen] = np.where(values > 0, values / self._repetition, values * self._repetition)
         if self._counts:
             tokens = np.fromiter(self._counts, dtype=np.int64)
             counts = np.fromiter(self._counts.values(), dtype=np.float32)
@@ -74,19 +77,16 @@ class Sampler:
         return logits
 
     def _draw(self, logits: Logits, largest: float) -> int:
-        scaled = (logits.astype(np.float64) - largest) / self._temperature
+        scaled = (logits - np.float32(largest)) * np.float32(1.0 / self._temperature)
         tokens = None
         if 0 < self._top_k < len(scaled):
-            tokens = _largest(scaled, self._top_k)
+            tokens = _most_probable(scaled, self._top_k)
             scaled = scaled[tokens]
-        weights = np.exp(scaled)
         if self._top_p < 1.0:
-            kept = _nucleus(weights, self._top_p)
-            weights = weights[kept]
+            kept = _nucleus(scaled, self._top_p)
+            scaled = scaled[kept]
             tokens = kept if tokens is None else tokens[kept]
-        cumulative = np.cumsum(weights)
-        index = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
-        index = min(index, len(cumulative) - 1)
+        index = _at_share(np.exp(scaled), self._random.random())
         return index if tokens is None else int(tokens[index])
 
 
@@ -97,18 +97,37 @@ def _given(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _largest(values: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Indices of the `count` largest values, largest first; equal values by index, so that a seed decides alone."""
-    chosen = np.argpartition(-values, count - 1)[:count]
-    return chosen[np.lexsort((chosen, -values[chosen]))]
-
-
-def _nucleus(weights: NDArray[np.float64], top_p: float) -> NDArray[np.int64]:
-    """Indices of the smallest set of most probable tokens whose share reaches `top_p`; at least one."""
-    wanted = top_p * float(weights.sum())
-    for count in (_NUCLEUS_CANDIDATES, len(weights)):
-        order = _largest(weights, min(count, len(weights)))
-        cumulative = np.cumsum(weights[order])
-        if cumulative[-1] >= wanted or len(order) == len(weights):
+def _most_probable(scaled: Logits, count: int) -> NDArray[np.int64]:
+    """Indices of the `count` largest of `scaled`, largest first; equal values by index, so that a seed decides alone."""
+    for floor in _FLOORS:  # sorting all of a large vocabulary would take longer than the model does
+        chosen = np.flatnonzero(scaled >= floor)
+        if len(chosen) >= count:
             break
-    return order[: int(np.searchsorted(cumulative, wanted)) + 1]
+    return _sorted(chosen, scaled)[:count]
+
+
+def _nucleus(scaled: Logits, top_p: float) -> NDArray[np.int64]:
+    """Indices of the smallest set of most probable tokens whose share reaches `top_p`; at least one."""
+    weights = np.exp(scaled)
+    wanted = top_p * float(weights.sum(dtype=np.float64))
+    for floor in _FLOORS:
+        chosen = np.flatnonzero(scaled >= floor)
+        if weights[chosen].sum(dtype=np.float64) >= wanted:
+            break
+    chosen = _sorted(chosen, scaled)
+    cumulative = np.cumsum(weights[chosen], dtype=np.float64)
+    return chosen[: int(np.searchsorted(cumulative, wanted)) + 1]
+
+
+def _sorted(chosen: NDArray[np.int64], scaled: Logits) -> NDArray[np.int64]:
+    return chosen[np.argsort(-scaled[chosen], kind="stable")]
+
+
+def _at_share(weights: Logits, share: float) -> int:
+    """The index at which the running sum passes `share` of the whole: first by blocks, then within one."""
+    sums = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK), dtype=np.float64))
+    wanted = share * sums[-1]
+    block = min(int(np.searchsorted(sums, wanted, side="right")), len(sums) - 1)
+    before = sums[block - 1] if block else 0.0
+    within = np.cumsum(weights[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
+    return block * _BLOCK + min(int(np.searchsorted(within, wanted - before, side="right")), len(within) - 1)

@@ -50,12 +50,13 @@ class Sequence(Task):
     eos_token_ids: frozenset[int] = frozenset()
     context: TokenContext | None = None
     cached_tokens: int = 0
+    told_tokens: int = 0  # of the answer, in the chunks so far
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
     first_token: float | None = None
 
     @classmethod
-    def create(cls, identity: int, request: GenerationRequest, prompt: list[int], runtime: Runtime) -> Sequence:
+    def create(cls, identity: int, request: GenerationRequest, prompt: list[int], runtime: Runtime, arrived: float) -> Sequence:
         """The sequence for `request`, whose messages are `prompt` in tokens. Raises `ContextLengthError`."""
         files = runtime.files
         check_length(len(prompt), request.max_tokens, files.context_length)
@@ -69,12 +70,12 @@ class Sequence(Task):
             detokenizer=Detokenizer(runtime.decode),
             stop_sequences=StopSequences(request.stop),
             eos_token_ids=files.eos_token_ids,
+            arrived=arrived,
         )
 
     def start(self, cache: PromptCache) -> bool:
         """Get a context from `cache`; False when there is no memory for it yet."""
-        answered = len(self.tokens) - self.prompt_length
-        room = ROOM_TOKENS if self.max_tokens is None else min(ROOM_TOKENS, self.max_tokens - answered)
+        room = ROOM_TOKENS if self.max_tokens is None else min(ROOM_TOKENS, self.max_tokens - self._answered())
         lease = cache.acquire(self.tokens, room + 1)
         if lease is None:
             return False
@@ -109,9 +110,12 @@ class Sequence(Task):
         first = self.first_token or now
         return Finish(
             reason,
-            Usage(self.prompt_length, len(self.tokens) - self.prompt_length, self.cached_tokens),
+            Usage(self.prompt_length, self._answered(), self.cached_tokens),
             Timing(queue=started - self.arrived, prefill=first - started, decode=now - first),
         )
+
+    def _answered(self) -> int:
+        return len(self.tokens) - self.prompt_length
 
     def _pending(self) -> int:
         assert self.context is not None
@@ -124,8 +128,7 @@ class Sequence(Task):
         text = self.stop_sequences.add(self.detokenizer.add(token))
         if self.stop_sequences.is_stopped:
             return [*self._chunk(text), self.finish("stop")]
-        answered = len(self.tokens) - self.prompt_length
-        if answered == self.max_tokens or len(self.tokens) >= self.context_length:
+        if self._answered() == self.max_tokens or len(self.tokens) >= self.context_length:
             text += self._rest()
             return [*self._chunk(text), self.finish("stop" if self.stop_sequences.is_stopped else "length")]
         self.is_prefilling = False
@@ -136,4 +139,7 @@ class Sequence(Task):
         return text if self.stop_sequences.is_stopped else text + self.stop_sequences.flush()
 
     def _chunk(self, text: str) -> list[TextChunk | Finish]:
-        return [TextChunk(text)] if text else []
+        if not text:
+            return []
+        tokens, self.told_tokens = self._answered() - self.told_tokens, self._answered()
+        return [TextChunk(text, tokens)]

@@ -22,10 +22,10 @@ class StopSequences:
         if self.is_stopped or not self._sequences:
             return "" if self.is_stopped else text
         text = self._held + text
-        found = [start for start in (text.find(sequence) for sequence in self._sequences) if start >= 0]
-        if found:
+        found = [(start + len(s), start) for s in self._sequences if (start := text.find(s)) >= 0]
+        if found:  # the one that was complete first, so that it does not matter how the text was cut
             self.is_stopped, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         keep = max(_overlap(text, sequence) for sequence in self._sequences)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

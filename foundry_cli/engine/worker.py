@@ -9,104 +9,126 @@ from __future__ import annotations
 import argparse
 import os
 import queue
+import signal
 import sys
 import threading
 import time
+import traceback
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from foundry_cli.engine.chat_template import ChatTemplate, PromptTemplate
 from foundry_cli.engine.confinement import confine, die_with_parent
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
-from foundry_cli.engine.model_files import ModelFiles, read_model_files
+from foundry_cli.engine.memory import available_memory
+from foundry_cli.engine.messages import error_fields, event_frame
+from foundry_cli.engine.model_files import read_model_files
 from foundry_cli.engine.processors import usable_cores
+from foundry_cli.engine.prompt import PromptBuilder
 from foundry_cli.engine.prompt_cache import PromptCache
-from foundry_cli.engine.request import Finish, GenerationRequest, TextChunk
+from foundry_cli.engine.request import Finish, GenerationRequest, Timing, Usage
 from foundry_cli.engine.runtime import Runtime
 from foundry_cli.engine.scheduler import Scheduler, Step
 from foundry_cli.engine.sequence import Sequence
-from foundry_cli.errors import EngineError, FoundryError
+from foundry_cli.errors import FoundryError
+
+Inbox = queue.SimpleQueue[Frame | None]
 
 _MOST_RUNNING = 8  # answers that share the model's time; the others wait
 _MEMORY_SHARE = 2  # conversations may take half of the memory that is free after loading
 _SMALLEST_BUDGET = 64 * 1024 * 1024  # bytes
+_SILENCE_SECONDS = 5.0  # without any other message: say that work goes on
 
 
 class Worker:
-    """Requests in, events out, and the model in between. `runtime` and the streams are given, so tests can give others."""
+    """Requests in, events out, and the model in between. `None` in the inbox is the end; `clock` measures steps."""
 
-    def __init__(self, runtime: Runtime, source: BinaryIO, sink: BinaryIO, *, memory_budget: int) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        inbox: Inbox,
+        sink: BinaryIO,
+        *,
+        memory_budget: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._runtime = runtime
-        self._template = _template(runtime.files)
+        self._inbox = inbox
+        self._clock = clock
+        self._prompts = PromptBuilder(runtime)
         self._sink = sink
-        self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._sent = clock()
         self._scheduler = Scheduler()
+        self._arrived: dict[int, tuple[Frame, float]] = {}  # not yet looked at, oldest first
         self._waiting: deque[Sequence] = deque()
         self._running: dict[int, Sequence] = {}
+        self._is_full = False  # the first of those waiting found no memory
         self._cache = PromptCache(
             runtime.new_context,
             bytes_per_token=runtime.files.kv_bytes_per_token,
             budget=memory_budget,
             context_length=runtime.files.context_length,
         )
-        threading.Thread(target=_read_frames, args=(source, self._inbox), daemon=True).start()
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self._runtime.files.context_length
 
     def run(self) -> None:
         """Work until the pipe ends."""
         while self._take_frames():
+            self._prepare()
             self._admit()
             step = self._scheduler.next_step()
             if step is not None:
                 self._run_step(step)
 
     def _take_frames(self) -> bool:
-        """Handle what has arrived; wait for something when there is no work. False at the end of the pipe."""
-        is_idle = not self._running and not self._waiting
-        while is_idle or not self._inbox.empty():
+        """Note what has arrived; wait for something when there is no work. False at the end of the pipe."""
+        while not self._inbox.empty() or not (self._arrived or self._waiting or self._running):
             frame = self._inbox.get()
             if frame is None:
                 return False
             if frame["op"] == "generate":
-                self._accept(frame)
+                self._arrived[int(frame["id"])] = frame, time.monotonic()
             elif frame["op"] == "cancel":
                 self._cancel(int(frame["id"]))
-            is_idle = is_idle and not self._waiting
         return True
 
-    def _accept(self, frame: Frame) -> None:
-        identity = int(frame["id"])
+    def _prepare(self) -> None:
+        """Turn one request into tokens: one at a time, so that running answers do not wait for all of them."""
+        if not self._arrived:
+            return
+        identity = next(iter(self._arrived))
+        frame, arrived = self._arrived.pop(identity)
         try:
             request = GenerationRequest.from_frame(frame["request"])
-            self._waiting.append(Sequence.create(identity, request, self._prompt(request), self._runtime))
-        except FoundryError as error:
+            prompt = self._prompts.build(request.messages)
+            self._waiting.append(Sequence.create(identity, request, prompt, self._runtime, arrived))
+        except Exception as error:  # noqa: BLE001 - a fault in one request must not end the others
             self._send_error(identity, error)
 
-    def _prompt(self, request: GenerationRequest) -> list[int]:
-        if self._template is None:
-            text = self._runtime.apply_own_template(request.messages)
-        else:
-            text = self._template.render(request.messages)
-        tokens = self._runtime.encode(text)
-        if not tokens:
-            raise EngineError("The prompt is empty after the chat template was applied.")
-        return tokens
-
     def _cancel(self, identity: int) -> None:
-        if sequence := self._running.get(identity):
+        if self._arrived.pop(identity, None):
+            self._send(event_frame(identity, Finish("cancelled", Usage(), Timing())))
+        elif sequence := self._running.get(identity):
             self._end(sequence, sequence.finish("cancelled"))
         for sequence in [waiting for waiting in self._waiting if waiting.identity == identity]:
             self._waiting.remove(sequence)
-            self._send(_event_frame(identity, sequence.finish("cancelled")))
+            self._is_full = False
+            self._send(event_frame(identity, sequence.finish("cancelled")))
 
     def _admit(self) -> None:
         """Start waiting sequences in order, as long as there is a place and memory."""
-        while self._waiting and len(self._running) < _MOST_RUNNING:
+        while self._waiting and not self._is_full and len(self._running) < _MOST_RUNNING:
             sequence = self._waiting[0]
             try:
                 if not sequence.start(self._cache):
+                    self._is_full = True
                     return
-            except FoundryError as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 self._waiting.popleft()
                 self._send_error(sequence.identity, error)
                 continue
@@ -117,21 +139,23 @@ class Worker:
     def _run_step(self, step: Step) -> None:
         sequence = step.task
         assert isinstance(sequence, Sequence)
-        began = time.perf_counter()
+        began = self._clock()
         was_prefilling = sequence.is_prefilling
         try:
             events = sequence.step(step.prefill_tokens)
-        except FoundryError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._drop(sequence, error)
             return
-        self._scheduler.charge(step, time.perf_counter() - began, was_prefill=was_prefilling)
+        self._scheduler.charge(step, self._clock() - began, was_prefill=was_prefilling)
         for event in events:
             if isinstance(event, Finish):
                 self._end(sequence, event)
-            else:
-                self._send(_event_frame(sequence.identity, event))
-        if sequence.identity in self._running and sequence.has_outgrown():
+                return
+            self._send(event_frame(sequence.identity, event))
+        if sequence.has_outgrown():
             self._move(sequence)
+        if self._clock() - self._sent > _SILENCE_SECONDS:
+            self._send({"op": "busy"})
 
     def _move(self, sequence: Sequence) -> None:
         """Send a sequence that filled its context to the front of the waiting line, for a larger one."""
@@ -144,10 +168,10 @@ class Worker:
     def _end(self, sequence: Sequence, finish: Finish) -> None:
         assert sequence.context is not None
         self._leave(sequence)
-        self._send(_event_frame(sequence.identity, finish))
+        self._send(event_frame(sequence.identity, finish))
         self._cache.release(sequence.context)
 
-    def _drop(self, sequence: Sequence, error: FoundryError) -> None:
+    def _drop(self, sequence: Sequence, error: Exception) -> None:
         assert sequence.context is not None
         self._leave(sequence)
         self._cache.discard(sequence.context)
@@ -155,19 +179,22 @@ class Worker:
 
     def _leave(self, sequence: Sequence) -> None:
         del self._running[sequence.identity]
+        self._is_full = False
         self._scheduler.remove(sequence)
 
-    def _send_error(self, identity: int, error: FoundryError) -> None:
-        self._send({"op": "error", "id": identity, **_error_fields(error)})
+    def _send_error(self, identity: int, error: Exception) -> None:
+        if not isinstance(error, FoundryError):
+            traceback.print_tb(error.__traceback__)  # places only: the message may quote the conversation
+        self._send({"op": "error", "id": identity, **error_fields(error)})
 
     def _send(self, frame: Frame) -> None:
         self._sink.write(encode_frame(frame))
         self._sink.flush()
+        self._sent = self._clock()
 
 
-def _read_frames(source: BinaryIO, inbox: queue.SimpleQueue[Frame | None]) -> None:
+def _read_frames(descriptor: int, inbox: Inbox) -> None:
     reader = FrameReader()
-    descriptor = source.fileno()
     try:
         while data := os.read(descriptor, 1 << 16):
             for frame in reader.feed(data):
@@ -176,30 +203,7 @@ def _read_frames(source: BinaryIO, inbox: queue.SimpleQueue[Frame | None]) -> No
         inbox.put(None)
 
 
-def _event_frame(identity: int, event: TextChunk | Finish) -> Frame:
-    if isinstance(event, TextChunk):
-        return {"op": "text", "id": identity, "text": event.text, "tokens": event.tokens}
-    usage, timing = vars(event.usage), vars(event.timing)
-    return {"op": "finish", "id": identity, "reason": event.reason, "usage": usage, "timing": timing}
-
-
-def _error_fields(error: FoundryError) -> Frame:
-    return {"code": error.code, "message": error.message, "hint": error.hint, "param": error.param}
-
-
-def _template(files: ModelFiles) -> ChatTemplate | PromptTemplate | None:
-    if files.chat_template is not None:
-        return ChatTemplate(files.chat_template, files.special_tokens)
-    return PromptTemplate(files.prompt_template) if files.prompt_template else None
-
-
-def _memory_budget() -> int:
-    import psutil
-
-    return max(_SMALLEST_BUDGET, psutil.virtual_memory().available // _MEMORY_SHARE)
-
-
-def _claim_output() -> BinaryIO:
+def claim_output() -> BinaryIO:
     """The pipe to the service; whatever libraries print to standard output goes to standard error from now on."""
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -213,23 +217,31 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
-    sink = _claim_output()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which lets answers finish
+    sink = claim_output()
     began = time.monotonic()
     try:
-        from foundry_cli.engine.runtime import GenAIRuntime
-
-        files = read_model_files(arguments.directory)
-        confine(arguments.directory)
-        runtime = GenAIRuntime(files, threads=usable_cores())
-        worker = Worker(runtime, sys.stdin.buffer, sink, memory_budget=_memory_budget())
+        worker = _load(arguments.directory, sink)
     except FoundryError as error:
-        sink.write(encode_frame({"op": "failed", **_error_fields(error)}))
+        sink.write(encode_frame({"op": "failed", **error_fields(error)}))
         sink.flush()
         return
-    ready = {"op": "ready", "context_length": files.context_length, "load_seconds": time.monotonic() - began}
+    ready = {"op": "ready", "context_length": worker.context_length, "load_seconds": time.monotonic() - began}
     sink.write(encode_frame(ready))
     sink.flush()
     worker.run()
+
+
+def _load(directory: Path, sink: BinaryIO) -> Worker:
+    from foundry_cli.engine.runtime import GenAIRuntime
+
+    confine(directory)
+    runtime = GenAIRuntime(read_model_files(directory), threads=usable_cores())
+    budget = max(_SMALLEST_BUDGET, available_memory() // _MEMORY_SHARE)
+    inbox: Inbox = queue.SimpleQueue()
+    worker = Worker(runtime, inbox, sink, memory_budget=budget)
+    threading.Thread(target=_read_frames, args=(sys.stdin.fileno(), inbox), daemon=True).start()
+    return worker
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from foundry_cli import __version__
 from foundry_cli.config import Config, load_config
+from foundry_cli.engine.memory import available_memory
 from foundry_cli.engine.model_manager import ModelManager
 from foundry_cli.errors import FoundryError, ServiceStartError
 from foundry_cli.instance import InstanceRecord
@@ -96,7 +97,7 @@ def _serve(paths: Paths, config: Config) -> None:
     tcp = bind_tcp(config.host, config.port, _read_port(paths.port_file))
     unix = bind_unix(paths.socket, paths.home)
     record = _record(paths, config, tcp.getsockname()[1], has_unix=unix is not None)
-    models = ModelManager(default_ttl=config.ttl_seconds, available_memory=_available_memory)
+    models = ModelManager(default_ttl=config.ttl_seconds, available_memory=available_memory)
     cache = config.cache_path(paths)
     state = ServiceState(
         record,
@@ -158,12 +159,6 @@ def _read_port(path: Path) -> int:
     except (OSError, ValueError):
         return 0
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and 1024 <= int(text) <= 65535 else 0
-
-
-def _available_memory() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def _report(message: dict[str, object]) -> None:

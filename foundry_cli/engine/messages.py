@@ -1,0 +1,36 @@
+"""Events and errors as frames and back: what both ends of the pipe must agree on. The list is in `frames.py`."""
+
+from __future__ import annotations
+
+from foundry_cli.engine.frames import Frame
+from foundry_cli.engine.request import EngineEvent, Finish, TextChunk, Timing, Usage
+from foundry_cli.errors import EngineError, FoundryError, error_for_code
+
+
+def event_frame(identity: int, event: EngineEvent) -> Frame:
+    """An event of the answer `identity`."""
+    if isinstance(event, TextChunk):
+        return {"op": "text", "id": identity, "text": event.text, "tokens": event.tokens}
+    usage, timing = vars(event.usage), vars(event.timing)
+    return {"op": "finish", "id": identity, "reason": event.reason, "usage": usage, "timing": timing}
+
+
+def error_fields(error: Exception) -> Frame:
+    """The fields of an error; one that is not ours is a defect, and only its kind is told."""
+    if not isinstance(error, FoundryError):
+        error = EngineError(f"The engine failed: {type(error).__name__}.")
+    return {"code": error.code, "message": error.message, "hint": error.hint, "param": error.param}
+
+
+def read_item(frame: Frame) -> EngineEvent | FoundryError:
+    """The inverse of both, for one answer."""
+    if frame["op"] == "text":
+        return TextChunk(frame["text"], frame["tokens"])
+    if frame["op"] == "finish":
+        return Finish(frame["reason"], Usage(**frame["usage"]), Timing(**frame["timing"]))
+    return read_error(frame)
+
+
+def read_error(frame: Frame) -> FoundryError:
+    """The exception a frame of the kinds `error` and `failed` stands for."""
+    return error_for_code(frame.get("code"))(str(frame["message"]), hint=frame.get("hint"), param=frame.get("param"))

@@ -1,0 +1,396 @@
+"""Loading, sharing, unloading: with the real worker where it matters, else with a small obedient program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from foundry_cli.engine.model_manager import ModelManager, StartEngine
+from foundry_cli.engine.process import EngineProcess
+from foundry_cli.errors import (
+    EngineDiedError,
+    EngineError,
+    FoundryError,
+    InsufficientMemoryError,
+    ModelInUseError,
+    QueueFullError,
+    ServiceStoppingError,
+)
+from foundry_cli.types import ModelInfo
+from tests.engine.fakes import request
+from tests.engine.workers import OBEDIENT, answer, interrupted, program
+from tests.models.scripted import write_scripted_model
+
+MIB = 1 << 20
+HERE = Path(__file__).parent
+
+
+def model(name: str, path: Path = HERE, size: int = 0) -> ModelInfo:
+    return ModelInfo(name, 1, name, path=path, size_bytes=size)
+
+
+class Starter:
+    """Starts workers of one command and remembers which."""
+
+    def __init__(self, command: tuple[str, ...] = OBEDIENT) -> None:
+        self.command = command
+        self.started: list[str] = []
+        self.gate: asyncio.Event | None = None
+
+    async def __call__(self, name: str, directory: Path) -> EngineProcess:
+        self.started.append(name)
+        if self.gate is not None:
+            await self.gate.wait()
+        return await EngineProcess.start(name, directory, command=self.command)
+
+
+class Machine:
+    """A machine with so much memory, of which every loaded model takes its size."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.manager: ModelManager | None = None
+
+    def available(self) -> int:
+        assert self.manager is not None
+        return self.total - sum(loaded.model.size_bytes + 100 * MIB for loaded in self.manager.loaded())
+
+
+@asynccontextmanager
+async def managing(start: StartEngine, ttl: float = 600.0, memory: int = 1 << 50) -> AsyncIterator[ModelManager]:
+    machine = Machine(memory)
+    machine.manager = manager = ModelManager(default_ttl=ttl, available_memory=machine.available, start_engine=start)
+    try:
+        yield manager
+    finally:
+        await manager.close()
+        assert manager.loaded() == []
+        assert psutil.Process().children() == []
+
+
+async def ask(manager: ModelManager, wanted: ModelInfo, **options: float) -> str:
+    async with manager.use(wanted, **options) as process:
+        return (await answer(process, request())).text
+
+
+def names(manager: ModelManager) -> list[str]:
+    return [loaded.model.name for loaded in manager.loaded()]
+
+
+def test_fifty_at_once_are_one_load_of_the_real_worker(tmp_path: Path) -> None:
+    write_scripted_model(tmp_path, ["hello"])
+    started: list[str] = []
+
+    async def start(name: str, directory: Path) -> EngineProcess:
+        started.append(name)
+        return await EngineProcess.start(name, directory)
+
+    async def run() -> None:
+        async with managing(start) as manager:
+            answers = await asyncio.gather(*(ask(manager, model("a", tmp_path)) for _ in range(50)))
+            assert answers == ["hello"] * 50
+
+    asyncio.run(run())
+    assert started == ["a:1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_killed_while_writing_and_loaded_again_by_the_next_request(tmp_path: Path, number: signal.Signals) -> None:
+    write_scripted_model(tmp_path, ["x" * 500], busy=1)
+
+    async def run() -> None:
+        async with managing(EngineProcess.start) as manager:
+            async with manager.use(model("a", tmp_path)) as process:
+                with pytest.raises(FoundryError):
+                    await interrupted(process, request(), lambda: os.kill(process.pid, number))
+            async with manager.use(model("a", tmp_path)) as again:
+                assert again.pid != process.pid
+                assert (await answer(again, request(max_tokens=3))).text == "xxx"
+
+    asyncio.run(run())
+
+
+def test_a_broken_model_is_an_error_every_time(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with managing(EngineProcess.start) as manager:
+            for _ in range(2):
+                with pytest.raises(FoundryError, match=r"genai_config\.json is missing"):
+                    await ask(manager, model("a", tmp_path))
+
+    asyncio.run(run())
+
+
+def test_a_second_request_uses_the_same_worker() -> None:
+    async def run() -> None:
+        start = Starter()
+        async with managing(start) as manager:
+            assert not manager.is_loaded(model("a"))
+            assert [await ask(manager, model("a")) for _ in range(3)] == ["ok"] * 3
+            assert manager.is_loaded(model("a"))
+            assert start.started == ["a:1"]
+
+    asyncio.run(run())
+
+
+def test_idle_models_go_after_their_time() -> None:
+    async def run() -> None:
+        async with managing(Starter(), ttl=0.05) as manager:
+            async with manager.use(model("a")) as process:
+                pass
+            await process.ended.wait()
+            assert names(manager) == []
+            assert await ask(manager, model("a")) == "ok"
+
+    asyncio.run(run())
+
+
+def test_a_model_in_use_does_not_go() -> None:
+    async def run() -> None:
+        async with managing(Starter(), ttl=0.01) as manager:
+            async with manager.use(model("a")) as process, manager.use(model("a")):
+                for _ in range(5):  # far beyond its time
+                    assert (await answer(process, request())).text == "ok"
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(process.ended.wait(), 0.05)
+            await process.ended.wait()
+
+    asyncio.run(run())
+
+
+def test_times_of_requests_and_loads() -> None:
+    async def run() -> None:
+        async with managing(Starter(), ttl=600) as manager:
+            kept = await manager.load(model("kept"), keep=True)
+            await ask(manager, model("kept"))
+            assert (kept.ttl, kept.expiry) == (None, None)
+            short = await manager.load(model("short"), ttl=0.05)
+            await short.engine.ended.wait()
+            usual = await manager.load(model("usual"))
+            assert usual.ttl == 600
+            await ask(manager, model("usual"), ttl=0.05)
+            await usual.engine.ended.wait()
+            assert names(manager) == ["kept"]
+
+    asyncio.run(run())
+
+
+def test_a_load_that_nobody_waits_for_any_more_still_expires() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start, ttl=0.05) as manager:
+            waiting = asyncio.create_task(ask(manager, model("a")))
+            while not start.started:
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            start.gate.set()
+            while not manager.loaded():
+                await asyncio.sleep(0)
+            await manager.loaded()[0].engine.ended.wait()
+
+    asyncio.run(run())
+
+
+def test_one_of_many_that_gives_up_does_not_end_the_load() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            waiting = [asyncio.create_task(ask(manager, model("a"))) for _ in range(3)]
+            while not start.started:
+                await asyncio.sleep(0)
+            waiting[0].cancel()
+            start.gate.set()
+            assert await asyncio.gather(*waiting[1:]) == ["ok", "ok"]
+            assert start.started == ["a:1"]
+
+    asyncio.run(run())
+
+
+def test_the_least_recently_used_goes_when_memory_is_needed() -> None:
+    async def run() -> None:
+        async with managing(Starter(), memory=350 * MIB) as manager:
+            for name in ("a", "b", "c", "a"):
+                await ask(manager, model(name))
+            assert sorted(names(manager)) == ["a", "b", "c"]
+            await ask(manager, model("d"))
+            assert sorted(names(manager)) == ["a", "c", "d"]
+            await ask(manager, model("large", size=150 * MIB))
+            assert names(manager) == ["d", "large"]
+
+    asyncio.run(run())
+
+
+def test_a_model_in_use_is_not_taken_for_another() -> None:
+    async def run() -> None:
+        async with managing(Starter(), memory=150 * MIB) as manager:
+            async with manager.use(model("a")) as process:
+                with pytest.raises(InsufficientMemoryError, match="100 MiB of memory, 50 MiB are free"):
+                    await ask(manager, model("b"))
+                assert (await answer(process, request())).text == "ok"
+            assert await ask(manager, model("b")) == "ok"
+            assert names(manager) == ["b"]
+
+    asyncio.run(run())
+
+
+def test_two_models_that_take_turns_in_memory_for_one() -> None:
+    """A model that was loaded for a request is there for that request, whoever waits for the memory."""
+
+    async def patient(manager: ModelManager, wanted: ModelInfo) -> str:
+        while True:
+            try:
+                return await ask(manager, wanted)
+            except InsufficientMemoryError:
+                await asyncio.sleep(0)
+
+    async def run() -> None:
+        async with managing(Starter(), memory=150 * MIB) as manager:
+            work = [patient(manager, model(name)) for name in "ab" * 4]
+            assert await asyncio.gather(*work) == ["ok"] * 8
+
+    asyncio.run(run())
+
+
+def test_unloading() -> None:
+    async def run() -> None:
+        async with managing(Starter()) as manager:
+            assert await manager.unload("a:1") is False
+            await manager.load(model("a"))
+            assert await manager.unload("a:1") is True
+            assert names(manager) == []
+
+    asyncio.run(run())
+
+
+def test_unloading_under_use() -> None:
+    async def run() -> None:
+        body = "ready()\nfor frame in requests():\n    text(frame, 'begun')"
+        async with managing(Starter(program(body))) as manager:
+            async with manager.use(model("a")) as process, aclosing(process.generate(request())) as events:
+                await anext(events)
+                with pytest.raises(ModelInUseError, match="answering 1 request"):
+                    await manager.unload("a:1")
+                assert await manager.unload("a:1", force=True) is True
+                with pytest.raises(EngineError, match="unloaded while it was needed"):
+                    await anext(events)
+            assert names(manager) == []
+
+    asyncio.run(run())
+
+
+def test_an_unload_whose_caller_goes_away_is_completed() -> None:
+    async def run() -> None:
+        async with managing(Starter()) as manager:
+            loaded = await manager.load(model("a"))
+            unloading = asyncio.create_task(manager.unload("a:1"))
+            await asyncio.sleep(0)
+            unloading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await unloading
+            await loaded.engine.ended.wait()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("body", ["os.abort()", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_crashes_while_loading_are_limited(body: str) -> None:
+    async def run() -> None:
+        start = Starter(program(body))
+        async with managing(start) as manager:
+            for _ in range(3):
+                with pytest.raises((EngineDiedError, InsufficientMemoryError)):
+                    await ask(manager, model("a"))
+            for _ in range(3):
+                with pytest.raises(EngineError, match="crashed 3 times"):
+                    await ask(manager, model("a"))
+            assert len(start.started) == 3
+            start.command = OBEDIENT
+            assert await ask(manager, model("b")) == "ok"
+
+    asyncio.run(run())
+
+
+def test_crashes_while_answering_are_limited() -> None:
+    async def run() -> None:
+        start = Starter(program("ready(); next(requests()); os.abort()"))
+        async with managing(start) as manager:
+            for _ in range(3):
+                with pytest.raises(EngineDiedError):
+                    await ask(manager, model("a"))
+            with pytest.raises(EngineError, match="crashed 3 times"):
+                await ask(manager, model("a"))
+            assert len(start.started) == 3
+
+    asyncio.run(run())
+
+
+def test_refused_models_are_no_crashes() -> None:
+    async def run() -> None:
+        start = Starter(program("send({'op': 'failed', 'code': 'model_invalid', 'message': 'damaged'})"))
+        async with managing(start) as manager:
+            for _ in range(5):
+                with pytest.raises(FoundryError, match="damaged"):
+                    await ask(manager, model("a"))
+            assert len(start.started) == 5
+
+    asyncio.run(run())
+
+
+def test_a_program_that_is_missing_does_not_block_other_models() -> None:
+    async def run() -> None:
+        start = Starter(("/does/not/exist",))
+        async with managing(start) as manager:
+            with pytest.raises(EngineError, match="cannot be started"):
+                await ask(manager, model("a"))
+            start.command = OBEDIENT
+            assert await ask(manager, model("a")) == "ok"
+
+    asyncio.run(run())
+
+
+def test_too_many_users_are_refused_before_anything_is_loaded() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            waiting = [asyncio.create_task(ask(manager, model("a"))) for _ in range(72)]
+            while not start.started:
+                await asyncio.sleep(0)
+            with pytest.raises(QueueFullError, match="72 requests"):
+                await ask(manager, model("a"))
+            start.gate.set()
+            assert await asyncio.gather(*waiting) == ["ok"] * 72
+            assert await ask(manager, model("a")) == "ok"
+
+    asyncio.run(run())
+
+
+def test_closing_ends_loads_and_answers() -> None:
+    async def run() -> None:
+        start = Starter(program("ready()\nfor frame in requests():\n    text(frame, 'begun')"))
+        async with managing(start) as manager:
+            async with manager.use(model("a")) as process, aclosing(process.generate(request())) as events:
+                await anext(events)
+                start.gate = asyncio.Event()
+                loading = asyncio.create_task(ask(manager, model("b")))
+                while len(start.started) < 2:
+                    await asyncio.sleep(0)
+                await manager.close()
+                with pytest.raises(EngineError, match="unloaded"):
+                    await anext(events)
+            with pytest.raises(asyncio.CancelledError):
+                await loading
+            with pytest.raises(ServiceStoppingError):
+                await ask(manager, model("c"))
+
+    asyncio.run(run())

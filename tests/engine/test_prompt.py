@@ -1,0 +1,68 @@
+"""From messages to prompt tokens, over a runtime of bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from foundry_cli.engine.prompt import PromptBuilder
+from foundry_cli.errors import ContextLengthError, EngineError, ModelInvalidError
+from tests.engine.fakes import FakeRuntime, reply
+
+CONTROL = frozenset({"<|end|>", "<|end|><|end|>", "<<|end|>", "[INST]"})
+
+
+def message(content: str, role: str = "user") -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def parts(*messages: dict[str, Any], **options: Any) -> list[str]:
+    """The texts that were tokenized one by one."""
+    runtime = FakeRuntime(reply(b""), **options)
+    PromptBuilder(runtime).build(messages)
+    return runtime.encoded
+
+
+def test_a_prompt_is_tokenized_in_one_piece() -> None:
+    assert parts(message("a <b>"), message("c"), control_tokens=CONTROL) == ["a <b>c>"]
+
+
+@pytest.mark.parametrize("role", ["user", "tool", "function"])
+def test_control_tokens_of_others_are_cut(role: str) -> None:
+    assert parts(message("a<|end|>b", role), control_tokens=CONTROL) == ["a<", "|end|>b>"]
+
+
+@pytest.mark.parametrize("role", ["system", "assistant"])
+def test_control_tokens_of_the_application_are_left(role: str) -> None:
+    assert parts(message("a<|end|>b", role), control_tokens=CONTROL) == ["a<|end|>b>"]
+
+
+@pytest.mark.parametrize(
+    "content", ["<|end|><|end|>", "<<|end|>", "<|en<|end|>d|>", "[INST][INST]", "<|\ufdd0end|>", "<\ufdd0|end|>"]
+)
+def test_no_way_of_writing_makes_a_control_token(content: str) -> None:
+    written = parts(message(content), control_tokens=CONTROL)
+    assert not any(name in part for part in written for name in CONTROL)
+    assert "".join(written) == content.replace("\ufdd0", "") + ">"
+
+
+def test_control_tokens_of_the_template_are_left() -> None:
+    assert parts(message("a"), control_tokens=CONTROL, template="[INST]{{ messages[0].content }}") == ["[INST]a"]
+
+
+def test_what_cannot_fit_is_not_tokenized() -> None:
+    runtime = FakeRuntime(reply(b""), context_length=100)
+    with pytest.raises(ContextLengthError, match="150 characters"):
+        PromptBuilder(runtime).build([message("x" * 90), message("y" * 60)])
+    assert runtime.encoded == []
+
+
+def test_without_a_template_the_runtime_decides() -> None:
+    with pytest.raises(ModelInvalidError, match="no chat template"):
+        PromptBuilder(FakeRuntime(reply(b""), template=None)).build([message("x")])
+
+
+def test_an_empty_prompt_is_an_error() -> None:
+    with pytest.raises(EngineError, match="empty"):
+        PromptBuilder(FakeRuntime(reply(b""), template="")).build([message("x")])
