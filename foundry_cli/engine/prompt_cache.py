@@ -1,10 +1,10 @@
 """Keeps the contexts of finished answers, so that the next turn of a chat computes only what is new.
 
-A context is used again when its tokens and the new prompt begin alike: it is rewound to the longest common prefix. What
-is cut off must not be more than what is kept, else chats with the same system prompt would take turns destroying each
-other's contexts; only a prompt that is repeated as a whole may do so.
+A context is used again when its tokens and the new prompt begin alike: it is rewound to the longest common prefix. That
+must be the same conversation going on (all of its last prompt is there again, whatever became of the answer), or at least
+half of what it holds; else chats with one system prompt would take turns destroying each other's contexts.
 Memory is counted in bytes of keys and values, in use and kept alike, and held below a budget; what was kept
-longest without use goes first.
+longest without use goes first. Of what is idle, only little is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,23 @@ from foundry_cli.engine.runtime import TokenContext
 from foundry_cli.errors import EngineError, InsufficientMemoryError
 
 _SMALLEST_CONTEXT = 512  # tokens
+_ALWAYS_KEPT = 2  # contexts, whatever their size
 _MOST_KEPT = 16  # contexts
+_MOST_KEPT_BYTES = 64 * 1024 * 1024
+_PROMPT_END = 8  # tokens that a template may write at the end of a prompt and not again in the next one
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An idle context; its first `prompt_length` tokens were the last prompt."""
+
+    context: TokenContext
+    prompt_length: int
+
+    def is_worth(self, tokens: Sequence[int], common: int) -> bool:
+        """Whether cutting it down to `common` tokens is right for the prompt `tokens`."""
+        goes_on = common >= max(self.prompt_length - _PROMPT_END, self.prompt_length * 3 // 4, 1)
+        return goes_on or 2 * common >= len(self.context.tokens) or common >= len(tokens) - 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +53,7 @@ class PromptCache:
         self._bytes_per_token = bytes_per_token
         self._budget = budget
         self._context_length = context_length
-        self._kept: list[TokenContext] = []  # least recently used first
+        self._kept: list[_Kept] = []  # least recently used first
         self._leased_bytes = 0
 
     def acquire(self, tokens: Sequence[int], room: int) -> Lease | None:
@@ -46,39 +62,52 @@ class PromptCache:
         Raises `InsufficientMemoryError` when even an otherwise empty cache could not hold it.
         """
         needed = min(len(tokens) + room, self._context_length)
-        while (kept := self._best(tokens, needed)) is not None:
+        while (kept := self._best(tokens, needed) or self._spare(needed)) is not None:
             self._kept.remove(kept)
-            common = min(common_prefix(kept.tokens, tokens), len(tokens) - 1)
+            common = min(common_prefix(kept.context.tokens, tokens), len(tokens) - 1)
             try:
-                kept.rewind(common)
+                kept.context.rewind(common)
             except EngineError:
                 continue  # given up: its state is unknown
-            self._leased_bytes += self._bytes(kept.max_length)
-            return Lease(kept, common)
+            self._leased_bytes += self._bytes(kept.context.max_length)
+            return Lease(kept.context, common)
         # Those that hold a beginning of this conversation and are too small for the rest have had their day.
-        self._kept = [context for context in self._kept if context.tokens != tokens[: len(context.tokens)]]
+        self._kept = [kept for kept in self._kept if kept.context.tokens != tokens[: len(kept.context.tokens)]]
         return self._new(needed)
 
-    def release(self, context: TokenContext) -> None:
-        """Keep `context` for later, if it holds anything."""
+    def release(self, context: TokenContext, prompt_length: int) -> None:
+        """Keep `context` for later, if it holds anything; its first `prompt_length` tokens are what it was asked."""
         self.discard(context)
         if context.tokens:
-            self._kept.append(context)
-        while len(self._kept) > _MOST_KEPT or self._used() > self._budget:
+            self._kept.append(_Kept(context, prompt_length))
+        while self._is_too_much():
             self._kept.pop(0)
 
     def discard(self, context: TokenContext) -> None:
         """Give up a context that is too small or was left in an unknown state by an error."""
         self._leased_bytes -= self._bytes(context.max_length)
 
-    def _best(self, tokens: Sequence[int], needed: int) -> TokenContext | None:
+    def _best(self, tokens: Sequence[int], needed: int) -> _Kept | None:
         best, longest = None, 0
-        for context in reversed(self._kept):
-            common = common_prefix(context.tokens, tokens)
-            is_worth_it = 2 * common >= len(context.tokens) or common >= len(tokens) - 1
-            if context.max_length >= needed and common > longest and is_worth_it:
-                best, longest = context, common
+        for kept in reversed(self._kept):
+            common = common_prefix(kept.context.tokens, tokens)
+            if kept.context.max_length >= needed and common > longest and kept.is_worth(tokens, common):
+                best, longest = kept, common
         return best
+
+    def _spare(self, needed: int) -> _Kept | None:
+        """The oldest context, when a new one would drive it out and it has the right size: its memory is there already."""
+        roomy = self._roomy(needed)
+        if len(self._kept) < _ALWAYS_KEPT or self._kept_bytes() + self._bytes(roomy) <= _MOST_KEPT_BYTES:
+            return None
+        oldest = self._kept[0]
+        return oldest if needed <= oldest.context.max_length <= 2 * roomy else None
+
+    def _is_too_much(self) -> bool:
+        if not self._kept:
+            return False
+        is_large = len(self._kept) > _ALWAYS_KEPT and self._kept_bytes() > _MOST_KEPT_BYTES
+        return is_large or len(self._kept) > _MOST_KEPT or self._used() > self._budget
 
     def _new(self, needed: int) -> Lease | None:
         for capacity in (self._roomy(needed), needed):
@@ -109,7 +138,10 @@ class PromptCache:
         return tokens * self._bytes_per_token
 
     def _used(self) -> int:
-        return self._leased_bytes + sum(self._bytes(context.max_length) for context in self._kept)
+        return self._leased_bytes + self._kept_bytes()
+
+    def _kept_bytes(self) -> int:
+        return sum(self._bytes(kept.context.max_length) for kept in self._kept)
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

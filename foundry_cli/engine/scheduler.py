@@ -26,10 +26,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Step:
-    """What to run now: a piece of the task's prompt of at most `prefill_tokens`, or one token of its answer."""
+    """What to run now: a piece of the task's prompt of about `prefill_tokens`, or one token of its answer."""
 
     task: Task
     prefill_tokens: int
+
+    def piece(self, pending: int) -> int:
+        """How many of `pending` tokens to compute: a small rest goes along, because small pieces run slowly."""
+        return pending if pending <= self.prefill_tokens * 3 // 2 else self.prefill_tokens
 
 
 @dataclass

@@ -15,7 +15,7 @@ from foundry_cli.engine.prompt_cache import PromptCache
 from foundry_cli.engine.request import Finish, FinishReason, GenerationRequest, TextChunk, Timing, Usage
 from foundry_cli.engine.runtime import Runtime, TokenContext
 from foundry_cli.engine.sampling import Sampler
-from foundry_cli.engine.scheduler import Task
+from foundry_cli.engine.scheduler import Step, Task
 from foundry_cli.engine.stop_sequence import StopSequences
 from foundry_cli.errors import ContextLengthError
 
@@ -90,11 +90,11 @@ class Sequence(Task):
         """Whether the context is full although the answer may go on."""
         return self.context is not None and len(self.tokens) > self.context.max_length
 
-    def step(self, limit: int) -> list[TextChunk | Finish]:
-        """Compute up to `limit` known tokens and, when none are left, choose the next one."""
+    def run(self, step: Step) -> list[TextChunk | Finish]:
+        """Compute a piece of the known tokens and, when none are left, choose the next one."""
         assert self.context is not None
         known = len(self.context.tokens)
-        self.context.append(self.tokens[known : known + limit])
+        self.context.append(self.tokens[known : known + step.piece(self._pending())])
         self.is_prefilling = self._pending() > 1
         if self._pending():
             return []

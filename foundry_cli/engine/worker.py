@@ -142,7 +142,7 @@ class Worker:
         began = self._clock()
         was_prefilling = sequence.is_prefilling
         try:
-            events = sequence.step(step.prefill_tokens)
+            events = sequence.run(step)
         except Exception as error:  # noqa: BLE001 - as above
             self._drop(sequence, error)
             return
@@ -169,7 +169,7 @@ class Worker:
         assert sequence.context is not None
         self._leave(sequence)
         self._send(event_frame(sequence.identity, finish))
-        self._cache.release(sequence.context)
+        self._cache.release(sequence.context, sequence.prompt_length)
 
     def _drop(self, sequence: Sequence, error: Exception) -> None:
         assert sequence.context is not None
