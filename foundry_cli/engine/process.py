@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
@@ -23,6 +24,7 @@ from foundry_cli.errors import EngineDiedError, EngineError, FoundryError, Insuf
 logger = logging.getLogger("foundry.engine")
 
 WORKER_COMMAND = (sys.executable, "-m", "foundry_cli.engine.worker")
+_STDOUT, _STDERR, _LIFE = 1, 2, 3
 _STDERR_LINES = 20
 _STDERR_SECONDS = 0.2  # for what a dead worker wrote last
 
@@ -36,17 +38,23 @@ class Patience:
     stop: float = 3.0
 
 
-class EngineProcess:
-    """One running worker with its model loaded."""
+class EngineProcess(asyncio.SubprocessProtocol):
+    """One running worker with its model loaded.
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str, patience: Patience) -> None:
-        self._process = process
+    It is the event loop's protocol of the process: what arrives on a pipe is handled in the same round of the loop.
+    """
+
+    _transport: asyncio.SubprocessTransport
+
+    def __init__(self, name: str, patience: Patience) -> None:
         self._name = name
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._identities = itertools.count(1)
         self._answers: dict[int, asyncio.Queue[EngineEvent | FoundryError]] = {}
+        self._reader = FrameReader()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._open = {_STDOUT, _STDERR, _LIFE}  # what has not ended yet
         self._ready: asyncio.Future[Frame] = self._loop.create_future()
         self._heard = self._loop.time()
         self._watchdog: asyncio.TimerHandle | None = None
@@ -55,7 +63,6 @@ class EngineProcess:
         self.ended = asyncio.Event()
         self.context_length = 0
         self.load_seconds = 0.0
-        self._tasks = [asyncio.create_task(self._read_stderr()), asyncio.create_task(self._live())]
 
     @classmethod
     async def start(
@@ -65,15 +72,14 @@ class EngineProcess:
 
         Raises the error the worker reports, `EngineDiedError` when it ends without a word, or `EngineError`.
         """
+        engine = cls(name, patience or Patience())
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command, os.path.abspath(directory), "--parent", str(os.getpid()),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            await asyncio.get_running_loop().subprocess_exec(
+                lambda: engine, *command, os.path.abspath(directory), "--parent", str(os.getpid()),
                 cwd=Path(sys.executable).anchor, env=worker_environment(),
             )  # fmt: skip
         except OSError as error:
             raise EngineError(f"The engine worker of {name} cannot be started: {error.strerror}.") from error
-        engine = cls(process, name, patience or Patience())
         try:
             await engine._become_ready()
         except BaseException:
@@ -85,7 +91,7 @@ class EngineProcess:
     @property
     def pid(self) -> int:
         """Process id of the worker."""
-        return self._process.pid
+        return self._transport.get_pid()
 
     @property
     def is_alive(self) -> bool:
@@ -116,8 +122,7 @@ class EngineProcess:
     async def stop(self) -> None:
         """End the worker: first by closing its pipe, then by force. Running answers end with an error."""
         self._is_stopping = True
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._stdin().close()
         try:
             await asyncio.wait_for(self.ended.wait(), self._patience.stop)
         except asyncio.TimeoutError:
@@ -136,33 +141,47 @@ class EngineProcess:
 
     def _kill(self) -> None:
         with suppress(ProcessLookupError):
-            self._process.kill()
+            self._transport.kill()
 
     def _send(self, frame: Frame) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(encode_frame(frame))
+        self._stdin().write(encode_frame(frame))
 
-    async def _live(self) -> None:
-        """Read frames until the worker is gone, then say so to everyone who waits for it."""
-        assert self._process.stdout is not None
+    def _stdin(self) -> asyncio.WriteTransport:
+        return cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop when the process runs."""
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Called by the event loop for what the worker writes."""
+        if fd == _STDERR:
+            self._note_stderr(data)
+            return
+        self._heard = self._loop.time()
         try:
-            await self._read_frames(self._process.stdout)
-        except Exception as error:  # noqa: BLE001 - whatever it was: those who wait must hear of the end
-            logger.error("%s: the worker sent something unintelligible: %s", self._name, error)
-            self._fault = EngineError(f"The engine worker of {self._name} sent something unintelligible and was ended.")
-            self._kill()
-            while await self._process.stdout.read(1 << 16):
-                pass
-        await self._process.wait()
-        await asyncio.wait(self._tasks[:1], timeout=_STDERR_SECONDS)
-        self._conclude()
-
-    async def _read_frames(self, stdout: asyncio.StreamReader) -> None:
-        reader = FrameReader()
-        while data := await stdout.read(1 << 16):
-            self._heard = self._loop.time()
-            for frame in reader.feed(data):
+            for frame in self._reader.feed(data):
                 self._dispatch(frame)
+        except Exception as error:  # noqa: BLE001 - whatever it was: those who wait must hear of the end
+            if self._fault is None:
+                logger.error("%s: the worker sent something unintelligible: %s", self._name, error)
+                self._fault = EngineError(f"The engine worker of {self._name} sent something unintelligible and was ended.")
+                self._kill()
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """Called by the event loop at the end of a pipe."""
+        self._end_of(fd)
+
+    def process_exited(self) -> None:
+        """Called by the event loop when the process is gone; what it wrote last may still arrive."""
+        self._end_of(_LIFE)
+
+    def _end_of(self, part: int) -> None:
+        self._open.discard(part)
+        if not self._open:
+            self._conclude()
+        elif self._open == {_STDERR}:  # somebody else may have inherited it and keep it open
+            self._loop.call_later(_STDERR_SECONDS, self._conclude)
 
     def _dispatch(self, frame: Frame) -> None:
         if frame["op"] == "busy":
@@ -200,7 +219,10 @@ class EngineProcess:
 
     def _conclude(self) -> None:
         """The worker is gone."""
+        if self.ended.is_set():
+            return
         self.ended.set()
+        self._transport.close()
         if self._watchdog is not None:
             self._watchdog.cancel()
         death = self._death()
@@ -214,7 +236,7 @@ class EngineProcess:
                 logger.error("%s: %s", self._name, line)
 
     def _death(self) -> FoundryError:
-        code = self._process.returncode
+        code = self._transport.get_returncode()
         if self._fault is not None:
             return self._fault
         if self._is_stopping:
@@ -229,12 +251,10 @@ class EngineProcess:
             hint="The next request loads the model again. 'foundry service diag --logs' shows what was reported.",
         )
 
-    async def _read_stderr(self) -> None:
-        assert self._process.stderr is not None
-        while data := await self._process.stderr.read(1 << 16):
-            for line in data.decode("utf-8", "replace").splitlines():
-                self._stderr.append(line[:500])
-                logger.debug("%s: %s", self._name, line[:500])
+    def _note_stderr(self, data: bytes) -> None:
+        for line in data.decode("utf-8", "replace").splitlines():
+            self._stderr.append(line[:500])
+            logger.debug("%s: %s", self._name, line[:500])
 
 
 def _describe(code: int | None) -> str:
