@@ -29,14 +29,15 @@ everything that has nothing to do with the tool.
 {conversations} conversations of one to five turns, generated from hand-written grammars (`scripts/guide/data`):
 paraphrases of questions about the tool, follow-up questions, questions about everyday life and other software,
 nonsense words, typing errors, missing words and punctuation, and some generic system messages. No text of other
-origin was used, and no other model was used in training.
+origin was used, and no other model was used in training. A short second phase with a twelfth as many conversations,
+each with the full text of its last answer, ends the training.
 
 ## Evaluation
 
-The questions in `scripts/guide/evaluation` were written by hand, separately from the grammars. A judged question
-never occurs in the training data; the build checks that after removing case and punctuation. "Right" means that
-the answer is exactly the canonical one, or for questions out of scope that the model refuses. Both sides were
-written by the same author, so expect somewhat lower figures for questions of other people.
+The questions in `scripts/guide/evaluation` were written by hand before the grammars. A judged question never occurs in
+the training data; the build checks that, ignoring case and punctuation. "Right" means that
+the answer is exactly the canonical one, or for questions out of scope that the model refuses. The author of
+the grammars also wrote the questions and so knew them; expect lower figures for questions of other people.
 
 The exported int8 model, greedy decoding:
 
@@ -46,12 +47,15 @@ The floating-point checkpoint before the export, judged by its plan token:
 
 {checkpoint}
 
-The development questions ("dev") were used to improve the grammars; the other files were not.
+The development questions ("dev") were used to improve the grammars. The wrong answers of the other files were not
+looked at, but their totals were, a few times, to choose the training settings. Where the export has fewer right
+answers than the checkpoint, the topic was recognised and the text of the answer came out garbled.
 
 ## Limits
 
 - It knows nothing but this tool, understands English only and cannot combine facts or adapt its answers.
 - A question of an unusual kind may get the answer to a similar question, or the refusal.
+- Now and then the wording of an answer is mixed up with that of another one, so check a command with `--help`.
 - Follow-up questions refer to the turn directly before them.
 - Questions out of scope which share many words with the tool can be mistaken for questions about it.
 
