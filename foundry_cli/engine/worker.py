@@ -204,7 +204,12 @@ def _read_frames(descriptor: int, inbox: Inbox) -> None:
 
 
 def claim_output() -> BinaryIO:
-    """The pipe to the service; whatever libraries print to standard output goes to standard error from now on."""
+    """The pipe to the service, both pipes as bytes; whatever libraries print to standard output goes to standard error from now on."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        for stream in (sys.stdin, sys.stdout):
+            msvcrt.setmode(stream.fileno(), os.O_BINARY)  # else line ends would be translated
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return sink

@@ -13,7 +13,8 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime_genai as og
 
-og.disable_telemetry_events()
+if hasattr(og, "disable_telemetry_events"):  # since 0.12
+    og.disable_telemetry_events()
 
 
 class Runtime:

@@ -1,7 +1,7 @@
 """The byte-level tokenizer of a scripted model: one token per byte, one per longer piece, and the added tokens.
 
-Ids: 0-255 are the bytes, in order; then the special tokens, the other added tokens, and last the longer pieces of the
-replies. There are no merges, so a prompt is encoded byte by byte. One exception is the runtime's: GenAI 0.18 looks a
+Ids: 0-255 are the bytes, in order; then the longer pieces of the replies, the special tokens, and the other added
+tokens. There are no merges, so a prompt is encoded byte by byte. One exception is the runtime's: GenAI 0.18 looks a
 whole pre-token up in the vocabulary before it merges anything, so a text that, between two added tokens or digits, is
 exactly one piece becomes that piece.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 END_OF_TEXT = "<|endoftext|>"
@@ -18,7 +19,13 @@ END_OF_TURN = "<|im_end|>"
 MARKERS = ("<|im_start|>assistant\n", "<|im_start|>assistant", "<|assistant|>\n", "<|assistant|>")
 SPECIAL_TOKENS = (END_OF_TEXT, END_OF_TURN, "<|im_start|>", "<|system|>", "<|user|>", "<|tool|>", "<|end|>")
 # The runtime's own regular expressions are few; this one splits a text at its digits only, and the bytes do the rest.
-_PRE_TOKEN_PATTERN = r"\p{N}"
+_DIGITS_PATTERN = r"\p{N}"
+# GenAI 0.11 drops what such a pattern does not match, so there it is the one of Qwen2, which matches everything.
+_QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+IS_OLD_RUNTIME = version("onnxruntime-genai").startswith("0.11.")
+_PRE_TOKEN_PATTERN = _QWEN2_PATTERN if IS_OLD_RUNTIME else _DIGITS_PATTERN
 
 
 def _byte_alphabet() -> list[str]:
@@ -62,13 +69,13 @@ def make_vocabulary(
     added = [text for text in dict.fromkeys(added_tokens) if text not in special]
     known = {text.encode() for text in [*special, *added]}
     longer = sorted({piece for piece in pieces if len(piece) > 1} - known)
-    first_added = 256 + len(special)
-    first_piece = first_added + len(added)
+    first_special = 256 + len(longer)  # older runtimes want the entries of the vocabulary to be numbered without a gap
+    first_added = first_special + len(special)
     return Vocabulary(
-        special={text: 256 + i for i, text in enumerate(special)},
+        special={text: first_special + i for i, text in enumerate(special)},
         added={text: first_added + i for i, text in enumerate(added)},
-        pieces={piece: first_piece + i for i, piece in enumerate(longer)},
-        markers=range(256, 256 + len(set(markers))),
+        pieces={piece: 256 + i for i, piece in enumerate(longer)},
+        markers=range(first_special, first_special + len(set(markers))),
     )
 
 
