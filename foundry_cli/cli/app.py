@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from foundry_cli import __version__
 from foundry_cli.cli import cache, model, output, service, zip_logs
 from foundry_cli.cli.errors import report
-from foundry_cli.cli.options import CONTEXT
+from foundry_cli.cli.options import group
 from foundry_cli.errors import FoundryError
 
 _ORDER = ("model", "cache", "service", "zip-logs")
@@ -24,15 +24,7 @@ class _Root(TyperGroup):
         return [name for name in _ORDER if name in self.commands]
 
 
-app = typer.Typer(
-    name="foundry",
-    cls=_Root,
-    no_args_is_help=True,
-    context_settings=CONTEXT,
-    rich_markup_mode=None,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = group(cls=_Root)
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")
 app.add_typer(service.app, name="service")

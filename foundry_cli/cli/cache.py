@@ -66,7 +66,7 @@ def change_directory(
     """Keep models in another directory. The models in the old one stay there."""
     from dataclasses import replace
 
-    from foundry_cli.cli.service import restart_if_running
+    from foundry_cli.cli.lifecycle import restart_if_running
     from foundry_cli.config import load_config
     from foundry_cli.paths import Paths
 

@@ -158,7 +158,7 @@ def local_inventory() -> Inventory:
 
 
 def _start_service(say: output.Say) -> ServiceClient:
-    from foundry_cli.cli.service import started_line
+    from foundry_cli.cli.lifecycle import started_line
     from foundry_cli.client.supervisor import start_service
     from foundry_cli.paths import Paths
 

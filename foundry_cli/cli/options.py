@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from foundry_cli.cli.output import Format
 
@@ -46,9 +47,10 @@ TtlOption = Annotated[
 ]
 
 
-def group(help_text: str) -> typer.Typer:
+def group(help_text: str | None = None, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     """A command group that shows its help when called without a command."""
     return typer.Typer(
+        cls=cls,
         help=help_text,
         no_args_is_help=True,
         context_settings=CONTEXT,

@@ -13,20 +13,14 @@ from foundry_cli.cli.output import Format, symbol
 
 if TYPE_CHECKING:
     from foundry_cli.client.client import ServiceClient
-    from foundry_cli.instance import InstanceRecord
-    from foundry_cli.paths import Paths
 
 app = group("Manage the local model inference service")
-
-
-def started_line(record: InstanceRecord) -> str:
-    """What is said when the service was started."""
-    return f"{symbol('🟢 ')}Service is Started on {record.base_url}/, PID {record.pid}!"
 
 
 @app.command()
 def start(output_format: OutputOption = Format.text) -> None:
     """Start the service in the background; returns when it answers."""
+    from foundry_cli.cli.lifecycle import started_line
     from foundry_cli.client.supervisor import start_service
     from foundry_cli.paths import Paths
 
@@ -55,28 +49,10 @@ def stop(output_format: OutputOption = Format.text) -> None:
 @app.command()
 def restart() -> None:
     """Stop the service and start it again."""
+    from foundry_cli.cli.lifecycle import restart_service
     from foundry_cli.paths import Paths
 
-    _restart(Paths.from_environment())
-
-
-def _restart(paths: Paths) -> None:
-    from foundry_cli.client.supervisor import start_service, stop_service
-
-    output.line("Restarting service...")
-    output.flush()
-    if stop_service(paths):
-        output.line(f"{symbol('🔴 ')}Service is stopped.")
-    client, _ = start_service(paths)
-    output.line(started_line(client.record))
-
-
-def restart_if_running(paths: Paths) -> None:
-    """Let a running service take up new settings."""
-    from foundry_cli.client.supervisor import find_service
-
-    if find_service(paths):
-        _restart(paths)
+    restart_service(Paths.from_environment())
 
 
 @app.command()

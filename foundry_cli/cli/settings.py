@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from foundry_cli.cli import output
-from foundry_cli.cli.service import restart_if_running
+from foundry_cli.cli.lifecycle import restart_if_running
 from foundry_cli.config import check_log_level, load_config
 from foundry_cli.errors import InvalidRequestError
 from foundry_cli.paths import Paths
