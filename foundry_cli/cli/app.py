@@ -24,7 +24,21 @@ class _Root(TyperGroup):
         return [name for name in _ORDER if name in self.commands]
 
 
-app = group(cls=_Root)
+_HELP = """\
+Foundry Local CLI: Run AI models on your device.
+
+\b
+Getting started:
+  1. List the models:        foundry model list
+  2. Chat with a model:      foundry model run <model>
+
+\b
+EXAMPLES:
+  foundry model run foundry-guide
+  foundry model run foundry-guide --prompt "How do I list the models?"
+"""
+
+app = group(_HELP, _Root)
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")
 app.add_typer(service.app, name="service")
@@ -55,18 +69,7 @@ def root(
         bool, typer.Option("--license", help="Show the licence and exit.", callback=_show_license, is_eager=True)
     ] = False,
 ) -> None:
-    """Foundry Local CLI: Run AI models on your device.
-
-    \b
-    Getting started:
-      1. List the models:        foundry model list
-      2. Chat with a model:      foundry model run <model>
-
-    \b
-    EXAMPLES:
-      foundry model run foundry-guide
-      foundry model run foundry-guide --prompt "How do I list the models?"
-    """
+    """What is said without a command."""
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ TtlOption = Annotated[
 ]
 
 
-def group(help_text: str | None = None, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
+def group(help_text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     """A command group that shows its help when called without a command."""
     return typer.Typer(
         cls=cls,
