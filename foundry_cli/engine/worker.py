@@ -204,7 +204,7 @@ def _read_frames(descriptor: int, inbox: Inbox) -> None:
 
 
 def claim_output() -> BinaryIO:
-    """The pipe to the service, both pipes as bytes; whatever libraries print to standard output goes to standard error from now on."""
+    """The pipe to the service, as bytes; whatever libraries print to standard output goes to standard error from now on."""
     if sys.platform == "win32":
         import msvcrt
 
