@@ -54,9 +54,12 @@ class Config:
         return document
 
     def save(self, paths: Paths) -> None:
-        """Write the configuration file, atomically."""
+        """Write the configuration file, atomically. Raises `ConfigError`."""
         text = json.dumps(self.to_document(paths), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(paths.config_file, text.encode())
+        try:
+            write_atomically(paths.config_file, text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise ConfigError(f"The configuration file {paths.config_file} cannot be written: {error.strerror}.") from error
 
 
 def load_config(paths: Paths, *, environment: bool = True) -> Config:
@@ -65,7 +68,7 @@ def load_config(paths: Paths, *, environment: bool = True) -> Config:
     `environment=False` gives the file alone: what a command that changes settings must save.
     """
     config = _from_document(_read_document(paths.config_file), paths)
-    return _with_environment(config) if environment else config
+    return with_environment(config) if environment else config
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -110,7 +113,8 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
     )
 
 
-def _with_environment(config: Config) -> Config:
+def with_environment(config: Config) -> Config:
+    """`config` with the environment variables over it. Raises `ConfigError`."""
     environment = os.environ
     if port := environment.get("FOUNDRY_PORT"):
         config = replace(config, port=check_port(port, "FOUNDRY_PORT"))
@@ -129,6 +133,25 @@ def check_port(value: object, name: str) -> int:
     if isinstance(value, bool) or not text.isascii() or not text.isdigit() or int(text[:6]) > 65535:
         raise ConfigError(f"{name} is {value!r}; a port is a number from 0 to 65535.")
     return int(text)
+
+
+def check_address(host: str) -> None:
+    """Raise `ConfigError` for a host that cannot be looked up."""
+    import socket
+
+    try:
+        socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"The host {host[:100]!r} is not an address of this machine.") from error
+
+
+def check_exposure(host: str, api_key: str | None) -> None:
+    """Raise `ConfigError` for an address that others can reach when there is no API key."""
+    if host not in LOOPBACK_HOSTS and not api_key:
+        raise ConfigError(
+            f"The service would be reachable by other machines on {host}, without an API key.",
+            hint="Set FOUNDRY_API_KEY to a secret of your choice, or 'foundry service set --host 127.0.0.1'.",
+        )
 
 
 def check_ttl(value: object, name: str) -> int:

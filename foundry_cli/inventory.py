@@ -9,7 +9,7 @@ from pathlib import Path
 from foundry_cli.catalog.catalog import Catalog
 from foundry_cli.catalog.sources.bundled import BundledSource
 from foundry_cli.errors import InvalidRequestError, ModelNotFoundError
-from foundry_cli.store.cache import scan_cache
+from foundry_cli.store.cache import check_incomplete, scan_cache
 from foundry_cli.types import DEVICES, ModelInfo, split_model_id, variant_order
 
 FILTER_KEYS = ("device", "provider", "task", "alias")
@@ -46,6 +46,13 @@ class Inventory:
         ):
             if candidates:
                 return next((model for model in candidates if model.is_cached), candidates[0])
+        if variants := [model for model in models if model.alias.lower() == wanted]:
+            raise ModelNotFoundError(
+                f"Model {name!r} has no variant for the device {device}.",
+                hint=f"There is {', '.join(f'{model.id} ({model.device})' for model in variants)}.",
+                param="device",
+            )
+        check_incomplete(self.cache, wanted)
         raise ModelNotFoundError.named(name[:_LONGEST_NAME], _near(wanted[:_LONGEST_NAME], models))
 
 
@@ -82,6 +89,8 @@ def _matches(model: ModelInfo, key: str, value: str) -> bool:
         "task": model.task,
         "alias": model.alias,
     }
+    if key == "task" and value == "chat":  # as the table shows it
+        value = "chat-completion"
     actual = fields[key].lower()
     if key == "alias" and value.endswith("*"):
         return actual.startswith(value[:-1])

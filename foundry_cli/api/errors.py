@@ -6,6 +6,9 @@ from typing import Any
 
 from foundry_cli.errors import FoundryError, error_for_code
 
+NOT_FOUND = "No OpenAIService provider found for modelName"
+"""Clients look for this text to say that a model has not been downloaded."""
+
 
 def error_body(error: FoundryError, kind: str) -> dict[str, Any]:
     """`error` as JSON; `kind` is OpenAI's `type`. The hint is part of the message, for clients that show only that."""

@@ -79,3 +79,5 @@ def main() -> None:
         app()
     except FoundryError as error:
         sys.exit(report(error))
+    except OSError as error:  # a full disk behind standard output, say
+        sys.exit(report(FoundryError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,10 +21,13 @@ app = group("Manage the local cache")
 def show_location(output_format: OutputOption = Format.text) -> None:
     """Show the directory where models are kept."""
     from foundry_cli.config import load_config
-    from foundry_cli.paths import Paths
+    from foundry_cli.paths import Paths, make_private_directory
 
     paths = Paths.from_environment()
     config = load_config(paths)
+    with suppress(OSError):  # so that a model can be copied there at once; a read-only place is still its location
+        make_private_directory(paths.home)
+        config.cache_path(paths).mkdir(parents=True, exist_ok=True)
     if output_format is Format.json:
         output.document({"path": str(config.cache_path(paths)), "userSet": config.cache_directory is not None})
     else:
@@ -61,30 +64,21 @@ def _fields(model: ModelInfo) -> dict[str, Any]:
 
 @app.command("cd")
 def change_directory(
-    path: Annotated[Path, typer.Argument(help="The new cache directory; created when missing.", show_default=False)],
+    path: Annotated[str, typer.Argument(help="The new cache directory; created when missing.", show_default=False)],
 ) -> None:
     """Keep models in another directory. The models in the old one stay there."""
     from dataclasses import replace
 
     from foundry_cli.cli.lifecycle import restart_if_running
+    from foundry_cli.cli.settings import checked_directory
     from foundry_cli.config import load_config
     from foundry_cli.paths import Paths
 
     paths = Paths.from_environment()
-    directory = path.expanduser().absolute()
-    _check_directory(directory)
+    directory = checked_directory(path)
     replace(load_config(paths, environment=False), cache_directory=directory).save(paths)
     restart_if_running(paths)
     output.line(f"{symbol('💾 ')}Cache directory path: {directory}")
-
-
-def _check_directory(directory: Path) -> None:
-    from foundry_cli.errors import CacheError
-    from foundry_cli.store.cache import check_writable
-
-    if directory.exists() and not directory.is_dir():
-        raise CacheError(f"{directory} is not a directory.")
-    check_writable(directory)
 
 
 @app.command("remove")

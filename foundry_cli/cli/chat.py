@@ -17,9 +17,9 @@ from foundry_cli.types import ModelInfo
 def read_question(prompt: str | None) -> str | None:
     """The text to answer once, from `--prompt` or piped standard input; None for the interactive chat."""
     if prompt is None:
-        if sys.stdin is not None and sys.stdin.isatty():
+        if sys.stdin.isatty() and sys.stdout.isatty():
             return None
-        prompt = sys.stdin.buffer.read().decode("utf-8", "replace") if sys.stdin is not None else ""
+        prompt = sys.stdin.buffer.read().decode("utf-8", "replace")
     if not prompt.strip():
         raise InvalidRequestError("Prompt cannot be empty.", hint="Give a text after --prompt, or on standard input.")
     return prompt

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from foundry_cli.cli import output
-from foundry_cli.cli.output import symbol
+from foundry_cli.cli.output import Say, symbol
 from foundry_cli.client.supervisor import find_service, start_service, stop_service
+from foundry_cli.config import Config, check_address, check_exposure, load_config
+from foundry_cli.errors import ServiceStartError
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.paths import Paths
 
@@ -14,17 +18,44 @@ def started_line(record: InstanceRecord) -> str:
     return f"{symbol('🟢 ')}Service is Started on {record.base_url}/, PID {record.pid}!"
 
 
-def restart_service(paths: Paths) -> None:
-    """Stop the service if it runs, and start it."""
-    output.line("Restarting service...")
+def restart_service(paths: Paths, say: Say = output.line) -> None:
+    """Stop the service if it runs, and start it; nothing is stopped for settings that cannot be used."""
+    check_settings(paths, load_config(paths))
+    say("Restarting service...")
     output.flush()
     if stop_service(paths):
-        output.line(f"{symbol('🔴 ')}Service is stopped.")
+        say(f"{symbol('🔴 ')}Service is stopped.")
     client, _ = start_service(paths)
-    output.line(started_line(client.record))
+    say(started_line(client.record))
 
 
-def restart_if_running(paths: Paths) -> None:
+def check_settings(paths: Paths, config: Config) -> None:
+    """Raise `ConfigError` or `ServiceStartError` when a service could not be started with `config`."""
+    check_address(config.host)
+    check_exposure(config.host, config.api_key)
+    running = find_service(paths)
+    is_ours = running is not None and (running.record.host, running.record.port) == (config.host, config.port)
+    if config.port and not is_ours:
+        _check_free(config.host, config.port)
+
+
+def _check_free(host: str, port: int) -> None:
+    import socket
+
+    family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind) as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise ServiceStartError(
+                f"The service could not listen on {host}:{port}: {error.strerror}.",
+                hint="Choose another port; 0 lets the system choose.",
+            ) from error
+
+
+def restart_if_running(paths: Paths, say: Say = output.line) -> None:
     """Let a running service take up new settings."""
     if find_service(paths):
-        restart_service(paths)
+        restart_service(paths, say)

@@ -98,12 +98,19 @@ def unload(
         client.unload_all(force=force)
         output.line(f"{symbol('🔴 ')}All models unloaded")
         return
-    info = local_inventory().resolve(model)
-    if info.id not in client.loaded_models():
+    loaded = {name.lower(): entry["id"] for entry in client.status()["loadedModels"] for name in _names(entry)}
+    model_id = loaded.get(model.strip().lower())
+    if model_id is None:
+        local_inventory().resolve(model)
         output.line(f"Model {model} is not loaded")
         return
-    client.unload(info.id, force=force)
+    client.unload(model_id, force=force)
     output.line(f"{symbol('🔴 ')}Model {model} unloaded successfully")
+
+
+def _names(entry: dict[str, str]) -> tuple[str, str, str]:
+    """What a loaded model can be called; its files may be gone meanwhile."""
+    return entry["alias"], entry["id"].rpartition(":")[0], entry["id"]
 
 
 @app.command("run")

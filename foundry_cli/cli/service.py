@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,21 +57,30 @@ def restart() -> None:
 @app.command()
 def status(output_format: OutputOption = Format.text) -> None:
     """Show whether the service runs and where it listens."""
-    from foundry_cli.client.supervisor import find_service
+    from foundry_cli.client.supervisor import find_hanging_service, find_service
     from foundry_cli.paths import Paths
 
-    client = find_service(Paths.from_environment())
+    paths = Paths.from_environment()
+    client = find_service(paths)
+    process = None if client else find_hanging_service(paths)
     if output_format is Format.json:
-        output.document(_status_fields(client) if client else {"running": False, "state": "not_running"})
-    elif client is None:
+        state = {"running": process is not None, "state": "not_running" if process is None else "not_answering"}
+        output.document(_status_fields(client) if client else state)
+    elif client is not None:
+        _print_status(client)
+    elif process is not None:
+        output.line(f"{symbol('🔴 ')}Model management service (process {process}) does not answer!")
+        output.line("To end it and start another, run the following command: foundry service restart")
+    else:
         output.line(f"{symbol('🔴 ')}Model management service is not running!")
         output.line("To start the service, run the following command: foundry service start")
-    else:
-        url = client.record.base_url
-        output.line(f"{symbol('🟢 ')}Model management service is running on {url}/openai/status")
-        registration = str(client.status()["autoRegistrationStatus"])
-        output.line(f"EP autoregistration status: {registration.splitlines()[0]}")
-        output.line(registration.splitlines()[-1])
+
+
+def _print_status(client: ServiceClient) -> None:
+    output.line(f"{symbol('🟢 ')}Model management service is running on {client.record.base_url}/openai/status")
+    registration = str(client.status()["autoRegistrationStatus"])
+    output.line(f"EP autoregistration status: {registration.splitlines()[0]}")
+    output.line(registration.splitlines()[-1])
 
 
 def _status_fields(client: ServiceClient) -> dict[str, Any]:
@@ -150,7 +158,9 @@ def change_settings(
         str | None,
         typer.Option(help="Address to listen on; beyond this machine only with FOUNDRY_API_KEY.", show_default=False),
     ] = None,
-    cachedir: Annotated[Path | None, typer.Option(help="Directory where models are kept.", show_default=False)] = None,
+    cachedir: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Directory where models are kept.", show_default=False)
+    ] = None,
     default_log_level: Annotated[
         str | None, typer.Option(help="trace, debug, info, warn, error, critical or none.", show_default=False)
     ] = None,
@@ -159,9 +169,10 @@ def change_settings(
         typer.Option(min=1, max=315_360_000, help="Seconds of idleness before a model is unloaded.", show_default=False),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the settings.")] = False,
+    output_format: OutputOption = Format.text,
 ) -> None:
     """Change settings; a running service is restarted with them."""
     from foundry_cli.cli.settings import change
 
     given = {"port": port, "host": host, "cachedir": cachedir, "log_level": default_log_level, "ttl": ttl}
-    change({name: value for name, value in given.items() if value is not None}, show=show)
+    change({name: value for name, value in given.items() if value is not None}, show=show, output_format=output_format)

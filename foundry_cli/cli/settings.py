@@ -3,37 +3,67 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from foundry_cli.cli import output
-from foundry_cli.cli.lifecycle import restart_if_running
-from foundry_cli.config import check_log_level, load_config
-from foundry_cli.errors import InvalidRequestError
+from foundry_cli.cli.lifecycle import check_settings, restart_if_running
+from foundry_cli.cli.output import Format
+from foundry_cli.config import check_log_level, load_config, with_environment
+from foundry_cli.errors import CacheError, ConfigError, InvalidRequestError
 from foundry_cli.paths import Paths
+from foundry_cli.store.cache import check_writable
 
 
-def change(given: dict[str, Any], *, show: bool) -> None:
-    """Store what was given, and let a running service take it up."""
+def change(given: dict[str, Any], *, show: bool, output_format: Format) -> None:
+    """Store what was given, and let a running service take it up; what cannot be used changes nothing."""
     paths = Paths.from_environment()
     config = load_config(paths, environment=False)
     if not given and not show:
-        raise InvalidRequestError("No setting was given.", hint="See 'foundry service set --help'; --show shows the settings.")
+        hint = "See 'foundry service set --help'; --show shows the settings."
+        raise InvalidRequestError("No setting was given.", hint=hint)
+    say = output.note if output_format is Format.json else output.line
     if given:
-        config = replace(
-            config,
-            port=given.get("port", config.port),
-            host=_host(given["host"]) if "host" in given else config.host,
-            cache_directory=given["cachedir"].expanduser().absolute() if "cachedir" in given else config.cache_directory,
-            log_level=check_log_level(given["log_level"], "--default-log-level") if "log_level" in given else config.log_level,
-            ttl_seconds=given.get("ttl", config.ttl_seconds),
-        )
-        output.line("Saving new settings")
+        config = replace(config, **_checked(given))
+        in_force = with_environment(config)
+        check_settings(paths, in_force)
+        say("Saving new settings")
         config.save(paths)
-        restart_if_running(paths)
+        restart_if_running(paths, say)
     else:
-        output.line("No settings changed")
-    if show:
+        say("No settings changed")
+    if show or output_format is Format.json:
         output.document(config.to_document(paths))
+
+
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    """The options as fields of `Config`. Raises `InvalidRequestError`."""
+    fields = {"port": given.get("port"), "ttl_seconds": given.get("ttl")}
+    if "host" in given:
+        fields["host"] = _host(given["host"])
+    if "cachedir" in given:
+        fields["cache_directory"] = checked_directory(given["cachedir"])
+    if "log_level" in given:
+        fields["log_level"] = _log_level(given["log_level"])
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def checked_directory(text: str) -> Path:
+    """A directory that can be the cache, made if it is missing. Raises `InvalidRequestError`, `CacheError`."""
+    if not text.strip():
+        raise InvalidRequestError("The cache directory has no name.", hint="Give a path.")
+    directory = Path(text).expanduser().absolute()
+    if directory.exists() and not directory.is_dir():
+        raise CacheError(f"{directory} is not a directory.")
+    check_writable(directory)
+    return directory
+
+
+def _log_level(text: str) -> str:
+    try:
+        return check_log_level(text, "--default-log-level")
+    except ConfigError as error:
+        raise InvalidRequestError(error.message) from error
 
 
 def _host(text: str) -> str:

@@ -14,9 +14,9 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from foundry_cli.api.errors import error_from_body
+from foundry_cli.api.errors import NOT_FOUND, error_from_body
 from foundry_cli.api.sse import decode_events
-from foundry_cli.errors import EngineDiedError, FoundryError, ServiceUnreachableError
+from foundry_cli.errors import EngineDiedError, FoundryError, ModelNotFoundError, ServiceUnreachableError
 from foundry_cli.instance import InstanceRecord
 
 _QUICK_SECONDS = 5.0  # for answers that need no model
@@ -83,7 +83,11 @@ class ServiceClient:
     def load(self, model: str, *, ttl: int | None = None, device: str | None = None) -> None:
         """Load a model; takes as long as it takes."""
         query = {"ttl": ttl, "device": device}
-        self._call("GET", f"/openai/load/{quote(model, safe='')}{_query(query)}", timeout=None)
+        try:
+            self._call("GET", f"/openai/load/{quote(model, safe='')}{_query(query)}", timeout=None)
+        except ModelNotFoundError as error:  # its first sentence is for programs, see `NOT_FOUND`
+            message = error.message.partition(f"{NOT_FOUND} {model!r}. ")[2] or error.message
+            raise ModelNotFoundError(message, hint=error.hint, param=error.param) from error
 
     def unload(self, model: str, *, force: bool = False) -> None:
         """Unload a model; nothing happens when it is not loaded."""

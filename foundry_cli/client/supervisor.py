@@ -47,7 +47,9 @@ def start_service(paths: Paths) -> tuple[ServiceClient, bool]:
             if not _is_locked(paths) and (client := _launch(paths)):
                 return client, True
             time.sleep(_POLL_SECONDS)  # another service is starting, or about to end
-    raise ServiceStartError("Another process is starting or stopping the service, and it does not answer.")
+    raise ServiceStartError(
+        "The service is running and does not answer.", hint="'foundry service restart' ends it and starts another."
+    )
 
 
 @contextmanager
@@ -68,6 +70,14 @@ def _only_starter(paths: Paths) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def find_hanging_service(paths: Paths) -> int | None:
+    """Process id of a service that holds the lock and does not answer, 0 when it is not known; None when there is none."""
+    if not _is_locked(paths):
+        return None
+    record = read_instance(paths.instance_file)
+    return record.pid if record else 0
 
 
 def require_service(paths: Paths) -> ServiceClient:

@@ -19,7 +19,7 @@ from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.messages import read_error, read_item
 from foundry_cli.engine.request import EngineEvent, GenerationRequest, TextChunk
-from foundry_cli.errors import EngineDiedError, EngineError, FoundryError, InsufficientMemoryError
+from foundry_cli.errors import EngineDiedError, EngineError, FoundryError
 
 logger = logging.getLogger("foundry.engine")
 
@@ -241,11 +241,6 @@ class EngineProcess(asyncio.SubprocessProtocol):
             return self._fault
         if self._is_stopping:
             return EngineError(f"The model {self._name} was unloaded while it was needed.")
-        if sys.platform != "win32" and code == -signal.SIGKILL:
-            return InsufficientMemoryError(
-                f"The engine worker of {self._name} was killed, most likely because memory ran out.",
-                hint="Close other programs, use a smaller model or a shorter conversation.",
-            )
         return EngineDiedError(
             f"The engine worker of {self._name} ended unexpectedly ({_describe(code)}).",
             hint="The next request loads the model again. 'foundry service diag --logs' shows what was reported.",
@@ -259,6 +254,8 @@ class EngineProcess(asyncio.SubprocessProtocol):
 
 def _describe(code: int | None) -> str:
     if code is not None and code < 0:
+        if sys.platform != "win32" and code == -signal.SIGKILL:
+            return "killed, perhaps because memory ran out"
         try:
             return f"signal {signal.Signals(-code).name}"
         except ValueError:

@@ -30,7 +30,7 @@ def check_length(prompt_tokens: int, max_tokens: int | None, context_length: int
         raise ContextLengthError(
             f"This model's maximum context length is {context_length} tokens. The request needs "
             f"{prompt_tokens + wanted} ({prompt_tokens} in the messages, {wanted} for the answer).",
-            hint="Shorten the messages or lower max_tokens.",
+            hint="Shorten the messages." if max_tokens is None else "Shorten the messages or lower max_tokens.",
             param="messages" if prompt_tokens >= context_length else "max_tokens",
         )
 

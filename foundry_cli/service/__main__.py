@@ -21,7 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from foundry_cli import __version__
-from foundry_cli.config import Config, load_config
+from foundry_cli.config import Config, check_address, check_exposure, load_config
 from foundry_cli.engine.memory import available_memory
 from foundry_cli.engine.model_manager import ModelManager
 from foundry_cli.errors import FoundryError, ServiceStartError
@@ -31,7 +31,7 @@ from foundry_cli.log import start_logging
 from foundry_cli.paths import Paths, make_private_directory, write_atomically
 from foundry_cli.service.app import create_app
 from foundry_cli.service.guard import Access
-from foundry_cli.service.server import Server, bind_tcp, bind_unix, check_exposure
+from foundry_cli.service.server import Server, bind_tcp, bind_unix
 from foundry_cli.service.state import ServiceState
 from foundry_cli.store.cache import sweep_trash
 
@@ -55,6 +55,7 @@ def main() -> None:
     try:
         lock = _lock(paths)
         config = load_config(paths)
+        check_address(config.host)
         check_exposure(config.host, config.api_key)
         _start_logging(paths, config)
         _serve(paths, config)
@@ -110,7 +111,8 @@ def _serve(paths: Paths, config: Config) -> None:
     def on_ready() -> None:
         try:
             console = os.open(paths.logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            write_atomically(paths.port_file, str(record.port).encode())
+            if config.port == 0:  # a port that was asked for is not the one to keep
+                write_atomically(paths.port_file, str(record.port).encode())
             record.write(paths.instance_file)
         except OSError as error:
             raise ServiceStartError(f"{error.filename} cannot be written: {error.strerror}.") from error

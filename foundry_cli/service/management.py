@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from foundry_cli import __version__
+from foundry_cli.api.errors import NOT_FOUND
 from foundry_cli.errors import BundledModelError, InvalidRequestError, ModelInUseError, ModelNotFoundError
 from foundry_cli.service.errors import stopping
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
@@ -21,8 +22,6 @@ router = APIRouter(tags=["Foundry"])
 
 _EP_STATUS = "Successfully downloaded and registered the following EPs: CPUExecutionProvider."
 _DOCS_PAGE = Path(__file__).parent / "openapi.html"
-_NOT_FOUND = "No OpenAIService provider found for modelName"
-"""Clients look for this text to say that a model has not been downloaded."""
 
 
 @router.get("/health")
@@ -91,7 +90,7 @@ async def load(
     try:
         model = await state.resolve_cached(name, parse_device(device))
     except ModelNotFoundError as error:
-        raise ModelNotFoundError(f"{_NOT_FOUND} {name!r}. {error.message}", hint=error.hint, param="model") from error
+        raise ModelNotFoundError(f"{NOT_FOUND} {name!r}. {error.message}", hint=error.hint, param="model") from error
     await state.models.load(model, ttl=seconds or None, keep=keep)
     return Response()
 

@@ -14,7 +14,6 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from foundry_cli.config import LOOPBACK_HOSTS
 from foundry_cli.errors import ConfigError, ServiceStartError
 from foundry_cli.paths import make_private_directory
 from foundry_cli.service.limits import LARGEST_HEADERS
@@ -98,15 +97,6 @@ def _check_owner(directory: Path) -> None:
     status = directory.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise PermissionError(errno.EPERM, f"others can change {directory}")
-
-
-def check_exposure(host: str, api_key: str | None) -> None:
-    """Raise `ConfigError` for an address that others can reach when there is no API key."""
-    if host not in LOOPBACK_HOSTS and not api_key:
-        raise ConfigError(
-            f"The service would be reachable by other machines on {host}, without an API key.",
-            hint="Set FOUNDRY_API_KEY to a secret of your choice, or 'foundry service set --host 127.0.0.1'.",
-        )
 
 
 class Server(uvicorn.Server):

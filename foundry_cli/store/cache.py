@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -16,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundry_cli.errors import CacheError
+from foundry_cli.errors import CacheError, ModelInvalidError
 from foundry_cli.types import ModelInfo, split_model_id
 
 INCOMPLETE_MARKER = "download.tmp"
+_DESCRIPTIONS = ("genai_config.json", "inference_model.json")
 _TRASH_PREFIX = ".foundry-trash-"
 _DEEPEST = 8  # levels below the cache directory
 _LARGEST_DESCRIPTION = 1024 * 1024  # bytes
@@ -39,13 +41,28 @@ def scan_cache(cache: Path) -> list[ModelInfo]:
     return [_describe(cache, directory) for directory in _model_directories(cache, 0)]
 
 
+def check_incomplete(cache: Path, name: str) -> None:
+    """Raise `ModelInvalidError` when a folder called `name` (in lower case) lacks just one of the two files."""
+    base, version = split_model_id(name)
+    pattern = re.compile(re.escape(base) + (r"(-\d+)?" if version is None else f"(-{version})?"))
+    for directory in (*cache.glob("*/"), *cache.glob("*/*/")):
+        unusable = [file for file in _DESCRIPTIONS if not _read_object(directory / file)]
+        if pattern.fullmatch(directory.name.lower()) and len(unusable) == 1:
+            problem = "damaged" if (directory / unusable[0]).exists() else "missing"
+            raise ModelInvalidError(
+                f"The folder {directory} is not a complete model: {unusable[0]} is {problem}.",
+                hint="'foundry model list' shows the models that can be used.",
+                param="model",
+            )
+
+
 def _model_directories(directory: Path, depth: int) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except OSError:  # one unreadable folder must not hide the others
         return
     names = {entry.name for entry in entries}
-    if depth and {"genai_config.json", "inference_model.json"} <= names and INCOMPLETE_MARKER not in names:
+    if depth and set(_DESCRIPTIONS) <= names and INCOMPLETE_MARKER not in names:
         yield directory
     elif depth < _DEEPEST:
         for entry in entries:

@@ -15,6 +15,12 @@ def test_location(foundry: Foundry, tmp_path: Path) -> None:
     assert fields == {"path": f"{tmp_path}/home/cache/models", "userSet": False}
 
 
+def test_the_location_is_there_for_the_first_model(foundry: Foundry, tmp_path: Path) -> None:
+    foundry("cache", "location")
+    assert (tmp_path / "home" / "cache" / "models").is_dir()
+    assert (tmp_path / "home").stat().st_mode & 0o077 == 0
+
+
 def test_a_terminal_that_cannot_show_emoji_gets_none(foundry: Foundry, tmp_path: Path) -> None:
     output = foundry("cache", "location", env={"PYTHONIOENCODING": "cp1252"})
     assert output.stdout == f"Cache directory path: {tmp_path}/home/cache/models\n"
@@ -43,6 +49,10 @@ def test_cd_into_a_file_is_refused(foundry: Foundry, tmp_path: Path) -> None:
         output = foundry("cache", "cd", str(path))
         assert output.code == 1
         assert output.stderr.count("\n") == 1
+
+
+def test_cd_to_nowhere_is_refused(foundry: Foundry) -> None:
+    assert foundry("cache", "cd", "").code == 2
 
 
 def test_cd_restarts_a_running_service(foundry: Foundry, fresh_service: RunningService, tmp_path: Path) -> None:

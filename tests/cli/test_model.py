@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from foundry_cli.paths import Paths
@@ -43,7 +44,7 @@ def test_filters(foundry: Foundry, tmp_path: Path) -> None:
     assert ids("alias=!foundry-guide") == {other}
     assert ids("device=gpu") == {other}
     assert ids("device=!gpu") == {GUIDE}
-    assert ids("task=chat-completion") == {GUIDE, other}
+    assert ids("task=chat-completion") == ids("task=chat") == {GUIDE, other}
     assert ids("provider=cpuexecutionprovider") == {GUIDE}
 
 
@@ -87,3 +88,19 @@ def test_unload_without_a_service_is_exit_code_3(foundry: Foundry) -> None:
     output = foundry("model", "unload", "foundry-guide")
     assert output.code == 3
     assert "foundry service start" in output.stderr
+
+
+def test_a_variant_for_a_device_that_does_not_exist(foundry: Foundry) -> None:
+    output = foundry("model", "info", "foundry-guide", "--device", "gpu")
+    assert output.code == 4
+    assert "has no variant for the device GPU" in output.stderr
+    assert f"{GUIDE} (CPU)" in output.stderr
+
+
+def test_a_loaded_model_whose_files_are_gone_can_be_unloaded(foundry: Foundry, service: RunningService) -> None:
+    directory = add_model(service.paths, "vanishing:1", ["hello"])
+    service.client.load("vanishing")
+    shutil.rmtree(directory)
+    output = foundry("model", "unload", "Vanishing", home=service.paths.home)
+    assert (output.code, output.stderr) == (0, "")
+    assert "vanishing:1" not in service.client.loaded_models()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import zipfile
 from pathlib import Path
@@ -137,3 +139,62 @@ def test_zip_logs_holds_logs_without_secrets(foundry: Foundry, service: RunningS
     again = foundry("zip-logs", str(target), home=service.paths.home)
     assert again.code == 1
     assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--host", "0.0.0.0"], ["--host", "no such.host"], ["--port", "{taken}"]])
+def test_settings_that_cannot_be_used_change_nothing(
+    foundry: Foundry, fresh_service: RunningService, arguments: list[str]
+) -> None:
+    home, file = fresh_service.paths.home, fresh_service.paths.config_file
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        output = foundry("service", "set", *(argument.format(taken=port) for argument in arguments), home=home)
+    assert output.code != 0
+    assert output.stderr.count("\n") == 1
+    assert not file.exists()
+    assert fresh_service.client.is_alive()
+
+
+@pytest.mark.parametrize("variable", ["FOUNDRY_PORT", "FOUNDRY_LOG_LEVEL", "FOUNDRY_HOST"])
+def test_a_restart_with_a_wrong_variable_stops_nothing(foundry: Foundry, fresh_service: RunningService, variable: str) -> None:
+    output = foundry("service", "restart", home=fresh_service.paths.home, env={variable: "no.such.value"})
+    assert output.code != 0
+    assert fresh_service.client.is_alive()
+
+
+def test_a_port_for_once_is_not_kept(foundry: Foundry) -> None:
+    first = foundry("service", "start").stdout
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert f":{port}/" in foundry("service", "restart", env={"FOUNDRY_PORT": str(port)}).stdout
+    again = foundry("service", "restart").stdout
+    assert SDK_URL.search(first)[0] == SDK_URL.search(again)[0]  # type: ignore[index]
+
+
+def test_settings_as_json(foundry: Foundry) -> None:
+    output = foundry("service", "set", "--ttl", "7", "--output", "json")
+    assert json.loads(output.stdout)["serviceSettings"]["defaultSecondsForModelTTL"] == 7
+
+
+def test_a_service_that_does_not_answer_is_not_called_stopped(foundry: Foundry, fresh_service: RunningService) -> None:
+    home, pid = fresh_service.paths.home, fresh_service.client.record.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        output = foundry("service", "status", home=home)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert f"(process {pid}) does not answer" in output.stdout
+    assert "foundry service restart" in output.stdout
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(foundry: Foundry, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for arguments in (["service", "set", "--ttl", "5"], ["service", "start"], ["cache", "cd", str(tmp_path / "x")]):
+        output = foundry(*arguments, home=file / "home")
+        assert output.code in (1, 3)
+        assert output.stderr.splitlines()[-1].startswith("Exception: ")
+        assert "Traceback" not in output.stderr

@@ -16,6 +16,7 @@ import pytest
 
 from foundry_cli.api.errors import error_body, error_from_body
 from foundry_cli.client.client import ServiceClient
+from foundry_cli.config import check_exposure
 from foundry_cli.errors import (
     ConfigError,
     FoundryError,
@@ -27,7 +28,7 @@ from foundry_cli.errors import (
 from foundry_cli.instance import InstanceRecord, read_instance
 from foundry_cli.log import LOG_NAME, start_logging
 from foundry_cli.service.errors import STATUS, CatchUnexpected, body_of, status_of
-from foundry_cli.service.server import bind_tcp, bind_unix, check_exposure
+from foundry_cli.service.server import bind_tcp, bind_unix
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])

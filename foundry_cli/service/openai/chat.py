@@ -41,12 +41,12 @@ async def create_chat_completion(request: Request) -> Response:
     check_provider(chat.wire.ep)
     state = state_of(request)
     model = await state.resolve_cached(chat.wire.model)
-    events = generate(state, model, chat.generation, chat.wire.ttl)
     writer = ChatCompletionWriter(uuid.uuid4().hex, model)
     headers = {"x-foundry-ignored-fields": ", ".join(names)} if (names := _header_safe(chat.ignored_fields)) else {}
     if not chat.wire.stream:
-        answer = await until_disconnect(request.receive, _whole(events, writer))
+        answer = await until_disconnect(request.receive, _whole(state, model, chat.generation, chat.wire.ttl, writer))
         return CLIENT_GONE if answer is None else JSONResponse(answer, headers=headers)
+    events = generate(state, model, chat.generation, chat.wire.ttl)
     # Errors before the first token still get their HTTP status.
     first = await until_disconnect(request.receive, _first_event(events))
     if first is None:
@@ -75,7 +75,19 @@ async def _first_event(events: Events) -> EngineEvent:
     return await anext(events)
 
 
-async def _whole(events: Events, writer: ChatCompletionWriter) -> dict[str, Any]:
+async def _whole(
+    state: ServiceState, model: ModelInfo, request: GenerationRequest, ttl: int | None, writer: ChatCompletionWriter
+) -> dict[str, Any]:
+    """The complete answer. Nothing of it has been sent when the worker dies, so it is begun once more then."""
+    try:
+        return await _collect(generate(state, model, request, ttl), writer)
+    except EngineDiedError:
+        if state.models.is_closed:
+            raise
+        return await _collect(generate(state, model, request, ttl), writer)
+
+
+async def _collect(events: Events, writer: ChatCompletionWriter) -> dict[str, Any]:
     parts: list[str] = []
     async with aclosing(events):
         async for event in events:
