@@ -299,6 +299,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--default-log-level' = 'trace, debug, info, warn, error, critical or none'
                 '--ttl' = 'Seconds of idleness before a model is unloaded'
                 '--show' = 'Show the settings'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
@@ -308,6 +310,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--cachedir' = 'directory'
                 '--default-log-level' = 'words trace debug info warn error critical none'
                 '--ttl' = 'number'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
             }
             Arguments = @()
         }

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -145,6 +146,17 @@ def test_a_worker_killed_in_the_middle_of_a_stream(fresh_service: RunningService
     assert answer.choices[0].finish_reason == "length"
     (reloaded,) = fresh_service.client.status()["loadedModels"]
     assert reloaded["pid"] != loaded["pid"]
+
+
+def test_a_worker_killed_before_a_whole_answer_was_sent(fresh_service: RunningService, own: openai.OpenAI) -> None:
+    """Nothing reached the client yet, so the answer is begun once more with a new worker."""
+    add_model(fresh_service.paths, "steady:1", ["0123456789" * 10], busy=4)
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(own.chat.completions.create, model="steady", messages=HI)
+        while not (loaded := fresh_service.client.status()["loadedModels"]):
+            pass
+        os.kill(loaded[0]["pid"], signal.SIGKILL)
+        assert future.result().choices[0].message.content == "0123456789" * 10
 
 
 def _break_config(directory: Path) -> None:

@@ -83,7 +83,9 @@ function __foundry_takes_value
             'service set --host' \
             'service set --cachedir' \
             'service set --default-log-level' \
-            'service set --ttl'
+            'service set --ttl' \
+            'service set --output' \
+            'service set -o'
             return 0
     end
     return 1
@@ -239,4 +241,5 @@ complete -c foundry -n '__foundry_inside service set' -l cachedir -x -a '(__fish
 complete -c foundry -n '__foundry_inside service set' -l default-log-level -x -a 'trace debug info warn error critical none' -d 'trace, debug, info, warn, error, critical or none'
 complete -c foundry -n '__foundry_inside service set' -l ttl -x -d 'Seconds of idleness before a model is unloaded'
 complete -c foundry -n '__foundry_inside service set' -l show -d 'Show the settings'
+complete -c foundry -n '__foundry_inside service set' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service set' -l help -s h -d 'Show this message and exit'
