@@ -19,7 +19,7 @@ from corpus import Conversation, Generator, check_separation, held_out
 from evaluate import Result, direct_asker, evaluate, table
 from export import export
 from samples import Encoder
-from train import CONTEXT, Settings, finishing, new_model, predict, save, train
+from train import CONTEXT, Settings, finishing, new_model, predict, refining, save, train
 from transformers import Qwen2ForCausalLM
 from vocabulary import save_tokenizer, train_tokenizer
 
@@ -59,9 +59,8 @@ def train_phase(model: Qwen2ForCausalLM, encoder: Encoder, conversations: list[C
     train(model, samples, encoder, settings)
 
 
-def finish(model: Qwen2ForCausalLM, encoder: Encoder, settings: Settings) -> None:
-    """The second phase, which makes the texts of the answers exact."""
-    settings = finishing(settings)
+def train_further(model: Qwen2ForCausalLM, encoder: Encoder, settings: Settings) -> None:
+    """A later phase, on conversations of its own; the later, the more exact the texts of the answers."""
     encoder.rng.seed(settings.seed)
     train_phase(model, encoder, make_corpus(settings)[0], settings)
 
@@ -76,8 +75,9 @@ def make_checkpoint(settings: Settings, directory: Path, began: float) -> tuple[
     model = new_model(size, settings, encoder.end, encoder.pad)
     _say(f"vocabulary: {size}, parameters: {model.num_parameters()}", began)
     train_phase(model, encoder, conversations, settings)
-    _say("second phase", began)
-    finish(model, encoder, settings)
+    for phase in (refining(settings), finishing(settings)):
+        _say(f"further phase: {phase.conversations} conversations", began)
+        train_further(model, encoder, phase)
     model.eval()
     save(model, directory)
     save_tokenizer(encoder.plain, directory, CONTEXT)

@@ -32,16 +32,31 @@ class Settings:
     warmup: int = 60
     smoothing: float = 0.03
     averaging: float = 0.995
-    full_answers: float = 0.08
-    text_weight: float = 0.4
+    full_answers: float = 0.18
+    text_weight: float = 0.8
     seed: int = 20
 
 
-def finishing(settings: Settings) -> Settings:
-    """Settings of the short second phase, in which every sample has the full text of an answer."""
+def refining(settings: Settings) -> Settings:
+    """Settings of the second phase: fewer samples, more of them with the full text of an answer."""
     return replace(
         settings,
-        conversations=settings.conversations // 12,
+        conversations=settings.conversations * 26 // 120,
+        rate=settings.rate * 0.45,
+        muon_rate=settings.muon_rate * 0.4,
+        warmup=20,
+        averaging=0.99,
+        full_answers=0.5,
+        text_weight=1.0,
+        seed=settings.seed + 31,
+    )
+
+
+def finishing(settings: Settings) -> Settings:
+    """Settings of the short last phase, in which every sample has the full text of an answer."""
+    return replace(
+        settings,
+        conversations=settings.conversations * 9 // 120,
         rate=settings.rate * 0.1,
         muon_rate=settings.muon_rate * 0.08,
         warmup=20,
