@@ -29,8 +29,8 @@ everything that has nothing to do with the tool.
 {conversations} conversations of one to five turns, generated from hand-written grammars (`scripts/guide/data`):
 paraphrases of questions about the tool, follow-up questions, questions about everyday life and other software,
 nonsense words, typing errors, missing words and punctuation, and some generic system messages. No text of other
-origin was used, and no other model was used in training. Two shorter phases with fewer conversations follow,
-each with the full text of its last answer, ends the training.
+origin was used, and no other model was used in training. Two shorter phases with fewer
+conversations, and more of them with the full text of the answer, end the training.
 
 ## Evaluation
 
