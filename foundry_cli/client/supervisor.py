@@ -163,17 +163,17 @@ def _spawn(paths: Paths) -> subprocess.Popen[bytes]:
             stderr=console,
             cwd=Path(sys.executable).anchor,
             env={**os.environ, "FOUNDRY_HOME": str(paths.home)},
-            **_detached(),
+            **detached(sys.platform),
         )
     finally:
         os.close(console)
 
 
-def _detached() -> dict[str, Any]:
-    """How a process leaves its starter's session, console and signals behind."""
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
-        return {"creationflags": flags}
+def detached(platform: str) -> dict[str, Any]:
+    """How a process leaves its starter's session, console and signals behind on `platform` (a value of `sys.platform`)."""
+    if platform == "win32":
+        # CREATE_NO_WINDOW, CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS: named by `subprocess` on Windows only
+        return {"creationflags": 0x08000000 | 0x00000200 | 0x00000008}
     return {"start_new_session": True}
 
 
