@@ -110,7 +110,7 @@ def test_folder_in_place_of_a_file(model: Path) -> None:
 def test_hard_links_are_files(model: Path) -> None:
     """Package installers link what they install."""
     os.link(model / "model.onnx", model / "other")
-    read_model_files(model)
+    assert read_model_files(model).directory == model
 
 
 @pytest.mark.parametrize("directory", ["missing", "model/model.onnx"])

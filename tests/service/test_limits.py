@@ -255,6 +255,7 @@ def test_a_client_that_does_not_read() -> None:
         made.pause_writing()
         made.resume_writing()
         made.pause_writing()
+        assert not transport.is_aborted.is_set()
         await asyncio.wait_for(transport.is_aborted.wait(), 20)
         made.connection_lost(OSError())
 
