@@ -19,6 +19,14 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
+class MirrorSetting:
+    """A catalog that was added with `foundry catalog add`: a directory, or the address of one on a web server."""
+
+    name: str
+    location: str
+
+
+@dataclass(frozen=True)
 class Config:
     """The settings in force. `document` is the file as read, so that keys of other programs survive a save."""
 
@@ -30,6 +38,12 @@ class Config:
     api_key: str | None = None
     allowed_origins: tuple[str, ...] = ()
     allow_other_users: bool = False
+    cache_id: str | None = None  # of the marker in a cache directory that was set, see `store.cache`
+    is_offline: bool = False
+    catalog_url: str | None = None  # None: the address of Azure AI Foundry
+    registry_url: str | None = None
+    is_azure_enabled: bool = True
+    mirrors: tuple[MirrorSetting, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
 
     def cache_path(self, paths: Paths) -> Path:
@@ -50,8 +64,24 @@ class Config:
             defaultSecondsForModelTTL=self.ttl_seconds,
             initialConnectionTimeoutInSeconds=service.get("initialConnectionTimeoutInSeconds", 6),
         )
+        if self.cache_id:
+            service["cacheId"] = self.cache_id
+        else:
+            service.pop("cacheId", None)
         document["serviceSettings"] = service
-        return document
+        return self._with_catalogs(document)
+
+    def _with_catalogs(self, document: dict[str, Any]) -> dict[str, Any]:
+        catalogs = dict(_section(document, "catalogSettings"))
+        given = {
+            "offline": self.is_offline or None,
+            "catalogUrl": self.catalog_url,
+            "registryUrl": self.registry_url,
+            "azure": None if self.is_azure_enabled else False,
+            "mirrors": [{"name": mirror.name, "location": mirror.location} for mirror in self.mirrors] or None,
+        }
+        catalogs = {key: value for key, value in {**catalogs, **given}.items() if value is not None}
+        return {**document, "catalogSettings": catalogs} if catalogs else _without(document, "catalogSettings")
 
     def save(self, paths: Paths) -> None:
         """Write the configuration file, atomically. Raises `ConfigError`."""
@@ -83,6 +113,10 @@ def _read_document(path: Path) -> dict[str, Any]:
     return document
 
 
+def _without(document: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != key}
+
+
 _REMOVE_HINT = "Correct the file, or move it away to start with the defaults."
 
 
@@ -100,6 +134,7 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
     if not isinstance(level, int) or isinstance(level, bool) or not 0 <= level < len(LOG_LEVELS):
         raise ConfigError(f"defaultLogLevel in foundry.config.json is {level!r}; it goes from 0 to 6.")
     cache_path = Path(str(cache)).expanduser() if cache else None
+    catalogs = _section(document, "catalogSettings")
     return Config(
         host=str(service.get("host") or "127.0.0.1"),
         port=check_port(service.get("port", 0), "port in foundry.config.json"),
@@ -109,6 +144,12 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
         api_key=service.get("apiKey") or None,
         allowed_origins=_origins(service.get("allowedOrigins") or []),
         allow_other_users=service.get("allowOtherUsers") is True,
+        cache_id=_optional_text(service.get("cacheId")),
+        is_offline=catalogs.get("offline") is True,
+        catalog_url=check_source_url(_optional_text(catalogs.get("catalogUrl")), "catalogUrl"),
+        registry_url=check_source_url(_optional_text(catalogs.get("registryUrl")), "registryUrl"),
+        is_azure_enabled=catalogs.get("azure") is not False,
+        mirrors=_mirrors(catalogs.get("mirrors") or []),
         document=document,
     )
 
@@ -124,7 +165,41 @@ def with_environment(config: Config) -> Config:
         config = replace(config, log_level=check_log_level(level, "FOUNDRY_LOG_LEVEL"))
     if key := environment.get("FOUNDRY_API_KEY"):
         config = replace(config, api_key=key)
+    if url := environment.get("FOUNDRY_CATALOG_URL"):
+        config = replace(config, catalog_url=check_source_url(url, "FOUNDRY_CATALOG_URL"))
+    if url := environment.get("FOUNDRY_REGISTRY_URL"):
+        config = replace(config, registry_url=check_source_url(url, "FOUNDRY_REGISTRY_URL"))
+    if offline := environment.get("FOUNDRY_OFFLINE"):
+        config = replace(config, is_offline=offline.lower() not in ("0", "false", "no"))
     return config
+
+
+def check_source_url(url: str | None, name: str) -> str | None:
+    """An address of a catalog: https, or http on this machine. Raises `ConfigError` naming `name` otherwise."""
+    from urllib.parse import urlsplit
+
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ConfigError(f"{name} is not an address: {error}") from error
+    is_allowed = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS)
+    if not is_allowed or not host or "@" in parts.netloc:
+        raise ConfigError(f"{name} is {url!r}; it begins with https://, or with http:// on this machine only.")
+    return url
+
+
+def _optional_text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _mirrors(value: object) -> tuple[MirrorSetting, ...]:
+    entries = value if isinstance(value, list) else [None]
+    if not all(isinstance(entry, dict) and _optional_text(entry.get("location")) for entry in entries):
+        raise ConfigError("mirrors in foundry.config.json is not a list of objects with a name and a location.")
+    return tuple(MirrorSetting(str(entry.get("name") or entry["location"]), entry["location"]) for entry in entries)
 
 
 def check_port(value: object, name: str) -> int:

@@ -140,6 +140,60 @@ class CacheError(FoundryError):
     code = "cache_unavailable"
 
 
+class UnsuitableModelError(FoundryError):
+    """The model would not run on this machine: a device, a provider or memory is missing."""
+
+    code = "model_unsuitable"
+
+
+class LicenseNotAcceptedError(FoundryError):
+    """The source gives the model only to those who accept its licence."""
+
+    code = "license_not_accepted"
+
+
+class DownloadError(FoundryError):
+    """A model could not be fetched; what has arrived is kept."""
+
+    code = "download_failed"
+
+
+class SourceUnreachableError(DownloadError):
+    """A server of a catalog or a model does not answer; the message names it."""
+
+    code = "source_unreachable"
+
+
+class OfflineError(SourceUnreachableError):
+    """The network may not be used: `FOUNDRY_OFFLINE` or the settings say so."""
+
+    code = "offline"
+
+
+class SourceError(DownloadError):
+    """A server of a catalog or a model answers with something that cannot be used."""
+
+    code = "source_error"
+
+
+class IntegrityError(DownloadError):
+    """The bytes are not those that the source promised."""
+
+    code = "hash_mismatch"
+
+
+class DiskFullError(DownloadError):
+    """There is no room for the files."""
+
+    code = "disk_full"
+
+
+class DownloadCancelledError(DownloadError):
+    """The download was ended from outside; what has arrived is kept."""
+
+    code = "download_cancelled"
+
+
 def _tree(root: type[FoundryError]) -> Iterator[type[FoundryError]]:
     yield root
     for child in root.__subclasses__():

@@ -28,10 +28,19 @@ class ModelInfo:
     uri: str = ""
     provider_type: str = "Local"
     supports_tool_calling: bool = False
+    tool_call_start: str = ""
+    tool_call_end: str = ""
+    supports_reasoning: bool = False
     context_length: int | None = None  # tokens; None when the model does not say
     max_output_tokens: int | None = None
     created: int = 0  # Unix seconds
+    min_version: str | None = None  # of the original, that the model asks for
+    requires_acceptance: bool = False  # the source demands that the licence is accepted
+    source: str = "local"  # name of the catalog source
     path: Path | None = None  # directory with genai_config.json; None: not on this machine
+    root: Path | None = None  # directory of everything that belongs to it; `path` or above it
+    problem: str = ""  # why its files on this machine cannot be used
+    verdict: str = ""  # of the last `foundry model test`: "passed", "failed" or ""
     is_bundled: bool = False
 
     @property

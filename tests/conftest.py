@@ -22,7 +22,7 @@ FOUNDRY = Path(sys.executable).with_name("foundry")
 def clean_environment(home: Path, **extra: str) -> dict[str, str]:
     """The environment without this project's variables and proxies, with `home` as FOUNDRY_HOME."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FOUNDRY_")}
-    return {**kept, "FOUNDRY_HOME": str(home), "NO_COLOR": "1", **extra}
+    return {**kept, "FOUNDRY_HOME": str(home), "FOUNDRY_OFFLINE": "1", "NO_COLOR": "1", **extra}
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,7 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in [name for name in os.environ if name.startswith("FOUNDRY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("FOUNDRY_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("FOUNDRY_OFFLINE", "1")  # servers on this machine can be reached nevertheless
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""The list of a remote source as it is kept on this machine, and when it was last asked for.
+
+The list is a `foundry.modelinfo.json` as the original writes and reads it (versions 1.2.4 and 2.x). What concerns only
+us, the last attempt and its failure, is in a file of its own, so that a cache that cannot be written does no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from foundry_cli.model_record import from_record, to_record
+from foundry_cli.paths import write_atomically
+from foundry_cli.types import ModelInfo
+
+FRESH_SECONDS = 6 * 3600
+_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0  # seconds between attempts that fail
+_LARGEST = 256 * 1024 * 1024  # bytes
+
+
+class StoredList:
+    """One stored list. Reading never fails: what cannot be read is not there."""
+
+    def __init__(self, file: Path, attempts: Path, source: str, clock: Callable[[], float] = time.time) -> None:
+        """`file` holds the list, `attempts` the record of refreshes; `source` is the name of its models' source."""
+        self.file = file
+        self._attempts = attempts
+        self._source = source
+        self._clock = clock
+
+    def models(self) -> list[ModelInfo]:
+        """The models of the list; entries that are no models are left out."""
+        entries = self._document().get("models")
+        models = (from_record(entry, source=self._source) for entry in entries) if isinstance(entries, list) else ()
+        return [model for model in models if model is not None]
+
+    def document(self) -> dict[str, Any]:
+        """The file as it is, for keys beside the models; {} when there is none."""
+        return self._document()
+
+    @property
+    def refreshed(self) -> float | None:
+        """Unix time of the list; None when there is none."""
+        try:
+            modified = self.file.stat().st_mtime
+        except OSError:
+            return None
+        return modified
+
+    @property
+    def problem(self) -> str:
+        """Why the last refresh failed; "" when it did not."""
+        return str(self._record().get("problem") or "")
+
+    def is_stale(self) -> bool:
+        """Whether the list is older than six hours or missing, and the pause after the last failure is over."""
+        now, refreshed = self._clock(), self.refreshed
+        if refreshed is not None and 0 <= now - refreshed < FRESH_SECONDS:
+            return False
+        record = self._record()
+        failures, last = record.get("failures", 0), record.get("attempted", 0)
+        if not isinstance(failures, int) or not isinstance(last, (int, float)) or failures < 1:
+            return True
+        return not 0 <= now - last < min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE)
+
+    def save(self, models: Iterable[ModelInfo], **extra: Any) -> None:
+        """Replace the list; `extra` are further keys of the document. Raises `OSError` when it cannot be written."""
+        now = self._clock()
+        saved = datetime.fromtimestamp(now, timezone.utc).isoformat()
+        records = [{**to_record(model), "cached": False} for model in models]
+        document = {"version": 1, "savedAt": saved, "savedAtUnix": int(now), **extra, "models": records}
+        write_atomically(self.file, json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
+        self._write({"attempted": now})
+
+    def failed(self, problem: str) -> None:
+        """Remember that a refresh failed."""
+        failures = self._record().get("failures", 0)
+        count = failures + 1 if isinstance(failures, int) else 1
+        self._write({"attempted": self._clock(), "failures": count, "problem": problem})
+
+    def forget(self) -> None:
+        """Delete the list and the record of its refreshes."""
+        with contextlib.suppress(OSError):
+            self.file.unlink()
+        with contextlib.suppress(OSError):
+            self._attempts.unlink()
+
+    def _document(self) -> dict[str, Any]:
+        return _read(self.file)
+
+    def _record(self) -> dict[str, Any]:
+        return _read(self._attempts)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # without a record the next command asks again, nothing worse
+            write_atomically(self._attempts, json.dumps(record).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            document = json.loads(stream.read(_LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

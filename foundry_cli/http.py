@@ -1,0 +1,305 @@
+"""The one factory for outbound HTTP: proxies, time-outs, retries, redirects, and nothing of it in messages that is secret.
+
+Requests of commands to the service of this machine do not come here, see `client/client.py`.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import random
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from foundry_cli import __version__
+from foundry_cli.config import LOOPBACK_HOSTS
+from foundry_cli.errors import DownloadCancelledError, OfflineError, SourceError, SourceUnreachableError
+
+if TYPE_CHECKING:
+    import requests
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 20.0  # between two pieces of an answer
+MOST_REDIRECTS = 5
+LARGEST_DOCUMENT = 256 * 1024 * 1024  # bytes of an answer that is read as a whole
+_PIECE = 256 * 1024
+_WINDOW_BYTES = 1024 * 1024  # what a server may send ahead of what has been read; lost when the process is killed
+_TCP_WINDOW_CLAMP = 10  # Linux, tcp(7)
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and after which time a request is made again. Seconds."""
+
+    tries: int = 6  # without any progress between them
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    longest_retry_after: float = 60.0
+
+    def wait(self, failures: int, retry_after: float | None = None) -> float:
+        """The time to wait after so many failures: what the server asks for, or twice as long each time with jitter."""
+        if retry_after is not None:
+            return min(max(retry_after, 0.0), self.longest_retry_after) + random.uniform(0, self.first_wait)
+        return random.uniform(0.5, 1.0) * min(self.first_wait * 2 ** (failures - 1), self.longest_wait)
+
+
+class HttpClient:
+    """Requests to servers of catalogs and models. Can be used by several threads at once."""
+
+    def __init__(
+        self,
+        *,
+        is_offline: bool = False,
+        retry: RetryPolicy = RetryPolicy(),
+        cancelled: threading.Event | None = None,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        """`cancelled` ends waits and retries with `DownloadCancelledError` when it is set."""
+        self.retry = retry
+        self.cancelled = cancelled or threading.Event()
+        self._is_offline = is_offline
+        self._read_seconds = read_seconds
+        self._of_thread = threading.local()
+
+    def open(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: Any = None, window: bool = False
+    ) -> requests.Response:
+        """One request without retries; the answer's body is not read yet. The caller closes it.
+
+        Up to five redirects are followed; `headers` are sent to the origin of `url` only, apart from `Range`,
+        `If-Range` and `Accept…`. `body` is sent as JSON. `window` bounds what the server sends ahead.
+        Raises `SourceUnreachableError`, `SourceError` (a redirect that is refused), `OfflineError`.
+        """
+        self._check_online(url)
+        given = {"User-Agent": f"foundry-cli/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
+        origin, hops = _origin(url), 0
+        while True:
+            response = self._send(method, url, given, body, window)
+            target = response.headers.get("Location") if response.is_redirect else None
+            if target is None:
+                return response
+            response.close()
+            hops += 1
+            if hops > MOST_REDIRECTS:
+                raise SourceError(f"{host_of(url)} redirects more than {MOST_REDIRECTS} times.")
+            url = _redirected(url, target)
+            if _origin(url) != origin:
+                given = {name: value for name, value in given.items() if _may_leave_origin(name)}
+
+    def read(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        largest: int = LARGEST_DOCUMENT,
+    ) -> tuple[requests.Response, bytes]:
+        """A request whose whole answer is wanted, made again after failures that pass. A status of 400 and more is given
+        back, too, when it is none of those. Raises as `open`, and `DownloadCancelledError`."""
+        failures = 0
+        while True:
+            try:
+                with self.open(method, url, headers=headers, body=body) as response:
+                    content = _content(response, largest)
+                if response.status_code not in _TRANSIENT:
+                    return response, content
+                error = SourceUnreachableError(f"{host_of(url)} answers with status {response.status_code}.")
+                retry_after = retry_after_of(response.headers)
+            except OfflineError:
+                raise
+            except SourceUnreachableError as unreachable:
+                error, retry_after = unreachable, None
+            failures += 1
+            if failures >= self.retry.tries:
+                raise error
+            self.pause(self.retry.wait(failures, retry_after))
+
+    def read_json(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: Any = None
+    ) -> tuple[requests.Response, Any]:
+        """As `read`, for a JSON document with a status below 400. Raises `SourceError` for anything else, too."""
+        response, content = self.read(method, url, headers=headers, body=body)
+        if response.status_code >= 400:
+            raise SourceError(f"{host_of(url)} answers with status {response.status_code}.")
+        try:
+            return response, json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{host_of(url)} answers with something that is not JSON.") from error
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the work is cancelled meanwhile: then `DownloadCancelledError`."""
+        if self.cancelled.wait(seconds):
+            raise DownloadCancelledError("The download was cancelled.")
+
+    def _check_online(self, url: str) -> None:
+        if self.cancelled.is_set():
+            raise DownloadCancelledError("The download was cancelled.")
+        if self._is_offline and not is_loopback(url):
+            raise OfflineError(
+                f"{host_of(url)} is not asked, because the network is switched off.",
+                hint="Unset FOUNDRY_OFFLINE, or 'offline' in the settings.",
+            )
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Any, window: bool) -> requests.Response:
+        import requests
+
+        try:
+            return self._session(window).request(
+                method,
+                url,
+                headers={name: value for name, value in headers.items()},
+                json=body,
+                stream=True,
+                allow_redirects=False,
+                timeout=(CONNECT_SECONDS, self._read_seconds),
+                proxies={"http": "", "https": "", "all": ""} if is_loopback(url) else None,
+            )
+        except (requests.RequestException, OSError, ValueError) as error:
+            raise unreachable(url, error) from error
+
+    def _session(self, window: bool) -> requests.Session:
+        """A session of this thread: `requests` promises nothing for sessions that threads share."""
+        name = "bounded" if window else "plain"
+        session: requests.Session | None = getattr(self._of_thread, name, None)
+        if session is None:
+            session = _new_session(window)
+            setattr(self._of_thread, name, session)
+        return session
+
+
+def _new_session(window: bool) -> requests.Session:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.connection import HTTPConnection
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            clamp = [(socket.IPPROTO_TCP, _TCP_WINDOW_CLAMP, _WINDOW_BYTES)] if window and sys.platform == "linux" else []
+            super().init_poolmanager(  # type: ignore[no-untyped-call]
+                *arguments, socket_options=[*HTTPConnection.default_socket_options, *clamp], **options
+            )
+
+    session = requests.Session()
+    session.headers.clear()
+    session.auth = _no_credentials
+    session.mount("http://", Adapter())
+    session.mount("https://", Adapter())
+    return session
+
+
+def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps `requests` from sending what it finds in ~/.netrc."""
+    return request
+
+
+def _content(response: requests.Response, largest: int) -> bytes:
+    import requests
+
+    pieces, size = [], 0
+    try:
+        for piece in response.iter_content(_PIECE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > largest:
+                raise SourceError(f"The answer of {host_of(response.url)} is larger than {largest} bytes.")
+    except (requests.RequestException, OSError) as error:
+        raise unreachable(response.url, error) from error
+    declared = response.headers.get("Content-Length", "")
+    if declared.isdigit() and "Content-Encoding" not in response.headers and size < int(declared):
+        raise SourceUnreachableError(f"The answer of {host_of(response.url)} broke off.")
+    return b"".join(pieces)
+
+
+def _redirected(url: str, target: str) -> str:
+    """The address that a redirect leads to. Raises `SourceError` for one that is refused."""
+    new = urljoin(url, target)
+    try:
+        old_parts, parts = urlsplit(url), urlsplit(new)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise SourceError(f"{host_of(url)} redirects to something that is not an address.") from error
+    refused = (
+        parts.scheme not in ("http", "https")
+        or (old_parts.scheme == "https" and parts.scheme == "http")
+        or "@" in parts.netloc
+        or not host
+        or (is_loopback(new) and not is_loopback(url))
+    )
+    if refused:
+        raise SourceError(f"{host_of(url)} redirects to an address that is not followed: {parts.scheme}://{host or ''}.")
+    return new
+
+
+def _may_leave_origin(header: str) -> bool:
+    return header.lower() in ("user-agent", "range", "if-range") or header.lower().startswith("accept")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether `url` is on this machine; such requests never go through a proxy."""
+    host = urlsplit(url).hostname or ""
+    return host in LOOPBACK_HOSTS or host.startswith("127.")
+
+
+def host_of(url: str) -> str:
+    """Scheme, host and port of `url`: what may be said of an address that can hold secrets."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}"
+    except ValueError:
+        return "the server"
+
+
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the header `Retry-After` asks for (a number or a date; RFC 9110 10.2.3); None without a usable one."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def unreachable(url: str, error: Exception) -> SourceUnreachableError:
+    """What is said when a server does not answer; the cause in a word, without the query of the address."""
+    return SourceUnreachableError(
+        f"{host_of(url)} cannot be reached: {_cause(error)}.",
+        hint="Check the network, and HTTPS_PROXY and NO_PROXY if there is a proxy.",
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: the outer ones repeat the whole address."""
+    import requests
+
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and len(chain) < 10:
+        chain.append(current)
+        inner = getattr(current, "reason", None)
+        nested = next((argument for argument in current.args if isinstance(argument, BaseException)), None)
+        current = current.__cause__ or current.__context__ or (inner if isinstance(inner, BaseException) else nested)
+    for link in reversed(chain):
+        if isinstance(link, socket.gaierror):
+            return "its name cannot be resolved"
+        if isinstance(link, (TimeoutError, requests.Timeout)):
+            return "it does not answer in time"
+    for link, text in ((requests.exceptions.ProxyError, "the proxy does not work"), (requests.exceptions.SSLError, "TLS fails")):
+        if isinstance(error, link):
+            return text
+    system = next((link for link in reversed(chain) if isinstance(link, OSError) and link.strerror), None)
+    return str(system.strerror).lower() if isinstance(system, OSError) else "the connection breaks off"

@@ -1,0 +1,182 @@
+"""What a downloaded, added or imported model consists of: `foundry.manifest.json`, written last, in the model's folder.
+
+A model with a manifest is complete when every file in it is there with its size; its SHA-256 is checked by `verify`.
+The digests of the chunks of each file lie beside it in `foundry.chunks.json`, because lists of models do not need them.
+Models without a manifest (put there by hand or by the original) are complete by what `cache.py` says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from foundry_cli.errors import SourceError
+from foundry_cli.model_record import from_record, to_record
+from foundry_cli.paths import write_atomically
+from foundry_cli.types import ModelInfo
+
+MANIFEST = "foundry.manifest.json"
+CHUNKS = "foundry.chunks.json"
+CHUNK_BYTES = 1 << 20  # what is fetched, journaled and repaired as a whole
+_VERSION = 1
+_LARGEST = 64 * 1024 * 1024  # bytes
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_LEVELS = 8
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a model on disk. `path` is relative to the model's folder, with `/`; `chunks`: SHA-256 of each chunk."""
+
+    path: str
+    size: int  # bytes
+    sha256: str
+    chunks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of a model, and what was known about it when they came."""
+
+    model: ModelInfo
+    files: tuple[StoredFile, ...]
+    verdict: str = ""  # of the last `foundry model test`
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+def check_path(text: str) -> str:
+    """`text` if it is a relative path of plain names that every system takes. Raises `SourceError`."""
+    parts = PurePosixPath(text).parts
+    is_plain = bool(parts) and not text.startswith("/") and str(PurePosixPath(text)) == text and len(parts) <= _MOST_LEVELS
+    if not is_plain or not all(_is_plain_name(part) for part in parts):
+        raise SourceError(f"The model has a file with the name {text[:200]!r}, which is not used.")
+    return text
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def _is_plain_name(name: str) -> bool:
+    return (
+        name not in ("", ".", "..")
+        and len(name.encode("utf-8", "replace")) <= 200
+        and name.isprintable()
+        and not any(character in '<>:"|?*\\' for character in name)
+        and not name.endswith((".", " "))
+        and not name.startswith((".foundry", "foundry.manifest", "foundry.chunks"))
+        and name != "download.tmp"
+        and not _RESERVED.fullmatch(name)
+    )
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """As `check_path` for all files of a model; two that differ in case only are refused, too."""
+    seen: set[str] = set()
+    for path in paths:
+        folded = check_path(path).casefold()
+        if folded in seen:
+            raise SourceError(f"The model has two files with the name {path!r}.")
+        seen.add(folded)
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write both files into `root`, the manifest last and atomically. Raises `OSError`."""
+    chunks = {file.path: _pack(file.chunks) for file in manifest.files if file.chunks}
+    if chunks:
+        document = {"version": _VERSION, "chunkBytes": CHUNK_BYTES, "chunks": chunks}
+        write_atomically(root / CHUNKS, json.dumps(document).encode())
+    files = [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in manifest.files]
+    record = {**to_record(manifest.model), "fileSizeBytes": manifest.size_bytes, "fileSizeMb": manifest.size_bytes >> 20}
+    document = {"version": _VERSION, "model": record, "files": files}
+    if manifest.verdict:
+        document["verdict"] = manifest.verdict
+    write_atomically(root / MANIFEST, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+
+
+def read_manifest(root: Path) -> Manifest | None:
+    """The manifest in `root`, without chunk digests; None when there is none that can be used."""
+    document = read_object(root / MANIFEST, _LARGEST)
+    model = from_record(document.get("model"))
+    files = document.get("files")
+    if document.get("version") != _VERSION or model is None or not isinstance(files, list):
+        return None
+    stored = [_stored_file(entry) for entry in files]
+    if not all(stored):
+        return None
+    verdict = document.get("verdict")
+    return Manifest(model, tuple(file for file in stored if file), verdict if isinstance(verdict, str) else "")
+
+
+def read_chunks(root: Path) -> dict[str, tuple[str, ...]]:
+    """The chunk digests by path; empty when there are none that can be used."""
+    document = read_object(root / CHUNKS, _LARGEST)
+    chunks = document.get("chunks")
+    if document.get("version") != _VERSION or document.get("chunkBytes") != CHUNK_BYTES or not isinstance(chunks, dict):
+        return {}
+    return {path: _unpack(text) for path, text in chunks.items() if isinstance(text, str)}
+
+
+def first_problem(root: Path, manifest: Manifest) -> str:
+    """The first file that is missing or has another size, in words; "" when there is none. No content is read."""
+    for file in manifest.files:
+        try:
+            status = os.lstat(root / file.path)
+        except OSError:
+            return f"{file.path} is missing"
+        if not stat.S_ISREG(status.st_mode):
+            return f"{file.path} is not a plain file"
+        if status.st_size != file.size:
+            return f"{file.path} has {status.st_size} bytes instead of {file.size}"
+    return ""
+
+
+def read_object(path: Path, largest: int) -> dict[str, Any]:
+    """The JSON object in a plain file; {} for anything else, without waiting for the writer of a named pipe."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as stream:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            document = json.loads(stream.read(largest)) if is_file else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _stored_file(entry: object) -> StoredFile | None:
+    if not isinstance(entry, dict):
+        return None
+    path, size, digest = entry.get("path"), entry.get("size"), entry.get("sha256")
+    if not isinstance(path, str) or type(size) is not int or size < 0 or not isinstance(digest, str):
+        return None
+    try:
+        check_path(path)
+    except SourceError:
+        return None
+    return StoredFile(path, size, digest) if _SHA256.fullmatch(digest) else None
+
+
+def _pack(digests: Iterable[str]) -> str:
+    return base64.b64encode(b"".join(bytes.fromhex(digest) for digest in digests)).decode()
+
+
+def _unpack(text: str) -> tuple[str, ...]:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return ()
+    if len(data) % _DIGEST_BYTES:
+        return ()
+    return tuple(data[start : start + _DIGEST_BYTES].hex() for start in range(0, len(data), _DIGEST_BYTES))
