@@ -106,6 +106,9 @@ EXAMPLES: dict[str, dict[str, str]] = {
 }
 
 
+_MOST_REPEATS = 8
+
+
 @dataclass(frozen=True)
 class Parameter:
     """An option, or an argument (`names` is empty). `kind` is a key of METAVARS, `words …`, or nothing for a flag."""
@@ -117,6 +120,7 @@ class Parameter:
     default: str
     bounds: tuple[float | None, float | None]
     is_required: bool
+    is_repeated: bool = False  # an argument that may be given several times
 
     @property
     def completable(self) -> tuple[str, ...]:
@@ -154,6 +158,11 @@ class Command:
     def paths(self) -> tuple[str, ...]:
         """Every way to type it."""
         return (self.path, *self.alias_paths)
+
+    @property
+    def places(self) -> tuple[Parameter, ...]:
+        """The arguments one by one; one that may be given several times has so many places as anybody types."""
+        return tuple(place for argument in self.arguments for place in [argument] * (_MOST_REPEATS if argument.is_repeated else 1))
 
     def walk(self) -> Iterator[Command]:
         """This command and all below it."""
@@ -207,12 +216,14 @@ def _names(name: str, siblings: dict[str, Any]) -> list[str]:
 
 
 def _read_parameter(parameter: Any, command: Any, path: str) -> Parameter:
-    if parameter.nargs != 1 or getattr(parameter, "multiple", False):
+    is_repeated = parameter.nargs == -1 and parameter.param_type_name == "argument"
+    if (parameter.nargs != 1 and not is_repeated) or getattr(parameter, "multiple", False):
         raise NotImplementedError(f"{path} {parameter.name}: parameters that take several values are not supported yet")
     is_option = parameter.param_type_name == "option"
     value_type, info = _declared_type(get_type_hints(inspect.unwrap(command.callback), include_extras=True)[parameter.name])
     kind = "" if getattr(parameter, "is_flag", False) else _kind(parameter.name, path, value_type)
     metavar = (parameter.metavar or "").strip("[]") or _metavar(kind)
+    metavar += "..." if is_repeated and not metavar.endswith("...") else ""
     return Parameter(
         names=(*parameter.opts, *parameter.secondary_opts) if is_option else (),
         kind=kind,
@@ -221,15 +232,18 @@ def _read_parameter(parameter: Any, command: Any, path: str) -> Parameter:
         default="" if not kind or parameter.required else _default(parameter),
         bounds=(getattr(info, "min", None), getattr(info, "max", None)),
         is_required=bool(parameter.required),
+        is_repeated=is_repeated,
     )
 
 
 def _declared_type(hint: Any) -> tuple[type, Any]:
     """The type behind `Annotated[X | None, …]`, and Typer's information about the parameter."""
     info = None
-    while get_origin(hint) in (Annotated, Union, UnionType):
+    while get_origin(hint) in (Annotated, Union, UnionType, list):
         if get_origin(hint) is Annotated:
             hint, info = get_args(hint)
+        elif get_origin(hint) is list:
+            hint = get_args(hint)[0]
         else:
             hint = next(choice for choice in get_args(hint) if choice is not NoneType)
     return hint, info
@@ -273,7 +287,7 @@ def _bash_commands(root: Command) -> Iterator[str]:
             yield f"            commands='{' '.join(child.name for child in command.commands)}'"
         yield f"            options='{' '.join(name for option in command.options for name in option.completable)}'"
         if command.arguments:
-            yield f"            arguments=({' '.join(_quote(argument.kind) for argument in command.arguments)})"
+            yield f"            arguments=({' '.join(_quote(argument.kind) for argument in command.places)})"
         yield "            ;;"
 
 
@@ -302,7 +316,10 @@ def zsh(root: Command) -> str:
 def _zsh_function(command: Command) -> Iterator[str]:
     yield f"{_zsh_name(command)}() {{"
     specs = [_zsh_option(option) for option in command.options]
-    specs += [_quote(f"{number}:{_zsh_value(argument)}") for number, argument in enumerate(command.arguments, 1)]
+    specs += [
+        _quote(f"{'*' if argument.is_repeated else number}:{_zsh_value(argument)}")
+        for number, argument in enumerate(command.arguments, 1)
+    ]
     if not command.commands:
         yield "  _arguments -S \\\n    " + " \\\n    ".join(specs)
     else:
@@ -372,7 +389,7 @@ def _fish_entries(command: Command) -> Iterator[str]:
     place = f"__foundry_argument {command.path}".rstrip()
     for child in command.commands:
         yield _fish_entry(f"{place} 0", f" -a {child.name}", child.title)
-    for number, argument in enumerate(command.arguments):
+    for number, argument in enumerate(command.places):
         yield _fish_entry(f"{place} {number}", _fish_value(argument))
     for option in command.options:
         names = "".join(f" -l {name[2:]}" if name.startswith("--") else f" -s {name[1:]}" for name in option.completable)
@@ -419,7 +436,7 @@ def _powershell_command(command: Command) -> Iterator[str]:
     options = {name: summary(option.help) for option in command.options for name in option.completable}
     yield from _powershell_table("Options", "[ordered]", options)
     yield from _powershell_table("Takes", "", {name: o.kind for o in command.options if o.kind for name in o.names})
-    yield f"            Arguments = @({', '.join(_powershell_quote(argument.kind) for argument in command.arguments)})"
+    yield f"            Arguments = @({', '.join(_powershell_quote(argument.kind) for argument in command.places)})"
     yield "        }"
 
 

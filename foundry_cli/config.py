@@ -196,7 +196,7 @@ def _optional_text(value: object) -> str | None:
 
 
 def _mirrors(value: object) -> tuple[MirrorSetting, ...]:
-    entries = value if isinstance(value, list) else [None]
+    entries: list[Any] = value if isinstance(value, list) else [None]
     if not all(isinstance(entry, dict) and _optional_text(entry.get("location")) for entry in entries):
         raise ConfigError("mirrors in foundry.config.json is not a list of objects with a name and a location.")
     return tuple(MirrorSetting(str(entry.get("name") or entry["location"]), entry["location"]) for entry in entries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import email.utils
 import json
 import random
+import re
 import socket
 import sys
 import threading
@@ -31,6 +32,7 @@ LARGEST_DOCUMENT = 256 * 1024 * 1024  # bytes of an answer that is read as a who
 _PIECE = 256 * 1024
 _WINDOW_BYTES = 1024 * 1024  # what a server may send ahead of what has been read; lost when the process is killed
 _TCP_WINDOW_CLAMP = 10  # Linux, tcp(7)
+_LOOPBACK_ADDRESS = re.compile(r"127(\.\d{1,3}){3}")
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -47,7 +49,8 @@ class RetryPolicy:
         """The time to wait after so many failures: what the server asks for, or twice as long each time with jitter."""
         if retry_after is not None:
             return min(max(retry_after, 0.0), self.longest_retry_after) + random.uniform(0, self.first_wait)
-        return random.uniform(0.5, 1.0) * min(self.first_wait * 2 ** (failures - 1), self.longest_wait)
+        longest: float = min(self.first_wait * 2.0 ** min(failures - 1, 30), self.longest_wait)
+        return random.uniform(0.5, 1.0) * longest
 
 
 class HttpClient:
@@ -155,7 +158,7 @@ class HttpClient:
             return self._session(window).request(
                 method,
                 url,
-                headers={name: value for name, value in headers.items()},
+                headers=dict(headers),
                 json=body,
                 stream=True,
                 allow_redirects=False,
@@ -183,11 +186,15 @@ def _new_session(window: bool) -> requests.Session:
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
             clamp = [(socket.IPPROTO_TCP, _TCP_WINDOW_CLAMP, _WINDOW_BYTES)] if window and sys.platform == "linux" else []
-            super().init_poolmanager(  # type: ignore[no-untyped-call]
+            super().init_poolmanager(
                 *arguments, socket_options=[*HTTPConnection.default_socket_options, *clamp], **options
             )
 
-    session = requests.Session()
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            """Redirects are ours to judge; `requests` would read the body of one, however long, and parse its target."""
+
+    session = Session()
     session.headers.clear()
     session.auth = _no_credentials
     session.mount("http://", Adapter())
@@ -220,8 +227,8 @@ def _content(response: requests.Response, largest: int) -> bytes:
 
 def _redirected(url: str, target: str) -> str:
     """The address that a redirect leads to. Raises `SourceError` for one that is refused."""
-    new = urljoin(url, target)
     try:
+        new = urljoin(url, target)
         old_parts, parts = urlsplit(url), urlsplit(new)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
@@ -250,7 +257,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 def is_loopback(url: str) -> bool:
     """Whether `url` is on this machine; such requests never go through a proxy."""
     host = urlsplit(url).hostname or ""
-    return host in LOOPBACK_HOSTS or host.startswith("127.")
+    return host in LOOPBACK_HOSTS or _LOOPBACK_ADDRESS.fullmatch(host) is not None
 
 
 def host_of(url: str) -> str:
@@ -298,8 +305,9 @@ def _cause(error: BaseException) -> str:
             return "its name cannot be resolved"
         if isinstance(link, (TimeoutError, requests.Timeout)):
             return "it does not answer in time"
-    for link, text in ((requests.exceptions.ProxyError, "the proxy does not work"), (requests.exceptions.SSLError, "TLS fails")):
-        if isinstance(error, link):
-            return text
-    system = next((link for link in reversed(chain) if isinstance(link, OSError) and link.strerror), None)
-    return str(system.strerror).lower() if isinstance(system, OSError) else "the connection breaks off"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy does not work"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "TLS fails"
+    causes = (link.strerror for link in reversed(chain) if isinstance(link, OSError) and link.strerror)
+    return next((str(cause).lower() for cause in causes), "the connection breaks off")

@@ -3,39 +3,123 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foundry_cli.catalog.assembly import open_catalog
 from foundry_cli.catalog.catalog import Catalog
 from foundry_cli.catalog.sources.bundled import BundledSource
-from foundry_cli.errors import InvalidRequestError, ModelNotFoundError
-from foundry_cli.store.cache import check_incomplete, scan_cache
+from foundry_cli.config import Config
+from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidError, ModelNotFoundError
+from foundry_cli.paths import Paths
+from foundry_cli.store.cache import CacheScan, PartialModel, check_incomplete, is_readable, scan
+from foundry_cli.store.cache_marker import check_cache
 from foundry_cli.types import DEVICES, ModelInfo, split_model_id, variant_order
 
 FILTER_KEYS = ("device", "provider", "task", "alias")
 _LONGEST_NAME = 200  # characters that are repeated in messages
 
+Obstacle = Callable[[ModelInfo], str]
+"""Why a model would not run here; "" when it would."""
+
+COMPLETE, PARTIAL, DAMAGED = "complete", "partial", "damaged"
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """What is on this machine of one model. `state` is COMPLETE, PARTIAL or DAMAGED."""
+
+    model: ModelInfo
+    state: str
+    done_bytes: int  # on disk
+    total_bytes: int | None = None  # None: not known
+
+
+@dataclass(frozen=True)
+class CacheContents:
+    """All that is on this machine, in the order of the list of models, and what cannot be read, in sentences."""
+
+    entries: tuple[CacheEntry, ...]
+    problems: tuple[str, ...] = ()
+
 
 class Inventory:
-    """The models of one catalog and one cache directory, read from disk at every call."""
+    """The models of one catalog and one cache directory, read from disk at every call.
 
-    def __init__(self, cache: Path, catalog: Catalog | None = None) -> None:
+    A cache that cannot be read takes only its own models away: those that come with the program can still be used.
+    """
+
+    def __init__(self, cache: Path, catalog: Catalog | None = None, cache_id: str | None = None) -> None:
+        """`cache_id` is what the marker in the directory must say, see `store.cache_marker`."""
         self.cache = cache
-        self._catalog = catalog or Catalog([BundledSource()])
+        self._cache_id = cache_id
+        self.catalog = catalog or Catalog([BundledSource()])
+
+    def scan(self) -> CacheScan:
+        """What the cache directory holds. Raises `CacheError` when it is not available."""
+        check_cache(self.cache, self._cache_id)
+        return scan(self.cache)
+
+    def cache_problem(self) -> CacheError | None:
+        """Why the cache is not available; None when it is."""
+        try:
+            check_cache(self.cache, self._cache_id)
+            is_readable(self.cache)
+        except CacheError as error:
+            return error
+        return None
+
+    def require_cache(self) -> None:
+        """Raise `CacheError` when the cache is not available."""
+        if problem := self.cache_problem():
+            raise problem
 
     def models(self) -> list[ModelInfo]:
-        """All models, by alias and then best variant first. Raises `CacheError`."""
-        known = {model.id.lower(): model for model in self._catalog.models()}
-        for cached in scan_cache(self.cache):
-            model = known.setdefault(cached.id.lower(), cached)
-            if not model.is_cached:  # the catalog describes it, the cache has it
-                known[cached.id.lower()] = replace(model, path=cached.path, size_bytes=cached.size_bytes)
-        return sorted(known.values(), key=lambda model: (model.alias.lower(), *variant_order(model)))
+        """All models, by alias and then best variant first."""
+        try:
+            found = self.scan()
+        except CacheError:  # `cache_problem` tells it to those who ask
+            found = CacheScan()
+        return self._merge(found)
 
-    def resolve(self, name: str, device: str | None = None) -> ModelInfo:
+    def contents(self) -> CacheContents:
+        """What is on this machine, the bundled model included."""
+        try:
+            found = self.scan()
+        except CacheError as error:
+            found = CacheScan(problems=(f"{error.message} {error.hint or ''}".strip(),))
+        known = {model.id.lower(): model for model in self.catalog.models()}
+        entries = [_entry(model) for model in known.values() if model.is_cached]
+        entries += [_entry(_joined(known.get(model.id.lower()), model)) for model in found.models]
+        entries += [_partial_entry(known.get(partial.id.lower()), partial) for partial in found.partials]
+        return CacheContents(tuple(sorted(entries, key=lambda entry: _order(entry.model))), found.problems)
+
+    def find_entries(self, name: str, device: str | None = None) -> list[CacheEntry]:
+        """All of one model that is on this machine: by id, id without version, alias (narrowed by `device`) or folder.
+
+        Raises `CacheError`, and `ModelNotFoundError` when there is nothing.
+        """
+        entries = self.contents().entries
+        wanted = name.strip().strip("/").lower()
+        for candidates in (
+            [entry for entry in entries if entry.model.id.lower() == wanted],
+            sorted((e for e in entries if e.model.name.lower() == wanted), key=lambda entry: -entry.model.version),
+            [e for e in entries if e.model.alias.lower() == wanted and device in (None, e.model.device)],
+            [entry for entry in entries if wanted in self._folders(entry)],
+        ):
+            if candidates:
+                chosen = next((entry for entry in candidates if entry.state == COMPLETE), candidates[0])
+                return [entry for entry in entries if entry.model.id.lower() == chosen.model.id.lower()]
+        self.require_cache()
+        known = self.resolve(name, device)
+        raise ModelNotFoundError(f"Model {known.id} is not in the cache.", hint=_LIST_HINT, param="model")
+
+    def resolve(self, name: str, device: str | None = None, obstacle: Obstacle | None = None) -> ModelInfo:
         """The model for an id, an id without version or an alias, in any case; `device` narrows an alias.
 
-        Of an alias, the best variant that is on this machine. Raises `ModelNotFoundError` with suggestions.
+        Of an alias, the best variant that runs here (has no `obstacle`), rather one that is on this machine. Raises
+        `ModelNotFoundError` with suggestions, and `CacheError` or `ModelInvalidError` when that is why there is none.
         """
         models = self.models()
         wanted = name.strip().lower()
@@ -45,15 +129,84 @@ class Inventory:
             [model for model in models if model.alias.lower() == wanted and device in (None, model.device)],
         ):
             if candidates:
-                return next((model for model in candidates if model.is_cached), candidates[0])
+                return _choose(candidates, obstacle)
         if variants := [model for model in models if model.alias.lower() == wanted]:
             raise ModelNotFoundError(
                 f"Model {name!r} has no variant for the device {device}.",
                 hint=f"There is {', '.join(f'{model.id} ({model.device})' for model in variants)}.",
                 param="device",
             )
-        check_incomplete(self.cache, wanted)
+        self._explain_absence(wanted)
         raise ModelNotFoundError.named(name[:_LONGEST_NAME], _near(wanted[:_LONGEST_NAME], models))
+
+    def _merge(self, found: CacheScan) -> list[ModelInfo]:
+        known = {model.id.lower(): model for model in self.catalog.models()}
+        for cached in found.models:
+            key = cached.id.lower()
+            model = known.get(key)
+            if model is None or not model.is_cached:  # of two copies the first that is complete counts
+                known[key] = _joined(model, cached)
+        return sorted(known.values(), key=_order)
+
+    def _explain_absence(self, wanted: str) -> None:
+        """Raise what is better to know than that there is no model called `wanted`."""
+        for partial in self.scan().partials:
+            if wanted in (partial.id.lower(), split_model_id(partial.id)[0].lower()):
+                raise _incomplete(partial.id)
+        check_incomplete(self.cache, wanted)
+
+    def _folders(self, entry: CacheEntry) -> set[str]:
+        """The names of the entry's folder, alone and below the cache directory."""
+        if entry.model.root is None:
+            return set()
+        return {entry.model.root.name.lower(), entry.model.root.relative_to(self.cache).as_posix().lower()}
+
+
+_LIST_HINT = "'foundry cache list' shows what is."
+
+
+def open_inventory(paths: Paths, config: Config) -> Inventory:
+    """What can be named with the settings `config`; nothing is read yet."""
+    return Inventory(config.cache_path(paths), open_catalog(paths, config), config.cache_id)
+
+
+def _choose(candidates: list[ModelInfo], obstacle: Obstacle | None) -> ModelInfo:
+    """The first that runs and is here; else the first that runs, that is here, or any."""
+    running = [model for model in candidates if obstacle is None or not obstacle(model)]
+    here = [model for model in running if model.is_cached] or running or [model for model in candidates if model.is_cached]
+    return (here or candidates)[0]
+
+
+def _order(model: ModelInfo) -> tuple[object, ...]:
+    return (model.alias.lower(), *variant_order(model))
+
+
+def _joined(known: ModelInfo | None, cached: ModelInfo) -> ModelInfo:
+    """The catalog describes it, the cache has it."""
+    if known is None:
+        return cached
+    size = cached.size_bytes or known.size_bytes
+    problem, verdict = cached.problem, cached.verdict
+    return replace(known, path=cached.path, root=cached.root, size_bytes=size, problem=problem, verdict=verdict)
+
+
+def _entry(model: ModelInfo) -> CacheEntry:
+    return CacheEntry(model, DAMAGED if model.problem else COMPLETE, model.size_bytes, model.size_bytes)
+
+
+def _partial_entry(known: ModelInfo | None, partial: PartialModel) -> CacheEntry:
+    name, version = split_model_id(partial.id)
+    model = replace(known or ModelInfo(name, version or 0, name), path=None, root=partial.root, is_bundled=False)
+    total = partial.total_bytes or (known.size_bytes if known else 0) or None
+    return CacheEntry(model, PARTIAL, partial.done_bytes, total)
+
+
+def _incomplete(model_id: str) -> ModelInvalidError:
+    return ModelInvalidError(
+        f"The download of {model_id} is not complete.",
+        hint=f"'foundry model download {model_id}' continues it, 'foundry cache remove {model_id}' deletes it.",
+        param="model",
+    )
 
 
 def _near(wanted: str, models: list[ModelInfo]) -> list[str]:

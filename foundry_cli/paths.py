@@ -38,6 +38,11 @@ class Paths:
         return self.home / "logs"
 
     @property
+    def catalogs(self) -> Path:
+        """What is stored about catalogs: lists of mirrors, and when each was asked."""
+        return self.home / "catalogs"
+
+    @property
     def history_file(self) -> Path:
         """What was typed at the chat prompt."""
         return self.home / "history"

@@ -20,7 +20,7 @@ _foundry_value() {
 
 # Names of the models that 'foundry $1 list' knows, one per line. Only names that no shell has to quote.
 _foundry_models() {
-    command foundry "$1" list --output json 2>/dev/null </dev/null | awk -F '"' -v group="$1" '@AWK@'
+    FOUNDRY_OFFLINE=1 command foundry "$1" list --output json 2>/dev/null </dev/null | awk -F '"' -v group="$1" '@AWK@'
 }
 
 # The words up to the cursor in `words`, put together again where bash splits them: at ':' and '='.

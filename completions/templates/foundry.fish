@@ -77,6 +77,7 @@ end
 # Names of the models that 'foundry <group> list' knows.
 function __foundry_models -a group
     command -q foundry; or return
+    set -lx FOUNDRY_OFFLINE 1
     command foundry $group list --output json 2>/dev/null </dev/null | awk -F '"' -v group=$group '@AWK@'
 end
 

@@ -60,7 +60,9 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
     if ("$kind".StartsWith('words ')) {
         foreach ($value in $kind.Substring(6).Split(' ')) { $candidates[$value] = $value }
     } elseif ($kind -eq 'model' -or $kind -eq 'cache') {
+        $offline = $env:FOUNDRY_OFFLINE
         try {
+            $env:FOUNDRY_OFFLINE = '1'
             $answer = & foundry $kind list --output json 2>$null | Out-String | ConvertFrom-Json
             foreach ($model in $answer.models) {
                 if ($kind -eq 'cache' -and $model.bundled) { continue }
@@ -70,6 +72,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             }
         } catch {
             return
+        } finally {
+            $env:FOUNDRY_OFFLINE = $offline
         }
     }
 

@@ -32,12 +32,20 @@ class StoredList:
         self._attempts = attempts
         self._source = source
         self._clock = clock
+        self._known: tuple[tuple[int, int], list[ModelInfo]] | None = None
 
     def models(self) -> list[ModelInfo]:
-        """The models of the list; entries that are no models are left out."""
-        entries = self._document().get("models")
-        models = (from_record(entry, source=self._source) for entry in entries) if isinstance(entries, list) else ()
-        return [model for model in models if model is not None]
+        """The models of the list; entries that are no models are left out. Read again only when the file has changed."""
+        try:
+            status = self.file.stat()
+        except OSError:
+            return []
+        stamp = status.st_mtime_ns, status.st_size
+        if self._known is None or self._known[0] != stamp:
+            entries = self._document().get("models")
+            models = (from_record(entry, source=self._source) for entry in entries) if isinstance(entries, list) else ()
+            self._known = stamp, [model for model in models if model is not None]
+        return self._known[1]
 
     def document(self) -> dict[str, Any]:
         """The file as it is, for keys beside the models; {} when there is none."""

@@ -9,12 +9,12 @@ import typer
 from typer.core import TyperGroup
 
 from foundry_cli import __version__
-from foundry_cli.cli import cache, model, output, service, zip_logs
+from foundry_cli.cli import cache, catalog, hardware, model, output, own_models, service, zip_logs
 from foundry_cli.cli.errors import report
 from foundry_cli.cli.options import group
 from foundry_cli.errors import FoundryError
 
-_ORDER = ("model", "cache", "service", "zip-logs")
+_ORDER = ("model", "cache", "catalog", "service", "hardware", "zip-logs")
 
 
 class _Root(TyperGroup):
@@ -39,9 +39,14 @@ EXAMPLES:
 """
 
 app = group(_HELP, _Root)
+model.app.command("add")(own_models.add)
+model.app.command("convert")(own_models.convert)
+model.app.command("test")(own_models.test)
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(service.app, name="service")
+app.command("hardware")(hardware.show_hardware)
 app.command("zip-logs")(zip_logs.zip_logs)
 
 

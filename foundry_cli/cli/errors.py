@@ -27,6 +27,7 @@ _CODES: dict[type[errors.FoundryError], ExitCode] = {
     errors.ServiceUnreachableError: ExitCode.UNREACHABLE,
     errors.ServiceStartError: ExitCode.UNREACHABLE,
     errors.ModelNotFoundError: ExitCode.NOT_FOUND,
+    errors.DownloadError: ExitCode.DOWNLOAD_FAILED,
 }
 
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foundry_cli import __version__
 from foundry_cli.cli import output
-from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputOption, Switch, TtlOption, group
+from foundry_cli.cli.inventory import local_inventory as local_inventory
+from foundry_cli.cli.options import (
+    AcceptLicenseOption,
+    Device,
+    DeviceOption,
+    ModelArgument,
+    OutputOption,
+    Switch,
+    TtlOption,
+    group,
+)
 from foundry_cli.cli.output import Format, symbol
 
 if TYPE_CHECKING:
     from foundry_cli.client.client import ServiceClient
-    from foundry_cli.inventory import Inventory
 
 app = group("Discover, run and manage models")
 
@@ -31,19 +41,40 @@ def list_models(
             show_default=False,
         ),
     ] = None,
+    search: Annotated[
+        str | None, typer.Option("--search", help="Only models whose names contain this text.", show_default=False)
+    ] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Only models of this catalog.", show_default=False)] = None,
+    cached: Annotated[bool, typer.Option("--cached", help="Only models on this machine.")] = False,
+    all_devices: Annotated[
+        bool, typer.Option("--all-devices", help="Also models that do not run on this machine, with the reason.")
+    ] = False,
     output_format: OutputOption = Format.text,
 ) -> None:
-    """List the models that are known on this machine."""
-    from foundry_cli.cli import model_table
-    from foundry_cli.inventory import filter_models
+    """List the models of the catalogs and of this machine."""
+    from foundry_cli.cli import model_list
 
-    models = local_inventory().models()
-    if filter_text is not None:
-        models = filter_models(models, filter_text)
-    if output_format is Format.json:
-        output.document({"models": [model_table.model_fields(model) for model in models]})
+    choice = model_list.Choice(filter_text, search, source, is_cached=cached, all_devices=all_devices)
+    model_list.show(choice, output_format)
+
+
+@app.command("search")
+def search_models(
+    text: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    source: Annotated[
+        str | None,
+        typer.Option("--source", help="A catalog, or 'hf' for Hugging Face.", show_default="all catalogs"),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100, help="Most results of Hugging Face.")] = 20,
+    output_format: OutputOption = Format.text,
+) -> None:
+    """Look for models in the catalogs, or on Hugging Face."""
+    from foundry_cli.cli import model_list
+
+    if source is not None and source.lower() in ("hf", "huggingface"):
+        model_list.search_hugging_face(text, limit, output_format)
     else:
-        model_table.print_models(models)
+        model_list.show(model_list.Choice(search=text, source=source, all_devices=True), output_format)
 
 
 @app.command("info")
@@ -54,26 +85,42 @@ def show_info(
     output_format: OutputOption = Format.text,
 ) -> None:
     """Show what is known about a model."""
-    from foundry_cli.cli import model_table
+    from foundry_cli.cli import model_list
 
-    inventory = local_inventory()
-    info = inventory.resolve(model, device.chosen)
-    if output_format is Format.json:
-        output.document({"model": model_table.model_fields(info)})
-        return
-    is_alias = model.strip().lower() == info.alias.lower() and device is Device.auto
-    model_table.print_models(
-        [other for other in inventory.models() if other == info or (is_alias and other.alias == info.alias)]
-    )
-    if license_text:
-        output.line()
-        output.line(info.license_description or info.license or "The model does not say under which licence it is.")
+    model_list.show_one(model, device.chosen, has_license=license_text, output_format=output_format)
+
+
+@app.command("download")
+def download(
+    model: Annotated[str, typer.Argument(help="Alias, model id, or hf:owner/repo[@revision][:subfolder].", show_default=False)],
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also when it does not run on this machine; check and mend it when it is here already."),
+    ] = False,
+    accept_license: AcceptLicenseOption = False,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Download a model. What has arrived is kept when it is interrupted; the same command goes on from there."""
+    from foundry_cli.cli.download import Downloads
+    from foundry_cli.cli.resolution import find_model
+
+    info = find_model(model, device.chosen)
+    if not info.is_cached:
+        Downloads().fetch(info, force=force, accept_license=accept_license)
+        output.line(f"Model {info.id} was downloaded.")
+    elif force and not info.is_bundled:
+        damaged = Downloads().mend(info)
+        output.line(f"Mended {', '.join(check.path for check in damaged)}." if damaged else f"Model {info.id} is undamaged.")
+    else:
+        output.line(f"Model {info.id} was found in the local cache.")
 
 
 @app.command("load")
 def load(model: ModelArgument, ttl: TtlOption = None, device: DeviceOption = Device.auto) -> None:
     """Load a model into the service, so that the first answer comes at once."""
-    info = local_inventory().resolve(model, device.chosen)
+    from foundry_cli.cli.resolution import find_cached_model
+
+    info = find_cached_model(model, device.chosen)
     client = _start_service(output.line)
     output.line(f"{symbol('🕓 ')}Loading model...")
     output.flush()
@@ -134,34 +181,29 @@ def run(
     ttl: TtlOption = None,
     device: DeviceOption = Device.auto,
     retain: Annotated[Switch, typer.Option("--retain", help="Keep other models loaded.", case_sensitive=False)] = Switch.false,
+    accept_license: AcceptLicenseOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show times and speed.")] = False,
 ) -> None:
     """Chat with a model. With --prompt, or with text on standard input, answer once and exit."""
     from foundry_cli.cli import chat
+    from foundry_cli.cli.download import Downloads
+    from foundry_cli.cli.resolution import find_model
     from foundry_cli.repl.settings import ChatSettings
 
     settings = ChatSettings(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, ttl=ttl, verbose=verbose
     )
     question = chat.read_question(prompt)
-    info = local_inventory().resolve(model, device.chosen)
     say = output.line if question is None else output.note
+    info = find_model(model, device.chosen)
+    if not info.is_cached:
+        info = Downloads(say, sys.stdout if question is None else sys.stderr).fetch(info, accept_license=accept_license)
     client = _start_service(say)
     chat.prepare_model(client, info, ttl=ttl, retain=retain is Switch.true, verbose=verbose, say=say)
     if question is None:
         chat.chat(client, info, settings)
     else:
         chat.answer_once(client, info, question, settings)
-
-
-def local_inventory() -> Inventory:
-    """What can be named on this machine, with the settings in force."""
-    from foundry_cli.config import load_config
-    from foundry_cli.inventory import Inventory
-    from foundry_cli.paths import Paths
-
-    paths = Paths.from_environment()
-    return Inventory(load_config(paths).cache_path(paths))
 
 
 def _start_service(say: output.Say) -> ServiceClient:

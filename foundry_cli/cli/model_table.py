@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -12,8 +13,8 @@ _COLUMNS = (("Alias", 31), ("Device", 11), ("Task", 15), ("File Size", 13), ("Li
 _TASKS = {"chat-completion": "chat"}
 
 
-def print_models(models: list[ModelInfo]) -> None:
-    """The table: one group per alias, the alias on its first row only."""
+def print_models(models: list[ModelInfo], remarks: Mapping[str, str] | None = None) -> None:
+    """The table: one group per alias, the alias on its first row only. A remark by model id stands behind the id."""
     header = _row([title for title, _ in _COLUMNS], "Model ID")
     output.line(header)
     output.line("-" * max(95, len(header)))
@@ -21,7 +22,8 @@ def print_models(models: list[ModelInfo]) -> None:
         row = ""
         for index, model in enumerate(variants):
             row = _row([alias if index == 0 else "", *_cells(model)], model.id)
-            output.line(row)
+            remark = (remarks or {}).get(model.id)
+            output.line(f"{row}  ({remark})" if remark else row)
         output.line("-" * len(row))
     if not models:
         output.line("No models match.")
@@ -57,5 +59,8 @@ def model_fields(model: ModelInfo) -> dict[str, Any]:
         "contextLength": model.context_length,
         "maxOutputTokens": model.max_output_tokens,
         "supportsToolCalling": model.supports_tool_calling,
+        "source": model.source,
+        "uri": model.uri,
+        "verdict": model.verdict or None,
         "path": str(model.path) if model.path else None,
     }

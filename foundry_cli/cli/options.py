@@ -41,6 +41,9 @@ OutputOption = Annotated[
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Device whose variant of the model is meant.", case_sensitive=False)
 ]
+AcceptLicenseOption = Annotated[
+    bool, typer.Option("--accept-license", help="Accept the licence of the model, where its source asks for that.")
+]
 TtlOption = Annotated[
     int | None,
     typer.Option("--ttl", min=1, max=315_360_000, help="Seconds of idleness before the model is unloaded.", show_default="600"),

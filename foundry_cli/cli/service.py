@@ -104,6 +104,7 @@ def _status_fields(client: ServiceClient) -> dict[str, Any]:
         "uptime": f"{max(0, int((datetime.now(timezone.utc) - started).total_seconds()))}s",
         "logFile": str(Paths.from_environment().logs / LOG_NAME),
         "modelDirPath": state["modelDirPath"],
+        "validEps": state["validEps"],
         "loadedModels": [model["id"] for model in state["loadedModels"]],
     }
 

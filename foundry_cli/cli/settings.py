@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from foundry_cli.cli import output
+from foundry_cli.cli.cache_location import checked_directory, hand_over, with_cache
 from foundry_cli.cli.lifecycle import check_settings, restart_if_running
 from foundry_cli.cli.output import Format
 from foundry_cli.config import check_log_level, load_config, with_environment
-from foundry_cli.errors import CacheError, ConfigError, InvalidRequestError
+from foundry_cli.errors import ConfigError, InvalidRequestError
 from foundry_cli.paths import Paths
-from foundry_cli.store.cache import check_writable
 
 
 def change(given: dict[str, Any], *, show: bool, output_format: Format) -> None:
@@ -25,11 +24,16 @@ def change(given: dict[str, Any], *, show: bool, output_format: Format) -> None:
     say = output.note if output_format is Format.json else output.line
     if given:
         config = replace(config, **_checked(given))
+        if "cachedir" in given:
+            config = with_cache(config, checked_directory(given["cachedir"]), paths)
         in_force = with_environment(config)
         check_settings(paths, in_force)
         say("Saving new settings")
         config.save(paths)
-        restart_if_running(paths, say)
+        if set(given) == {"cachedir"}:
+            hand_over(paths, say)
+        else:
+            restart_if_running(paths, say)
     else:
         say("No settings changed")
     if show or output_format is Format.json:
@@ -41,22 +45,9 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
     fields = {"port": given.get("port"), "ttl_seconds": given.get("ttl")}
     if "host" in given:
         fields["host"] = _host(given["host"])
-    if "cachedir" in given:
-        fields["cache_directory"] = checked_directory(given["cachedir"])
     if "log_level" in given:
         fields["log_level"] = _log_level(given["log_level"])
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def checked_directory(text: str) -> Path:
-    """A directory that can be the cache, made if it is missing. Raises `InvalidRequestError`, `CacheError`."""
-    if not text.strip():
-        raise InvalidRequestError("The cache directory has no name.", hint="Give a path.")
-    directory = Path(text).expanduser().absolute()
-    if directory.exists() and not directory.is_dir():
-        raise CacheError(f"{directory} is not a directory.")
-    check_writable(directory)
-    return directory
 
 
 def _log_level(text: str) -> str:

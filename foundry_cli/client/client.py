@@ -102,6 +102,10 @@ class ServiceClient:
         path = f"{_MANAGE}/remove/{quote(model, safe='')}{_query({'force': force})}"
         return dict(self._call("POST", path, body={}, timeout=None))
 
+    def take_over_cache(self) -> None:
+        """Let the service use the cache directory of the settings; loaded models stay loaded."""
+        self._call("POST", f"{_MANAGE}/cache", body={}, timeout=None)
+
     def stop(self) -> None:
         """Ask the service to stop; it goes on draining after this returns."""
         self._call("POST", f"{_MANAGE}/stop", body={})
@@ -119,6 +123,11 @@ class ServiceClient:
             if response.status != 200:
                 raise _error(response.status, response.read())
             yield from _chat_events(response)
+
+    def complete(self, model: str, messages: list[dict[str, str]], **parameters: Any) -> dict[str, Any]:
+        """The whole answer to `messages`, as OpenAI's document; `parameters` as in its interface."""
+        body = {"model": model, "messages": messages, **parameters}
+        return dict(self._call("POST", "/v1/chat/completions", body=body, timeout=None))
 
     def _call(self, method: str, path: str, *, body: Any = None, timeout: float | None = _QUICK_SECONDS) -> Any:
         with closing(self._connection(timeout)) as connection:

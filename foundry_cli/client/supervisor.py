@@ -18,6 +18,7 @@ from foundry_cli.client.client import ServiceClient
 from foundry_cli.errors import FoundryError, ServiceStartError, ServiceUnreachableError, error_for_code
 from foundry_cli.instance import InstanceRecord, read_instance
 from foundry_cli.paths import Paths, make_private_directory
+from foundry_cli.processes import detached
 
 START_SECONDS = 30.0
 STOP_SECONDS = 18.0  # ten for the drain, some for the workers
@@ -167,14 +168,6 @@ def _spawn(paths: Paths) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(console)
-
-
-def detached(platform: str) -> dict[str, Any]:
-    """How a process leaves its starter's session, console and signals behind on `platform` (a value of `sys.platform`)."""
-    if platform == "win32":
-        # CREATE_NO_WINDOW, CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS: named by `subprocess` on Windows only
-        return {"creationflags": 0x08000000 | 0x00000200 | 0x00000008}
-    return {"start_new_session": True}
 
 
 def _read_line(process: subprocess.Popen[bytes]) -> bytes | None:

@@ -1,8 +1,8 @@
 """What a worker gives up before it opens a model, because a model file may be hostile.
 
 It dies with its parent, leaves no core dump, gains no privileges, reads only the model and the libraries, writes to no
-file, opens no socket and starts no program. Each measure is applied where the kernel has it; the others do not depend
-on it.
+file but those of the devices it computes on, opens no socket and starts no program. Each measure is applied where the
+kernel has it; the others do not depend on it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ctypes
 import os
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from foundry_cli.engine.system_calls import PR_SET_NO_NEW_PRIVS, prctl, refuse_system_calls
@@ -23,7 +24,7 @@ _SIGKILL = 9
 _SYS_CREATE_RULESET, _SYS_ADD_RULE, _SYS_RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
-_FS_EXECUTE, _FS_READ_FILE, _FS_READ_DIR = 1 << 0, 1 << 2, 1 << 3
+_FS_EXECUTE, _FS_WRITE_FILE, _FS_READ_FILE, _FS_READ_DIR, _FS_IOCTL_DEVICE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 15
 _FS_RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 _NET_BIND_AND_CONNECT = 0b11
 _SCOPE_SOCKETS_AND_SIGNALS = 0b11
@@ -31,6 +32,7 @@ _SCOPE_SOCKETS_AND_SIGNALS = 0b11
 KEPT_ENVIRONMENT = (
     "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR",
     "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "FOUNDRY_LOG_LEVEL",
+    "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 """Variables a worker may see: nothing that could hold a secret."""
 
@@ -39,6 +41,12 @@ _SYSTEM_FILES = (
     "/dev/urandom", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm",
 )  # fmt: skip
 """Not all of /proc: the environment of the parent can be read there, and it may hold tokens."""
+
+_DEVICE_PATTERNS = ("nvidia*", "dri", "accel", "kfd", "dxg", "fastrpc*", "dma_heap")
+"""Below /dev: the files of GPUs and NPUs, which their libraries open for writing and control."""
+
+_DEVICE_SYSTEM_FILES = ("/proc/driver", "/proc/devices", "/proc/modules", "/etc/OpenCL", "/etc/vulkan", "/etc/rocm")
+"""Where these libraries look for drivers and for each other."""
 
 _SET_ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
@@ -63,8 +71,16 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def confine(model: Path) -> None:
-    """Give up what running the model in directory `model` does not need. Threads that exist already stay free."""
+def device_files(root: Path = Path("/dev")) -> list[Path]:
+    """The files through which GPUs and NPUs are used."""
+    return [path for pattern in _DEVICE_PATTERNS for path in sorted(root.glob(pattern))]
+
+
+def confine(model: Path, devices: Sequence[Path] = ()) -> None:
+    """Give up what running the model in directory `model` does not need. Threads that exist already stay free.
+
+    `devices`: device files, or folders of them, that may be read, written and controlled.
+    """
     if sys.platform == "win32":
         return
     import resource
@@ -73,7 +89,8 @@ def confine(model: Path) -> None:
     if sys.platform == "linux":
         prctl(_PR_SET_DUMPABLE, 0)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
-        _landlock(readable=[model, *_library_directories()])
+        system = [Path(name) for name in _DEVICE_SYSTEM_FILES] if devices else []
+        _landlock([model, *_library_directories(), *system], devices)
         refuse_system_calls()
 
 
@@ -86,8 +103,8 @@ def _library_directories() -> list[Path]:
     return [path for path in (*prefixes, *packages, *system) if path != Path(path.anchor)]
 
 
-def _landlock(readable: list[Path]) -> None:
-    """Allow reading below `readable` only, writing nowhere, and no TCP at all; nothing on kernels before 5.13."""
+def _landlock(readable: Sequence[Path], devices: Sequence[Path]) -> None:
+    """Allow reading below `readable`, everything with `devices`, and no TCP at all; nothing on kernels before 5.13."""
     libc = ctypes.CDLL(None, use_errno=True)
     abi = libc.syscall(_SYS_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
     if abi < 1:
@@ -98,7 +115,9 @@ def _landlock(readable: list[Path]) -> None:
         return
     try:
         for path in readable:
-            _allow_reading(libc, ruleset, path)
+            _allow(libc, ruleset, path, _FS_READ_FILE | _FS_EXECUTE)
+        for path in devices:
+            _allow(libc, ruleset, path, _FS_READ_FILE | _FS_WRITE_FILE | (_FS_IOCTL_DEVICE if abi >= 5 else 0))
         libc.syscall(_SYS_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -114,14 +133,14 @@ def _ruleset_attributes(abi: int) -> bytes:
     return attributes
 
 
-def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
+def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
+    """Allow `rights` on the file `path`, or on everything below the folder `path` and listing it."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        rights = _FS_READ_FILE | _FS_EXECUTE | (_FS_READ_DIR if path.is_dir() else 0)
-        rule = struct.pack("=Qi", rights, descriptor)
+        rule = struct.pack("=Qi", rights | (_FS_READ_DIR if path.is_dir() else 0), descriptor)
         libc.syscall(_SYS_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0)
     finally:
         os.close(descriptor)

@@ -21,15 +21,25 @@ from foundry_cli.errors import (
     QueueFullError,
     ServiceStoppingError,
 )
+from foundry_cli.execution_providers import CPU
 from foundry_cli.types import ModelInfo
 
 logger = logging.getLogger("foundry.models")
 
-StartEngine = Callable[[str, Path], Awaitable[EngineProcess]]
+StartEngine = Callable[[str, Path, str], Awaitable[EngineProcess]]
+"""Starts a worker, by the name of the model, its directory, and the execution provider."""
 
 _WORKER_BYTES = 100 * 1024 * 1024  # interpreter, runtime and a short conversation, beside the weights
 _MOST_USERS = 72  # 8 that run at once and 64 that wait
 _CRASHES, _CRASH_SECONDS = 3, 60.0  # more crashes than this in so many seconds: give up for a while
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a model shall run. `is_demanded`: a model that is loaded elsewhere is moved; else it stays where it is."""
+
+    provider: str = CPU
+    is_demanded: bool = False
 
 
 @dataclass(eq=False)
@@ -39,8 +49,12 @@ class LoadedModel:
     model: ModelInfo
     engine: EngineProcess
     ttl: float | None  # seconds of idleness before it is unloaded; None: never
+    provider: str = CPU
     last_used: float = field(default_factory=time.monotonic)
     expiry: asyncio.TimerHandle | None = None
+
+
+_ANYWHERE = Placement()
 
 
 class ModelManager:
@@ -52,16 +66,18 @@ class ModelManager:
         default_ttl: float,
         available_memory: Callable[[], int],
         start_engine: StartEngine = EngineProcess.start,
+        on_use: Callable[[str], object] = lambda _: None,  # is told the id of a model that is loaded or unloaded
     ) -> None:
         self._default_ttl = default_ttl
         self._available_memory = available_memory
         self._start_engine = start_engine
+        self._on_use = on_use
         self._loaded: dict[str, LoadedModel] = {}
         self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
         self._unloading: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._users: Counter[str] = Counter()  # by model id, those included that wait for the model to be loaded
-        self._crashes: dict[str, deque[float]] = {}
+        self._crashes: dict[tuple[str, str], deque[float]] = {}  # by model id and provider
         self._one_load = asyncio.Lock()  # two loads at once would both see the same free memory
         self.is_closed = False  # no more loading
 
@@ -69,44 +85,46 @@ class ModelManager:
         """The models that are loaded now, in the order of loading."""
         return list(self._loaded.values())
 
+    def is_loading(self, model: ModelInfo) -> bool:
+        """Whether a load of this variant has begun and not ended."""
+        return model.id in self._loading
+
     def is_loaded(self, model: ModelInfo) -> bool:
         """Whether exactly this variant is loaded."""
         return model.id in self._loaded
 
-    async def load(self, model: ModelInfo, *, ttl: float | None = None, keep: bool = False) -> LoadedModel:
+    async def load(
+        self, model: ModelInfo, placement: Placement = _ANYWHERE, *, ttl: float | None = None, keep: bool = False
+    ) -> LoadedModel:
         """Load `model` unless it is; a `ttl` given (or `keep`: never unload) replaces the one in force.
 
         Many callers of the same model share one load. Raises what the worker reports, `InsufficientMemoryError`,
-        or `ServiceStoppingError`.
+        `ModelInUseError` when it would have to be moved while it answers, or `ServiceStoppingError`.
         """
-        loaded = self._loaded.get(model.id)
-        if loaded is None or not loaded.engine.is_alive:
-            self._forget(loaded)
-            if self.is_closed:
-                raise ServiceStoppingError("The service is shutting down.")
-            task = self._loading.get(model.id)
-            if task is None:
-                task = self._loading[model.id] = asyncio.create_task(self._load(model))
-            # A caller that goes away does not take the load from those who wait with it.
-            loaded = await asyncio.shield(task)
+        loaded = await self._place(model, placement, own_users=0)
         if keep or ttl is not None:
             loaded.ttl = None if keep else ttl
         self._rest(loaded)
         return loaded
 
     @asynccontextmanager
-    async def use(self, model: ModelInfo, *, ttl: float | None = None) -> AsyncIterator[EngineProcess]:
+    async def use(
+        self, model: ModelInfo, placement: Placement = _ANYWHERE, *, ttl: float | None = None
+    ) -> AsyncIterator[EngineProcess]:
         """The worker of `model`, loaded if need be and not unloaded meanwhile. Raises as `load`, `QueueFullError`."""
         users = self._users[model.id]
         if users >= _MOST_USERS:
             raise QueueFullError(f"{users} requests for {model.id} are running or waiting.", hint="Try again soon.")
         self._users[model.id] += 1  # before loading: nobody may take the model away before it is used
         try:
-            yield (await self.load(model, ttl=ttl)).engine
+            loaded = await self._place(model, placement, own_users=1)
+            if ttl is not None:
+                loaded.ttl = ttl
+            yield loaded.engine
         finally:
             self._users[model.id] -= 1
-            if loaded := self._loaded.get(model.id):
-                self._rest(loaded)
+            if still_loaded := self._loaded.get(model.id):
+                self._rest(still_loaded)
 
     async def unload(self, model_id: str, *, force: bool = False) -> bool:
         """Unload a model; False when it was not loaded. Raises `ModelInUseError` unless `force`."""
@@ -129,33 +147,62 @@ class ModelManager:
         await asyncio.gather(*(self._unload(loaded) for loaded in self.loaded()))
         await asyncio.gather(*self._unloading, *self._background)
 
-    async def _load(self, model: ModelInfo) -> LoadedModel:
+    async def _place(self, model: ModelInfo, placement: Placement, own_users: int) -> LoadedModel:
+        """Load `model`, and move it if `placement` demands it. `own_users`: how often the caller counts as a user."""
+        loaded = await self._find_or_load(model, placement.provider)
+        if not placement.is_demanded or loaded.provider == placement.provider:
+            return loaded
+        if self._users[model.id] == own_users:
+            await self._unload(loaded)
+            loaded = await self._find_or_load(model, placement.provider)
+        if loaded.provider != placement.provider:  # others use it there, or have just demanded another provider
+            raise ModelInUseError(
+                f"The model {model.id} is in use with {loaded.provider}, so it cannot be loaded with {placement.provider} now.",
+                hint="Wait for the answers it is giving, or unload it.",
+            )
+        return loaded
+
+    async def _find_or_load(self, model: ModelInfo, provider: str) -> LoadedModel:
+        loaded = self._loaded.get(model.id)
+        if loaded is not None and loaded.engine.is_alive:
+            return loaded
+        self._forget(loaded)
+        if self.is_closed:
+            raise ServiceStoppingError("The service is shutting down.")
+        task = self._loading.get(model.id)
+        if task is None:
+            task = self._loading[model.id] = asyncio.create_task(self._load(model, provider))
+        # A caller that goes away does not take the load from those who wait with it.
+        return await asyncio.shield(task)
+
+    async def _load(self, model: ModelInfo, provider: str) -> LoadedModel:
         try:
             async with self._one_load:
-                self._check_crashes(model.id)
+                self._check_crashes(model.id, provider)
                 await self._make_room(model)
-                loaded = LoadedModel(model, await self._start(model), self._default_ttl)
+                loaded = LoadedModel(model, await self._start(model, provider), self._default_ttl, provider)
         finally:
             del self._loading[model.id]
         self._loaded[model.id] = loaded
+        self._on_use(model.id)
         self._rest(loaded)  # in case that everyone who wanted it has gone
-        logger.info("loaded %s in %.2f s, worker %d", model.id, loaded.engine.load_seconds, loaded.engine.pid)
+        logger.info("loaded %s with %s in %.2f s, worker %d", model.id, provider, loaded.engine.load_seconds, loaded.engine.pid)
         self._in_background(self._forget_when_ended(loaded))
         return loaded
 
-    async def _start(self, model: ModelInfo) -> EngineProcess:
+    async def _start(self, model: ModelInfo, provider: str) -> EngineProcess:
         assert model.path is not None
         try:
-            return await self._start_engine(model.id, model.path)
+            return await self._start_engine(model.id, model.path, provider)
         except (EngineDiedError, InsufficientMemoryError):
-            self._count_crash(model.id)
+            self._count_crash(model.id, provider)
             raise
 
-    def _count_crash(self, model_id: str) -> None:
-        self._crashes.setdefault(model_id, deque(maxlen=_CRASHES)).append(time.monotonic())
+    def _count_crash(self, model_id: str, provider: str) -> None:
+        self._crashes.setdefault((model_id, provider), deque(maxlen=_CRASHES)).append(time.monotonic())
 
-    def _check_crashes(self, model_id: str) -> None:
-        crashes = self._crashes.get(model_id, deque())
+    def _check_crashes(self, model_id: str, provider: str) -> None:
+        crashes = self._crashes.get((model_id, provider), deque())
         if len(crashes) == _CRASHES and crashes[0] > time.monotonic() - _CRASH_SECONDS:
             raise EngineError(
                 f"The engine worker of {model_id} crashed {_CRASHES} times in the last {_CRASH_SECONDS:.0f} s.",
@@ -181,6 +228,7 @@ class ModelManager:
         """Route nothing to the model any more, and end its worker, also when the caller goes away meanwhile."""
         if self._loaded.get(loaded.model.id) is loaded:
             del self._loaded[loaded.model.id]
+            self._on_use(loaded.model.id)
         if loaded.expiry is not None:
             loaded.expiry.cancel()
         await asyncio.shield(self._in_background(self._stop(loaded), self._unloading))
@@ -212,7 +260,7 @@ class ModelManager:
         """Drop a model whose worker ended by itself, so that the next request loads it again."""
         if loaded is not None and self._loaded.get(loaded.model.id) is loaded:
             del self._loaded[loaded.model.id]
-            self._count_crash(loaded.model.id)
+            self._count_crash(loaded.model.id, loaded.provider)
 
     def _in_background(
         self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]] | None = None

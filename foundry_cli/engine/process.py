@@ -20,6 +20,7 @@ from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.messages import read_error, read_item
 from foundry_cli.engine.request import EngineEvent, GenerationRequest, TextChunk
 from foundry_cli.errors import EngineDiedError, EngineError, FoundryError
+from foundry_cli.execution_providers import CPU
 
 logger = logging.getLogger("foundry.engine")
 
@@ -66,16 +67,21 @@ class EngineProcess(asyncio.SubprocessProtocol):
 
     @classmethod
     async def start(
-        cls, name: str, directory: Path, command: Sequence[str] = WORKER_COMMAND, patience: Patience | None = None
+        cls,
+        name: str,
+        directory: Path,
+        provider: str = CPU,
+        command: Sequence[str] = WORKER_COMMAND,
+        patience: Patience | None = None,
     ) -> EngineProcess:
-        """Start a worker on the model in `directory` and wait until it is loaded.
+        """Start a worker on the model in `directory` and wait until it is loaded with the execution provider `provider`.
 
         Raises the error the worker reports, `EngineDiedError` when it ends without a word, or `EngineError`.
         """
         engine = cls(name, patience or Patience())
         try:
             await asyncio.get_running_loop().subprocess_exec(
-                lambda: engine, *command, os.path.abspath(directory), "--parent", str(os.getpid()),
+                lambda: engine, *command, os.path.abspath(directory), "--parent", str(os.getpid()), "--provider", provider,
                 cwd=Path(sys.executable).anchor, env=worker_environment(),
             )  # fmt: skip
         except OSError as error:

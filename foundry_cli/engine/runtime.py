@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
 from foundry_cli.engine.model_files import ModelFiles
+from foundry_cli.engine.providers import check_provider_options, register_library
 from foundry_cli.engine.sampling import Logits
 from foundry_cli.errors import EngineError, FoundryError, ModelInvalidError
+from foundry_cli.execution_providers import CPU, find_provider
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: the wheels report usage otherwise
 
@@ -66,15 +68,17 @@ class Runtime(Protocol):
 
 
 class GenAIRuntime:
-    """A model loaded by ONNX Runtime GenAI, on the CPU."""
+    """A model loaded by ONNX Runtime GenAI on one execution provider; what that cannot compute runs on the CPU."""
 
-    def __init__(self, files: ModelFiles, *, threads: int) -> None:
-        """Load the weights. Raises `ModelInvalidError`."""
+    def __init__(self, files: ModelFiles, *, threads: int, provider: str = CPU) -> None:
+        """Load the weights. Raises `ModelInvalidError`, and `EngineError` when a provider other than the CPU's fails."""
         self.files = files
         options = {"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}
-        with _translated(ModelInvalidError, f"The model in {files.directory} cannot be loaded"):
+        with _load_errors(files, provider):
             config = og.Config(str(files.directory))
-            config.clear_providers()
+            config.clear_providers()  # their options stay, for the one that is appended
+            if provider != CPU:
+                _append_provider(config, files, provider)
             config.overlay(json.dumps(options))
             self._model = og.Model(config)
             self._tokenizer = og.Tokenizer(self._model)
@@ -103,6 +107,31 @@ class GenAIRuntime:
     def new_context(self, max_length: int) -> GenAIContext:
         """See `Runtime.new_context`."""
         return GenAIContext(self._model, max_length)
+
+
+def _append_provider(config: og.Config, files: ModelFiles, provider: str) -> None:
+    check_provider_options(files.directory)
+    known = find_provider(provider)
+    if known is None:
+        raise EngineError(f"The execution provider {provider} is not known here.")
+    _preload_libraries()
+    register_library(provider, og.register_execution_provider_library)
+    config.append_provider(known.runtime_name)
+
+
+def _preload_libraries() -> None:
+    """Load CUDA and cuDNN if they were installed as Python packages, where the loader would not look."""
+    import onnxruntime
+
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+
+
+def _load_errors(files: ModelFiles, provider: str) -> AbstractContextManager[None]:
+    if provider == CPU:
+        return _translated(ModelInvalidError, f"The model in {files.directory} cannot be loaded")
+    what = f"The model in {files.directory} cannot be loaded with {provider}"
+    return _translated(EngineError, what, hint="Load it with ep=cpu (--ep cpu), or use a CPU variant of the model.")
 
 
 _TEMPLATE_HINT = "Add chat_template.jinja to its directory, or PromptTemplate to its inference_model.json."

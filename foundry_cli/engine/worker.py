@@ -19,12 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from foundry_cli.engine.confinement import confine, die_with_parent
+from foundry_cli.engine.confinement import confine, device_files, die_with_parent
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
-from foundry_cli.engine.memory import available_memory
 from foundry_cli.engine.messages import error_fields, event_frame
 from foundry_cli.engine.model_files import read_model_files
-from foundry_cli.engine.processors import usable_cores
 from foundry_cli.engine.prompt import PromptBuilder
 from foundry_cli.engine.prompt_cache import PromptCache
 from foundry_cli.engine.request import Finish, GenerationRequest, Timing, Usage
@@ -32,6 +30,9 @@ from foundry_cli.engine.runtime import Runtime
 from foundry_cli.engine.scheduler import Scheduler, Step
 from foundry_cli.engine.sequence import Sequence
 from foundry_cli.errors import FoundryError
+from foundry_cli.execution_providers import CPU
+from foundry_cli.hardware.memory import available_memory
+from foundry_cli.hardware.processors import usable_cores
 
 Inbox = queue.SimpleQueue[Frame | None]
 
@@ -220,13 +221,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="foundry-engine-worker")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--provider", default=CPU)
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which lets answers finish
     sink = claim_output()
     began = time.monotonic()
     try:
-        worker = _load(arguments.directory, sink)
+        worker = _load(arguments.directory, arguments.provider, sink)
     except FoundryError as error:
         sink.write(encode_frame({"op": "failed", **error_fields(error)}))
         sink.flush()
@@ -237,11 +239,11 @@ def main() -> None:
     worker.run()
 
 
-def _load(directory: Path, sink: BinaryIO) -> Worker:
+def _load(directory: Path, provider: str, sink: BinaryIO) -> Worker:
     from foundry_cli.engine.runtime import GenAIRuntime
 
-    confine(directory)
-    runtime = GenAIRuntime(read_model_files(directory), threads=usable_cores())
+    confine(directory, devices=() if provider == CPU else device_files())
+    runtime = GenAIRuntime(read_model_files(directory), threads=usable_cores(), provider=provider)
     budget = max(_SMALLEST_BUDGET, available_memory() // _MEMORY_SHARE)
     inbox: Inbox = queue.SimpleQueue()
     worker = Worker(runtime, inbox, sink, memory_budget=budget)

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,14 +27,15 @@ from foundry_cli.engine.memory import available_memory
 from foundry_cli.engine.model_manager import ModelManager
 from foundry_cli.errors import FoundryError, ServiceStartError
 from foundry_cli.instance import InstanceRecord
-from foundry_cli.inventory import Inventory
+from foundry_cli.inventory import Inventory, open_inventory
 from foundry_cli.log import start_logging
 from foundry_cli.paths import Paths, make_private_directory, write_atomically
 from foundry_cli.service.app import create_app
 from foundry_cli.service.guard import Access
 from foundry_cli.service.server import Server, bind_tcp, bind_unix
 from foundry_cli.service.state import ServiceState
-from foundry_cli.store.cache import sweep_trash
+from foundry_cli.store.removal import sweep_trash
+from foundry_cli.store.usage import note_use
 
 logger = logging.getLogger("foundry.service")
 
@@ -98,11 +100,16 @@ def _serve(paths: Paths, config: Config) -> None:
     tcp = bind_tcp(config.host, config.port, _read_port(paths.port_file))
     unix = bind_unix(paths.socket, paths.home)
     record = _record(paths, config, tcp.getsockname()[1], has_unix=unix is not None)
-    models = ModelManager(default_ttl=config.ttl_seconds, available_memory=available_memory)
-    cache = config.cache_path(paths)
+    usage = ThreadPoolExecutor(1, "usage")
+    models = ModelManager(
+        default_ttl=config.ttl_seconds,
+        available_memory=available_memory,
+        on_use=lambda model_id: usage.submit(note_use, paths, model_id),
+    )
+    inventory = open_inventory(paths, config)
     state = ServiceState(
         record,
-        Inventory(cache),
+        inventory,
         models,
         stop=lambda: setattr(server, "should_exit", True),
         is_stopping=lambda: server.should_exit,
@@ -119,7 +126,7 @@ def _serve(paths: Paths, config: Config) -> None:
         logger.info("version %s serves %s, process %d", __version__, record.base_url, record.pid)
         _report({"instance": asdict(record)})
         _leave_console(console)
-        threading.Thread(target=sweep_trash, args=(cache,), daemon=True).start()
+        threading.Thread(target=_sweep, args=(inventory,), daemon=True).start()
 
     server = Server(create_app(state, _access(config, record)), on_ready, models.close)
     try:
@@ -128,6 +135,12 @@ def _serve(paths: Paths, config: Config) -> None:
         paths.instance_file.unlink(missing_ok=True)
         paths.socket.unlink(missing_ok=True)
         logger.info("stopped")
+
+
+def _sweep(inventory: Inventory) -> None:
+    """Delete what interrupted removals left, when the cache is the right one."""
+    if inventory.cache_problem() is None:
+        sweep_trash(inventory.cache)
 
 
 def _record(paths: Paths, config: Config, port: int, *, has_unix: bool) -> InstanceRecord:

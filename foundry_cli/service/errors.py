@@ -32,6 +32,10 @@ STATUS: dict[type[errors.FoundryError], int] = {
     errors.ServiceStoppingError: 503,
     errors.InsufficientMemoryError: 507,
     errors.CacheError: 507,
+    errors.DiskFullError: 507,
+    errors.UnsuitableModelError: 422,
+    errors.LicenseNotAcceptedError: 403,
+    errors.DownloadError: 502,
 }
 _TYPE = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"}
 _RETRY_SECONDS = {429: "2", 503: "2"}

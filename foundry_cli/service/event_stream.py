@@ -35,14 +35,20 @@ async def _disconnect(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """Server-sent events from a generator of bytes, which is closed when the client goes away.
+    """Server-sent events, or another stream, from a generator of bytes, which is closed when the client goes away.
 
     `last_words` end a stream that the stopping service breaks off.
     """
 
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncGenerator[bytes, None], headers: dict[str, str], *, last_words: bytes) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        headers: dict[str, str],
+        *,
+        last_words: bytes,
+        media_type: str = "text/event-stream",
+    ) -> None:
+        self.media_type = media_type
         self._events = events
         self._last_words = last_words
         self.status_code = 200

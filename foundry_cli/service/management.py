@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,15 @@ from fastapi.responses import HTMLResponse, Response
 
 from foundry_cli import __version__
 from foundry_cli.api.errors import NOT_FOUND
-from foundry_cli.errors import BundledModelError, InvalidRequestError, ModelInUseError, ModelNotFoundError
+from foundry_cli.errors import InvalidRequestError, ModelInUseError, ModelNotFoundError
+from foundry_cli.execution_providers import CPU
 from foundry_cli.service.errors import stopping
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
-from foundry_cli.service.state import VALID_PROVIDERS, check_provider, parse_device, state_of
-from foundry_cli.store import cache as model_cache
+from foundry_cli.service.state import ServiceState, parse_device, state_of, valid_providers
 from foundry_cli.types import ModelInfo
 
 router = APIRouter(tags=["Foundry"])
 
-_EP_STATUS = "Successfully downloaded and registered the following EPs: CPUExecutionProvider."
 _DOCS_PAGE = Path(__file__).parent / "openapi.html"
 
 
@@ -43,13 +41,18 @@ async def status(request: Request) -> dict[str, Any]:
         "modelDirPath": str(state.inventory.cache),
         "modelCachePath": str(state.inventory.cache),
         "pipeName": None,
-        "isAutoRegistrationResolved": True,
-        "autoRegistrationStatus": f"{_EP_STATUS}\r\n{VALID_PROVIDERS}",
+        **_provider_fields(state),
         "pid": state.record.pid,
         "version": __version__,
         "startedAt": state.record.started_at,
         "loadedModels": [
-            {"id": loaded.model.id, "alias": loaded.model.alias, "pid": loaded.engine.pid, "ttl": loaded.ttl}
+            {
+                "id": loaded.model.id,
+                "alias": loaded.model.alias,
+                "pid": loaded.engine.pid,
+                "ttl": loaded.ttl,
+                "ep": loaded.provider,
+            }
             for loaded in state.models.loaded()
         ],
     }
@@ -82,16 +85,18 @@ async def load(
     ep: str | None = None,
     device: str | None = None,
 ) -> Response:
-    """Load a model. `ttl`: seconds of idleness before it is unloaded; `unload=false` without a ttl: never."""
+    """Load a model. `ttl`: seconds of idleness before it is unloaded; `unload=false` without a ttl: never.
+
+    `ep`: the execution provider to load it with; a model that is loaded with another one is loaded again.
+    """
     state = state_of(request)
     seconds = _whole_number("ttl", ttl)
     keep = not seconds and not _truth("unload", unload, default=True)
-    check_provider(ep)
     try:
         model = await state.resolve_cached(name, parse_device(device))
     except ModelNotFoundError as error:
         raise ModelNotFoundError(f"{NOT_FOUND} {name!r}. {error.message}", hint=error.hint, param="model") from error
-    await state.models.load(model, ttl=seconds or None, keep=keep)
+    await state.models.load(model, await state.place(model, ep), ttl=seconds or None, keep=keep)
     return Response()
 
 
@@ -120,24 +125,26 @@ async def unload_all(request: Request, force: str | None = None) -> Response:
     return Response()
 
 
+@router.get("/openai/getgpudevice")
+async def gpu_device() -> int:
+    """Number of the GPU that models run on: the first one that the service sees."""
+    return 0
+
+
+@router.get("/openai/setgpudevice/{device_id}", response_class=Response)
+async def choose_gpu_device(device_id: str) -> Response:
+    """Only 0 can be chosen: which GPU is the first is for the environment of the service to say."""
+    if _whole_number("deviceId", device_id) != 0:
+        message = f"deviceId: {device_id[:40]!r} cannot be chosen; models run on the first GPU, which is 0."
+        raise InvalidRequestError(message, hint="Start the service with CUDA_VISIBLE_DEVICES set.", param="deviceId")
+    return Response()
+
+
 @router.post(f"{MANAGEMENT_PREFIX}/stop")
 async def stop(request: Request) -> dict[str, str]:
     """Begin the shutdown: running answers get ten seconds."""
     state_of(request).stop()
     return {"status": "shutting_down"}
-
-
-@router.post(f"{MANAGEMENT_PREFIX}/remove/{{name:path}}")
-async def remove(name: str, request: Request, force: str | None = None) -> dict[str, Any]:
-    """Delete a model from the cache; a loaded one is unloaded first, one that is answering only with `force`."""
-    state = state_of(request)
-    model = await asyncio.to_thread(state.inventory.resolve, name)
-    if model.is_bundled:
-        raise BundledModelError(f"The model {model.id} is part of the program and cannot be removed.")
-    plan = await asyncio.to_thread(model_cache.plan_removal, model, state.inventory.cache)
-    await state.models.unload(model.id, force=_truth("force", force, default=False))
-    await asyncio.to_thread(model_cache.remove, plan, state.inventory.cache)
-    return {"removed": model.id, "bytes": plan.size_bytes}
 
 
 @router.get("/docs", include_in_schema=False, response_class=HTMLResponse)
@@ -171,6 +178,21 @@ def catalog_entry(model: ModelInfo) -> dict[str, Any]:
         "minFLVersion": None,
         "cached": model.is_cached,
     }
+
+
+def _provider_fields(state: ServiceState) -> dict[str, Any]:
+    """What published clients show about execution providers; until they are known, only the CPU's is."""
+    report = state.providers.known()
+    names = report.names if report else (CPU,)
+    text = f"Successfully downloaded and registered the following EPs: {', '.join(names)}." if report else _IN_PROGRESS
+    return {
+        "isAutoRegistrationResolved": report is not None,
+        "autoRegistrationStatus": f"{text}\r\n{valid_providers(names)}",
+        "validEps": list(names),
+    }
+
+
+_IN_PROGRESS = "Attempt 1: Autoregistration of certified execution providers in progress."
 
 
 def _whole_number(name: str, text: str | None) -> int | None:

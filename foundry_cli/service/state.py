@@ -3,30 +3,75 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from asyncio.subprocess import Process
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import cast
 
 from fastapi import Request
 
-from foundry_cli.engine.model_manager import ModelManager
-from foundry_cli.errors import InvalidRequestError, ModelNotFoundError
+from foundry_cli.engine.model_manager import ModelManager, Placement
+from foundry_cli.errors import InvalidRequestError, ModelInvalidError, ModelNotFoundError, UnsuitableModelError
+from foundry_cli.execution_providers import (
+    CPU,
+    ProviderReport,
+    find_provider,
+    obstacle,
+    provider_report,
+    required_provider,
+)
+from foundry_cli.hardware import detect_hardware
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory
+from foundry_cli.paths import Paths
 from foundry_cli.types import DEVICES, ModelInfo
 
-VALID_PROVIDERS = "Valid EPs: CPUExecutionProvider"
+
+class InstalledProviders:
+    """The execution providers of this machine, asked once, in a thread: that may take a while after an installation."""
+
+    def __init__(self, ask: Callable[[], ProviderReport] = lambda: provider_report(Paths.from_environment())) -> None:
+        self._ask = ask
+        self._answer: Future[ProviderReport] = Future()
+        self._is_asked = False
+
+    def start(self) -> None:
+        """Begin to ask, unless that was done before."""
+        if not self._is_asked:
+            self._is_asked = True
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def known(self) -> ProviderReport | None:
+        """The answer, if it is there; it will be soon otherwise."""
+        self.start()
+        return self._answer.result() if self._answer.done() else None
+
+    async def names(self) -> tuple[str, ...]:
+        """Names of the providers, once they are known."""
+        self.start()
+        # A request that goes away does not take the answer from the others.
+        return (await asyncio.shield(asyncio.wrap_future(self._answer))).names
+
+    def _run(self) -> None:
+        try:
+            self._answer.set_result(self._ask())
+        except Exception as error:  # noqa: BLE001 - those who wait must hear of it
+            self._answer.set_exception(error)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ServiceState:
-    """One per service, made at start-up."""
+    """One per service, made at start-up. `inventory` is exchanged when the cache moves."""
 
     record: InstanceRecord
     inventory: Inventory
     models: ModelManager
     stop: Callable[[], None]  # begins the shutdown and returns at once
     is_stopping: Callable[[], bool]
+    providers: InstalledProviders = field(default_factory=InstalledProviders)
+    downloads: set[Process] = field(default_factory=set)  # that are running, see `downloads.py`
 
     async def known_models(self) -> list[ModelInfo]:
         """Everything that can be named; the disk is read outside the event loop."""
@@ -44,25 +89,61 @@ class ServiceState:
     async def resolve_cached(self, name: str, device: str | None = None) -> ModelInfo:
         """As `resolve`, for a model that is about to run: it must be on this machine."""
         model = await self.resolve(name, device)
+        if model.problem:
+            raise ModelInvalidError(
+                f"The model {model.id} is damaged: {model.problem}.",
+                hint=f"'foundry cache repair {model.id}' fetches again what is missing.",
+                param="model",
+            )
         if not model.is_cached:
+            await asyncio.to_thread(self.inventory.require_cache)
             raise ModelNotFoundError(
                 f"Model {model.id} is in the catalog and not on this machine.",
-                hint="Copy it into the cache directory that 'foundry cache location' prints.",
+                hint=f"'foundry model download {model.id}' fetches it.",
                 param="model",
             )
         return model
+
+    async def place(self, model: ModelInfo, ep: str | None) -> Placement:
+        """Where `model` shall run: by `ep` (empty or None: none was asked for), else where it is or by what it is made for.
+
+        Raises `InvalidRequestError` for a provider that is not here, and `UnsuitableModelError`.
+        """
+        if ep and ep.strip():
+            return Placement(await self._check_provider(ep), is_demanded=True)
+        if self.models.is_loaded(model) or required_provider(model, ()) == CPU:
+            return Placement()
+        names = await self.providers.names()
+        required = required_provider(model, names)
+        if required not in names:
+            hardware = await asyncio.to_thread(detect_hardware)
+            raise UnsuitableModelError(
+                f"The model {model.id} {obstacle(model, names, hardware)}", hint=_OTHER_DEVICE, param="model"
+            )
+        return Placement(required)
+
+    async def _check_provider(self, ep: str) -> str:
+        provider = find_provider(ep)
+        if provider is not None and provider.name == CPU:
+            return CPU
+        names = await self.providers.names()
+        if provider is None or provider.name not in names:
+            message = f"ep: the execution provider {ep[:40]!r} is not available on this machine."
+            raise InvalidRequestError(message, hint=valid_providers(names), param="ep")
+        return provider.name
+
+
+_OTHER_DEVICE = "Use a CPU variant of the model, or try ep=cpu (--ep cpu). 'foundry hardware' shows what there is."
+
+
+def valid_providers(names: tuple[str, ...]) -> str:
+    """The line that other programs look for."""
+    return f"Valid EPs: {', '.join(names)}"
 
 
 def state_of(request: Request) -> ServiceState:
     """The state of the service that serves `request`."""
     return cast(ServiceState, request.app.state.service)
-
-
-def check_provider(ep: str | None) -> None:
-    """Raise `InvalidRequestError` for an execution provider that is not here; empty or None: any."""
-    if ep and ep.lower() not in ("cpu", "cpuexecutionprovider"):
-        message = f"ep: the execution provider {ep[:40]!r} is not available on this machine."
-        raise InvalidRequestError(message, hint=VALID_PROVIDERS, param="ep")
 
 
 def parse_device(text: str | None) -> str | None:

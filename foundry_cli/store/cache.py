@@ -1,44 +1,179 @@
-"""The model cache: a directory tree in which every folder with `genai_config.json` and `inference_model.json` is a model.
+"""The model cache: a directory tree in which every folder with a manifest, or with the original's two files, is a model.
 
-The layout is the original's (`<publisher>/<name>-<version>/v<n>/…`), but only the two files count: a model is found at any
-depth, whoever put it there, and its name comes from `inference_model.json`. Links are not followed.
+The layout is the original's (`<publisher>/<name>-<version>/v<n>/…`), but only files count: a model is found at any depth,
+whoever put it there. With `foundry.manifest.json` the model is what that says; else it is the folder with
+`genai_config.json` and `inference_model.json`, and its name comes from the latter. Below a folder with `download.tmp` there
+is a download and no model. Links are not followed.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from foundry_cli.errors import CacheError, ModelInvalidError
+from foundry_cli.store.journal import JournalReader
+from foundry_cli.store.manifest import MANIFEST, Manifest, first_problem, read_manifest, read_object
 from foundry_cli.types import ModelInfo, split_model_id
 
 INCOMPLETE_MARKER = "download.tmp"
-_DESCRIPTIONS = ("genai_config.json", "inference_model.json")
-_TRASH_PREFIX = ".foundry-trash-"
+CHUNK_BITMAP = ".dlstate"  # ending; the original's record of a file in transfer
+REMOVED = "foundry.manifest.removed"
+"""The manifest of a model whose deletion has begun: its folder is no model any more, and holds files of others."""
+
+TRASH_PREFIX = ".foundry-trash-"
+PROBE_PREFIX = ".foundry-probe-"
+DESCRIPTIONS = ("genai_config.json", "inference_model.json")
 _DEEPEST = 8  # levels below the cache directory
 _LARGEST_DESCRIPTION = 1024 * 1024  # bytes
 _LONGEST_NAME = 256  # characters
 
 
-def scan_cache(cache: Path) -> list[ModelInfo]:
-    """All models below `cache`, sorted by path; a missing directory is an empty cache. Raises `CacheError`."""
+@dataclass(frozen=True)
+class PartialModel:
+    """A download that is not complete; its id is told from the name of its folder."""
+
+    id: str
+    root: Path
+    done_bytes: int
+    total_bytes: int | None = None  # None: not known
+
+
+@dataclass(frozen=True)
+class CacheScan:
+    """What a cache directory holds, sorted by path."""
+
+    models: tuple[ModelInfo, ...] = ()  # those with a `problem` are damaged
+    partials: tuple[PartialModel, ...] = ()
+    removed: tuple[Path, ...] = ()  # folders with `REMOVED`
+    problems: tuple[str, ...] = ()  # sentences about folders that cannot be read
+
+
+def scan(cache: Path) -> CacheScan:
+    """Everything below `cache`; a missing directory is an empty cache. Raises `CacheError` when it cannot be read."""
+    if not is_readable(cache):
+        return CacheScan()
+    scanner = _Scanner(cache)
+    scanner.visit(str(cache), 0)
+    return CacheScan(tuple(scanner.models), tuple(scanner.partials), tuple(scanner.removed), tuple(scanner.problems))
+
+
+def is_readable(cache: Path) -> bool:
+    """Whether there is a cache directory. Raises `CacheError` when it cannot be read."""
     try:
         with os.scandir(cache):
-            pass
+            return True
     except FileNotFoundError:
-        return []
+        return False
     except OSError as error:
         hint = "Set another with 'foundry cache cd'."
         raise CacheError(f"The cache directory {cache} cannot be read: {error.strerror}.", hint=hint) from error
-    return [_describe(cache, directory) for directory in _model_directories(cache, 0)]
+
+
+def scan_cache(cache: Path) -> list[ModelInfo]:
+    """The models below `cache`, damaged ones included. Raises `CacheError`."""
+    return list(scan(cache).models)
+
+
+class _Scanner:
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self.models: list[ModelInfo] = []
+        self.partials: list[PartialModel] = []
+        self.removed: list[Path] = []
+        self.problems: list[str] = []
+
+    def visit(self, directory: str, depth: int) -> None:
+        try:
+            with os.scandir(directory) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:  # one unreadable folder must not hide the others
+            self.problems.append(f"The folder {_plain(directory, 1000)} cannot be read: {error.strerror}.")
+            return
+        if depth and self._take(directory, {entry.name for entry in entries}):
+            return
+        if depth < _DEEPEST:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(TRASH_PREFIX):
+                    self.visit(entry.path, depth + 1)
+
+    def _take(self, directory: str, names: set[str]) -> bool:
+        """Whether the folder is something as a whole, so that nothing below it is looked at."""
+        if INCOMPLETE_MARKER in names or any(name.endswith(CHUNK_BITMAP) for name in names):
+            self.partials.append(_describe_partial(Path(directory)))
+        elif MANIFEST in names:
+            self.models.append(_describe_managed(Path(directory)))
+        elif REMOVED in names:
+            self.removed.append(Path(directory))
+        elif names.issuperset(DESCRIPTIONS):
+            self.models.append(_describe(self._cache, Path(directory)))
+        else:
+            return False
+        return True
+
+
+def _describe_partial(root: Path) -> PartialModel:
+    journal = JournalReader(root)
+    journal.poll()
+    if journal.files:
+        total = sum(record.size for record in journal.files.values())
+        return PartialModel(folder_id(root), root, journal.done_bytes(), total)
+    done = sum(min(status.st_size, getattr(status, "st_blocks", status.st_size) * 512) for _, status in plain_files(root))
+    return PartialModel(folder_id(root), root, done)
+
+
+def _describe_managed(root: Path) -> ModelInfo:
+    """A model with a manifest: nothing is looked at but whether its files have their sizes."""
+    manifest = read_manifest(root)
+    if manifest is None:
+        name, version = split_model_id(folder_id(root))
+        return ModelInfo(name, version or 0, name, root=root, problem=f"{MANIFEST} cannot be used")
+    problem = _find_problem(root, manifest)
+    path = None if problem else root / _config_folder(manifest)
+    size, verdict = manifest.size_bytes, manifest.verdict
+    return replace(manifest.model, path=path, root=root, size_bytes=size, problem=problem, verdict=verdict)
+
+
+def _find_problem(root: Path, manifest: Manifest) -> str:
+    folders = {file.path.rpartition("/")[0] for file in manifest.files} - {""}
+    for folder in folders:
+        if not is_real_folder(root, folder):
+            return f"{folder} is not a folder"
+    if not any(file.path.rpartition("/")[2] == DESCRIPTIONS[0] for file in manifest.files):
+        return f"{DESCRIPTIONS[0]} is missing"
+    return first_problem(root, manifest)
+
+
+def _config_folder(manifest: Manifest) -> str:
+    """Where `genai_config.json` is; of several the one nearest to the root."""
+    configs = [file.path for file in manifest.files if file.path.rpartition("/")[2] == DESCRIPTIONS[0]]
+    return min(configs, key=lambda path: (path.count("/"), path)).rpartition("/")[0]
+
+
+def is_real_folder(root: Path, folder: str) -> bool:
+    """Whether `folder`, a relative path with `/`, is a folder below `root` without a link on the way."""
+    place = str(root)
+    for part in folder.split("/") if folder else ():
+        place = os.path.join(place, part)
+        try:
+            if not stat.S_ISDIR(os.lstat(place).st_mode):
+                return False
+        except OSError:
+            return False
+    return True
+
+
+def folder_id(root: Path) -> str:
+    """The model id that the name of a folder says: `name-4` is `name:4`."""
+    name = _plain(root.name) or "unnamed"
+    found = re.fullmatch(r"(.+)-(\d{1,9})", name)
+    return f"{found[1]}:{int(found[2])}" if found else f"{name}:0"
 
 
 def check_incomplete(cache: Path, name: str) -> None:
@@ -46,8 +181,10 @@ def check_incomplete(cache: Path, name: str) -> None:
     base, version = split_model_id(name)
     pattern = re.compile(re.escape(base) + (r"(-\d+)?" if version is None else f"(-{version})?"))
     for directory in (*cache.glob("*/"), *cache.glob("*/*/")):
-        unusable = [file for file in _DESCRIPTIONS if not _read_object(directory / file)]
-        if pattern.fullmatch(directory.name.lower()) and len(unusable) == 1:
+        if not pattern.fullmatch(directory.name.lower()):
+            continue
+        unusable = [file for file in DESCRIPTIONS if not read_object(directory / file, _LARGEST_DESCRIPTION)]
+        if len(unusable) == 1:
             problem = "damaged" if (directory / unusable[0]).exists() else "missing"
             raise ModelInvalidError(
                 f"The folder {directory} is not a complete model: {unusable[0]} is {problem}.",
@@ -56,25 +193,11 @@ def check_incomplete(cache: Path, name: str) -> None:
             )
 
 
-def _model_directories(directory: Path, depth: int) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-    except OSError:  # one unreadable folder must not hide the others
-        return
-    names = {entry.name for entry in entries}
-    if depth and set(_DESCRIPTIONS) <= names and INCOMPLETE_MARKER not in names:
-        yield directory
-    elif depth < _DEEPEST:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(_TRASH_PREFIX):
-                yield from _model_directories(Path(entry.path), depth + 1)
-
-
 def _describe(cache: Path, directory: Path) -> ModelInfo:
     """What the files say. A damaged description still gives an entry, so that the model can be seen and removed."""
-    description = _read_object(directory / "inference_model.json")
+    description = read_object(directory / "inference_model.json", _LARGEST_DESCRIPTION)
     name, version = split_model_id(_plain(description.get("Name")) or _plain(directory.name) or "unnamed")
-    model = _read_object(directory / "genai_config.json").get("model")
+    model = read_object(directory / "genai_config.json", _LARGEST_DESCRIPTION).get("model")
     context = model.get("context_length") if isinstance(model, dict) else None
     template = description.get("PromptTemplate")
     device = _device(name)
@@ -92,27 +215,14 @@ def _describe(cache: Path, directory: Path) -> ModelInfo:
         context_length=context if type(context) is int and context > 0 else None,
         created=int(_modified(directory)),
         path=directory,
+        root=directory,
     )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a plain file; {} for anything else, without waiting for the writer of a named pipe."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        try:
-            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            document = json.loads(os.read(descriptor, _LARGEST_DESCRIPTION)) if is_file else {}
-        finally:
-            os.close(descriptor)
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _plain(value: object) -> str:
+def _plain(value: object, longest: int = _LONGEST_NAME) -> str:
     """`value` as a name that can be shown and sent: no control characters, no halves of characters; "" if none is left."""
     text = value if isinstance(value, str) else ""
-    return "".join(character for character in text if character.isprintable()).strip()[:_LONGEST_NAME]
+    return "".join(character for character in text if character.isprintable()).strip()[:longest]
 
 
 def _texts(template: dict[str, Any]) -> dict[str, str]:
@@ -136,73 +246,31 @@ def _modified(directory: Path) -> float:
         return 0.0
 
 
-def directory_size(directory: Path) -> int:
-    """Bytes of all files below `directory`; links count nothing."""
-    total = 0
+def plain_files(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file below `directory` that is no link, device or pipe, by its path with `/` relative to `directory`."""
     for root, _, names in os.walk(directory):
+        prefix = os.path.relpath(root, directory).replace(os.sep, "/")
         for name in names:
             try:
                 status = os.lstat(os.path.join(root, name))
             except OSError:  # removed meanwhile
                 continue
-            total += status.st_size
-    return total
+            if stat.S_ISREG(status.st_mode):
+                yield name if prefix == "." else f"{prefix}/{name}", status
+
+
+def directory_size(directory: Path) -> int:
+    """Bytes of all files below `directory`; links count nothing."""
+    return sum(status.st_size for _, status in plain_files(directory))
 
 
 def check_writable(directory: Path) -> None:
     """Create `directory` if it is missing and prove that files can be made in it. Raises `CacheError`."""
-    probe = directory / f".foundry-probe-{uuid.uuid4().hex}"
+    probe = directory / f"{PROBE_PREFIX}{uuid.uuid4().hex}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise CacheError(f"The directory {directory} cannot be used as cache: {error.strerror}.") from error
-
-
-@dataclass(frozen=True)
-class RemovalPlan:
-    """What removing a model will delete: one folder, and its parents below the cache if they become empty."""
-
-    model: ModelInfo
-    directory: Path
-    size_bytes: int
-
-
-def plan_removal(model: ModelInfo, cache: Path) -> RemovalPlan:
-    """The plan for a cached model. Raises `CacheError` when its folder is not inside `cache`."""
-    directory = model.path
-    if directory is None or cache not in directory.parents:
-        raise CacheError(f"The files of {model.id} are not in the cache directory {cache}.")
-    return RemovalPlan(model, directory, directory_size(directory))
-
-
-def remove(plan: RemovalPlan, cache: Path) -> None:
-    """Carry out `plan`: the model is gone at once by a rename, then its bytes are deleted. Raises `CacheError`."""
-    trash = cache / f"{_TRASH_PREFIX}{uuid.uuid4().hex}"
-    try:
-        os.rename(plan.directory, trash)
-    except OSError as error:
-        raise CacheError(f"{plan.directory} cannot be removed: {error.strerror}.") from error
-    for parent in plan.directory.parents:
-        if parent == cache or not _remove_if_empty(parent):
-            break
-    shutil.rmtree(trash, ignore_errors=True)  # what stays is swept at the next start
-
-
-def sweep_trash(cache: Path) -> None:
-    """Delete what an interrupted removal left."""
-    try:
-        left = [entry.path for entry in os.scandir(cache) if entry.name.startswith(_TRASH_PREFIX)]
-    except OSError:
-        return
-    for path in left:
-        shutil.rmtree(path, ignore_errors=True)  # refuses links
-
-
-def _remove_if_empty(directory: Path) -> bool:
-    try:
-        directory.rmdir()
-    except OSError:
-        return False
-    return True
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CacheError(f"The directory {directory} cannot be used as cache: {reason}.") from error

@@ -15,7 +15,10 @@ from noise import gerund, noisy
 
 HERE = Path(__file__).resolve().parent
 OOS = "oos"
-GRAMMARS = ("grammar_general.txt", "grammar_service.txt", "grammar_chat.txt", "grammar_api.txt", "grammar_more.txt")
+GRAMMARS = (
+    "grammar_general.txt", "grammar_service.txt", "grammar_chat.txt", "grammar_api.txt", "grammar_more.txt",
+    "grammar_catalog.txt",
+)  # fmt: skip
 # how often a line of a type is used, relative to the others
 LINE_WEIGHTS = {"v": 1.6, "q": 1.0, "n": 0.9, "k": 1.8, "t": 1.0, "f": 1.0}
 WRAPPERS = {"v": "verb", "n": "noun", "k": "keys", "t": "trouble"}

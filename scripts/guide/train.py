@@ -20,7 +20,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class Settings:
     """Size of the model and of the training."""
 
-    conversations: int = 120_000
+    conversations: int = 130_000
     hidden: int = 256
     layers: int = 4
     heads: int = 4

@@ -1,12 +1,36 @@
-"""`foundry cache …`."""
+"""`foundry cache`: location, list, cd, and what is in a cache of any kind."""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from foundry_cli.paths import Paths
+from foundry_cli.store.cache_marker import MARKER
+from foundry_cli.store.usage import note_use
 from tests.conftest import Foundry, RunningService, add_model
+from tests.store.managed import add_managed
+from tests.store.test_removal import add_partial
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The cache directory of the command."""
+    directory = Paths(tmp_path / "home").default_cache
+    directory.mkdir(parents=True)
+    return directory
+
+
+def listed(foundry: Foundry) -> dict[str, dict[str, Any]]:
+    """`cache list` as JSON, by id."""
+    models = json.loads(foundry("cache", "list", "-o", "json").stdout)["models"]
+    return {model["id"]: model for model in models}
 
 
 def test_location(foundry: Foundry, tmp_path: Path) -> None:
@@ -35,6 +59,45 @@ def test_list_counts_the_bundled_model_as_cached(foundry: Foundry) -> None:
     assert [model["id"] for model in models] == ["foundry-guide-generic-cpu:1"]
 
 
+def test_sizes_and_last_use_stand_below_what_other_programs_read(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+    add_managed(cache, "m:1")
+    note_use(Paths(tmp_path / "home"), "m:1")
+    lines = foundry("cache", "list").stdout.splitlines()
+    assert lines[3] == "💾 " + "m".ljust(50) + "m:1"
+    assert lines[4] == ""
+    assert lines[5] == "   " + "File Size".ljust(13) + "Last Used".ljust(17) + "Model ID"
+    assert lines[7].startswith("   0.00 GB      ")
+    assert lines[7].endswith(" seconds ago    m:1")
+
+
+def test_what_is_not_complete_has_its_way_out(foundry: Foundry, cache: Path) -> None:
+    add_partial(cache)
+    (add_managed(cache, "broken:1") / "v1" / "model.onnx").unlink()
+    text = foundry("cache", "list").stdout
+    assert "\nNot complete:\n" in text
+    assert "   damaged   broken:1: v1/model.onnx is missing\n" in text
+    assert "'foundry cache repair broken:1' fetches again what is wrong" in text
+    assert "   partial   half:1: 0.00 GB of 0.00 GB downloaded\n" in text
+    assert "'foundry model download half:1' goes on with it, 'foundry cache remove half:1' deletes it." in text
+
+
+def test_a_list_for_programs(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+    root = add_managed(cache, "whole:1", alias="w")
+    (add_managed(cache, "broken:1") / "v1" / "model.onnx").unlink()
+    half = add_partial(cache)
+    note_use(Paths(tmp_path / "home"), "whole:1", 86400)
+    models = listed(foundry)
+    whole = models["whole:1"]
+    assert whole.pop("fileSizeBytes") == whole.pop("doneBytes") > 3000
+    assert whole == {
+        "alias": "w", "id": "whole:1", "path": str(root / "v1"), "bundled": False, "lastUsed": "1970-01-02T00:00:00+00:00",
+        "state": "complete", "problem": None, "verdict": None,
+    }  # fmt: skip
+    assert (models["broken:1"]["state"], models["broken:1"]["problem"]) == ("damaged", "v1/model.onnx is missing")
+    assert (models["half:1"]["state"], models["half:1"]["path"]) == ("partial", str(half))
+    assert (models["half:1"]["doneBytes"], models["half:1"]["fileSizeBytes"]) == (0, 6002)
+
+
 def test_cd_keeps_models_elsewhere_and_survives_odd_names(foundry: Foundry, tmp_path: Path) -> None:
     elsewhere = tmp_path / "my models é"
     assert foundry("cache", "cd", str(elsewhere)).code == 0
@@ -45,7 +108,7 @@ def test_cd_keeps_models_elsewhere_and_survives_odd_names(foundry: Foundry, tmp_
 def test_cd_into_a_file_is_refused(foundry: Foundry, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    for path in (file, file / "below"):
+    for path in (file, file / "below", tmp_path / ("n" * 300)):
         output = foundry("cache", "cd", str(path))
         assert output.code == 1
         assert output.stderr.count("\n") == 1
@@ -55,44 +118,117 @@ def test_cd_to_nowhere_is_refused(foundry: Foundry) -> None:
     assert foundry("cache", "cd", "").code == 2
 
 
-def test_cd_restarts_a_running_service(foundry: Foundry, fresh_service: RunningService, tmp_path: Path) -> None:
+def test_a_directory_whose_name_cannot_be_stored_is_refused(foundry: Foundry, tmp_path: Path) -> None:
+    output = foundry("cache", "cd", os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    assert output.code == 2
+    assert foundry("cache", "location").code == 0
+
+
+def test_cd_marks_the_directory_so_that_an_empty_mount_point_is_not_taken_for_it(foundry: Foundry, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    foundry("cache", "cd", str(disk))
+    add_managed(disk, "m:1")
+    assert "m:1" in listed(foundry)
+    disk.rename(tmp_path / "unplugged")
+    disk.mkdir()
+    output = foundry("cache", "list")
+    assert "foundry-guide" in output.stdout
+    assert f"The cache directory {disk} is not available: it is not the directory that was set." in output.stderr
+    for command in (("remove", "--all", "--yes"), ("prune", "--yes")):
+        refused = foundry("cache", *command)
+        assert (refused.code, "is not available" in refused.stderr) == (1, True)
+    assert list(disk.iterdir()) == []
+    disk.rmdir()
+    assert foundry("cache", "location").code == 0
+    assert not disk.exists()
+    (tmp_path / "unplugged").rename(disk)
+    assert "m:1" in listed(foundry)
+
+
+def test_the_default_directory_needs_no_marker(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+    foundry("cache", "cd", str(tmp_path / "elsewhere"))
+    foundry("cache", "cd", str(cache))
+    assert not (cache / MARKER).exists()
+    assert json.loads(foundry("cache", "location", "-o", "json").stdout)["userSet"] is False
+    cache.rmdir()
+    assert foundry("cache", "list").stderr == ""
+
+
+def test_cd_is_taken_over_by_the_running_service(foundry: Foundry, fresh_service: RunningService, tmp_path: Path) -> None:
     home = fresh_service.paths.home
-    output = foundry("cache", "cd", str(tmp_path / "new"), home=home)
-    lines = output.stdout.splitlines()
-    assert lines[0] == "Restarting service..."
-    assert lines[1] == "🔴 Service is stopped."
-    assert lines[2].startswith(f"🟢 Service is Started on {fresh_service.url}/, PID ")
+    add_model(fresh_service.paths, "old:1", ["from the old one"])
+    fresh_service.client.load("old")
+    directory = tmp_path / "new"
+    add_managed(directory, "new:1")
+    output = foundry("cache", "cd", str(directory), home=home)
+    assert output.stdout.splitlines() == [
+        "🟢 The running service uses the new directory; loaded models stay loaded.",
+        f"💾 Cache directory path: {directory}",
+    ]
+    assert fresh_service.client.is_alive()  # the very same
+    assert fresh_service.client.loaded_models() == ["old:1"]
+    assert fresh_service.client.complete("old", [{"role": "user", "content": "x"}])["choices"]
+    cached = {model["name"] for model in fresh_service.client.models() if model["cached"]}
+    assert cached == {"foundry-guide-generic-cpu:1", "new:1"}
+    assert fresh_service.client.status()["modelDirPath"] == str(directory)
 
 
-def test_the_bundled_model_cannot_be_removed(foundry: Foundry) -> None:
-    output = foundry("cache", "remove", "foundry-guide", "--yes")
-    assert output.code == 1
-    assert "part of the program" in output.stderr
+def test_set_cachedir_does_the_same(foundry: Foundry, fresh_service: RunningService, tmp_path: Path) -> None:
+    output = foundry("service", "set", "--cachedir", str(tmp_path / "new"), home=fresh_service.paths.home)
+    assert "Restarting" not in output.stdout
+    assert fresh_service.client.status()["modelDirPath"] == str(tmp_path / "new")
+    assert (tmp_path / "new" / MARKER).exists()
 
 
-def test_remove_asks_and_deletes(foundry: Foundry, tmp_path: Path) -> None:
-    directory = add_model(Paths(tmp_path / "home"), "mine:1", ["hello"])
-    refused = foundry("cache", "remove", "mine", input="n\n")
-    assert refused.code == 1
-    assert directory.exists()
-    assert "This will delete model 'mine (mine:1)' from cache." in refused.stdout
-    removed = foundry("cache", "remove", "MINE", input="y\n")
-    assert removed.stdout.endswith("Deleted model mine:1 from the cache.\n")
-    assert not directory.exists()
-    assert foundry("cache", "rm", "mine", "--yes").code == 4
+def test_things_that_are_no_models_are_neither_followed_nor_waited_for(
+    foundry: Foundry, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = add_managed(tmp_path / "outside", "outside:1")
+    (cache / "link").symlink_to(outside)
+    for name in ("genai_config.json", "inference_model.json"):
+        (cache / "pipes").mkdir(exist_ok=True)
+        os.mkfifo(cache / "pipes" / name)
+    (cache / "sockets").mkdir()
+    monkeypatch.chdir(cache)  # the address of a socket must be short
+    for name in ("genai_config.json", "inference_model.json"):
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(f"sockets/{name}")
+    if os.getuid() == 0:
+        (cache / "devices").mkdir()
+        os.mknod(cache / "devices" / "genai_config.json", 0o20600, os.makedev(1, 5))  # /dev/zero: endless
+        os.mknod(cache / "devices" / "inference_model.json", 0o20600, os.makedev(1, 5))
+    os.makedirs(os.fsencode(cache) + b"/\xff\xfe")
+    expected = {"pipes:0", "sockets:0"} | ({"devices:0"} if os.getuid() == 0 else set())
+    assert set(listed(foundry)) == {"foundry-guide-generic-cpu:1"} | expected
+    assert foundry("cache", "remove", *expected, "--yes").code == 0  # what can be seen can be removed
+    assert not [path for path in cache.iterdir() if path.name in ("pipes", "sockets", "devices")]
+    assert (outside / "v1" / "model.onnx").exists()
 
 
-def test_remove_without_an_answer_keeps_the_model(foundry: Foundry, tmp_path: Path) -> None:
-    directory = add_model(Paths(tmp_path / "home"), "mine:1", ["hello"])
-    output = foundry("cache", "remove", "mine", input="")
-    assert output.code == 1
-    assert "--yes" in output.stderr
-    assert directory.exists()
-
-
-def test_remove_unloads_first_when_the_service_has_the_model(foundry: Foundry, service: RunningService) -> None:
-    directory = add_model(service.paths, "doomed:1", ["hello"])
-    service.client.load("doomed")
-    assert foundry("cache", "remove", "doomed", "--yes", home=service.paths.home).code == 0
-    assert not directory.exists()
-    assert "doomed:1" not in service.client.loaded_models()
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
+def test_a_read_only_cache_lists_loads_and_runs_and_says_early_what_it_cannot(foundry: Foundry, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    add_model(Paths(home), "mine:1", ["hello"])
+    cache = Paths(home).default_cache
+    add_managed(cache, "other:1")
+    half = add_partial(cache)
+    subprocess.run(["mount", "--bind", str(cache), str(cache)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(cache)], check=True)
+        assert {"mine:1", "other:1", "half:1"} <= set(listed(foundry))
+        assert foundry("model", "run", "mine", "--prompt", "x").stdout.strip() == "hello"
+        assert foundry("cache", "verify").code == 0
+        for command in (
+            ["remove", "other", "--yes"],
+            ["remove", "half:1", "--yes"],
+            ["prune", "--yes"],
+            ["move", str(tmp_path / "n")],
+        ):
+            output = foundry("cache", *command)
+            assert (output.code, "Read-only file system" in output.stderr) == (1, True), output
+        foundry("service", "stop")
+    finally:
+        subprocess.run(["umount", str(cache)], check=True)
+    assert half.is_dir()
+    assert {"mine:1", "other:1", "half:1"} <= set(listed(foundry))

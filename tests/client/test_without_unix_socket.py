@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
-from foundry_cli.client.supervisor import detached
 from foundry_cli.errors import ForbiddenError
+from foundry_cli.processes import detached
 from tests.conftest import RunningService, add_model
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from foundry_cli.engine.confinement import KEPT_ENVIRONMENT, worker_environment
+from foundry_cli.engine.confinement import KEPT_ENVIRONMENT, device_files, worker_environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
@@ -28,19 +28,20 @@ has_landlock = pytest.mark.skipif(landlock_version() < 1, reason="no Landlock he
 has_seccomp = pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="no filter for this machine")
 
 PROGRAM = """
-import json, os, resource, signal, socket, subprocess, sys
+import errno
+import fcntl, json, os, resource, signal, socket, subprocess, sys
 from pathlib import Path
 from foundry_cli.engine.confinement import confine
 
 model, outside = Path(sys.argv[1]), Path(sys.argv[2])
 threads = len(os.listdir("/proc/self/task"))
-confine(model)
+confine(model, [Path("/dev/full")])
 
 def attempt(action):
     try:
         action()
     except OSError as error:
-        return type(error).__name__
+        return type(error).__name__ if error.errno != errno.ENOTTY else "done"
     return "done"
 
 def connect(family, kind, address):
@@ -72,6 +73,10 @@ print(json.dumps({
     "remove": attempt(lambda: os.unlink(model / "file")),
     "rename": attempt(lambda: os.rename(model / "file", model / "other")),
     "link": attempt(lambda: os.symlink("/etc/passwd", model / "link")),
+    "read a device": attempt(lambda: Path("/dev/full").open("rb").read(1)),
+    "write a device": attempt(lambda: os.open("/dev/full", os.O_WRONLY)),
+    "control a device": attempt(lambda: fcntl.ioctl(os.open("/dev/full", os.O_RDWR), 0x5401, bytes(64))),
+    "write another device": attempt(lambda: os.open("/dev/zero", os.O_RDWR)),
     "write /dev/shm": attempt(lambda: Path("/dev/shm/foundry-test").write_text("x")),
     "TCP": attempt(lambda: connect(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 9))),
     "UDP": attempt(lambda: connect(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 9))),
@@ -102,7 +107,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return results
 
 
-@pytest.mark.parametrize("action", ["read the model", "list the model", "import", "read /proc", "random"])
+@pytest.mark.parametrize(
+    "action",
+    [
+        "read the model",
+        "list the model",
+        "import",
+        "read /proc",
+        "random",
+        "read a device",
+        "write a device",
+        "control a device",
+    ],
+)
 def test_what_is_needed_can_be_done(results: dict[str, Any], action: str) -> None:
     assert results[action] == "done"
 
@@ -112,7 +129,7 @@ def test_what_is_needed_can_be_done(results: dict[str, Any], action: str) -> Non
     "action",
     ["read outside", "list outside", "list the root", "read /etc", "list processes", "read the parent's environment",
      "write the model", "append to the model", "create in the model", "create outside", "make a folder", "remove", "rename",
-     "link", "write /dev/shm"],
+     "link", "write another device", "write /dev/shm"],
 )  # fmt: skip
 def test_files_are_out_of_reach(results: dict[str, Any], action: str) -> None:
     assert results[action] == "PermissionError"
@@ -156,3 +173,11 @@ def test_the_environment_holds_no_secrets(monkeypatch: pytest.MonkeyPatch) -> No
         "PYTHONSAFEPATH",
         "OPENBLAS_NUM_THREADS",
     }
+
+
+def test_device_files_are_those_of_gpus_and_npus(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm", "dri/renderD128", "accel/accel0", "kfd", "sda", "mem", "tty0", "kvm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [path.name for path in device_files(tmp_path)]
+    assert names == ["nvidia-uvm", "nvidia0", "nvidiactl", "dri", "accel", "kfd"]

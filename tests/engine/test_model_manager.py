@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from foundry_cli.engine.model_manager import ModelManager, StartEngine
+from foundry_cli.engine.model_manager import ModelManager, Placement, StartEngine
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
     EngineDiedError,
@@ -42,13 +42,15 @@ class Starter:
     def __init__(self, command: tuple[str, ...] = OBEDIENT) -> None:
         self.command = command
         self.started: list[str] = []
+        self.providers: list[str] = []
         self.gate: asyncio.Event | None = None
 
-    async def __call__(self, name: str, directory: Path) -> EngineProcess:
+    async def __call__(self, name: str, directory: Path, provider: str) -> EngineProcess:
         self.started.append(name)
+        self.providers.append(provider)
         if self.gate is not None:
             await self.gate.wait()
-        return await EngineProcess.start(name, directory, command=self.command)
+        return await EngineProcess.start(name, directory, provider, command=self.command)
 
 
 class Machine:
@@ -76,8 +78,8 @@ async def managing(start: StartEngine, ttl: float = 600.0, memory: int = 1 << 50
         assert set(psutil.Process().children()) <= others
 
 
-async def ask(manager: ModelManager, wanted: ModelInfo, **options: float) -> str:
-    async with manager.use(wanted, **options) as process:
+async def ask(manager: ModelManager, wanted: ModelInfo, *, ttl: float | None = None) -> str:
+    async with manager.use(wanted, ttl=ttl) as process:
         return (await answer(process, request())).text
 
 
@@ -89,9 +91,9 @@ def test_fifty_at_once_are_one_load_of_the_real_worker(tmp_path: Path) -> None:
     write_scripted_model(tmp_path, ["hello"])
     started: list[str] = []
 
-    async def start(name: str, directory: Path) -> EngineProcess:
+    async def start(name: str, directory: Path, provider: str) -> EngineProcess:
         started.append(name)
-        return await EngineProcess.start(name, directory)
+        return await EngineProcess.start(name, directory, provider)
 
     async def run() -> None:
         async with managing(start) as manager:
@@ -393,5 +395,89 @@ def test_closing_ends_loads_and_answers() -> None:
                 await loading
             with pytest.raises(ServiceStoppingError):
                 await ask(manager, model("c"))
+
+    asyncio.run(run())
+
+
+CUDA = "CUDAExecutionProvider"
+ON_CUDA = Placement(CUDA, is_demanded=True)
+
+
+def test_a_model_is_loaded_where_it_shall_run_and_stays_there(tmp_path: Path) -> None:
+    start = Starter()
+
+    async def run() -> None:
+        async with managing(start) as manager:
+            first = await manager.load(model("a"), Placement(CUDA))
+            for placement in (Placement(), Placement("QNNExecutionProvider"), ON_CUDA):
+                assert await manager.load(model("a"), placement) is first
+            assert first.provider == CUDA
+
+    asyncio.run(run())
+    assert start.providers == [CUDA]
+
+
+def test_a_demanded_provider_moves_an_idle_model() -> None:
+    start = Starter()
+
+    async def run() -> None:
+        async with managing(start) as manager:
+            first = await manager.load(model("a"), ttl=5)
+            async with manager.use(model("a"), ON_CUDA) as process:
+                assert process is not first.engine
+                assert first.engine.ended.is_set()
+            async with manager.use(model("a")) as same:
+                assert same is process
+            assert names(manager) == ["a"]
+
+    asyncio.run(run())
+    assert start.providers == ["CPUExecutionProvider", CUDA]
+
+
+def test_a_model_that_is_used_is_not_moved() -> None:
+    start = Starter()
+
+    async def run() -> None:
+        async with managing(start) as manager, manager.use(model("a")) as process:
+            with pytest.raises(ModelInUseError, match=CUDA):
+                await manager.load(model("a"), ON_CUDA)
+            with pytest.raises(ModelInUseError, match=CUDA):
+                async with manager.use(model("a"), ON_CUDA):
+                    pass
+            assert (await answer(process, request())).text == "ok"
+
+    asyncio.run(run())
+    assert start.providers == ["CPUExecutionProvider"]
+
+
+def test_many_that_demand_the_same_provider_share_one_move() -> None:
+    start = Starter()
+
+    async def run() -> None:
+        async with managing(start) as manager:
+            await manager.load(model("a"))
+
+            async def one() -> str:
+                async with manager.use(model("a"), ON_CUDA) as process:
+                    return (await answer(process, request())).text
+
+            assert await asyncio.gather(*(one() for _ in range(20))) == ["ok"] * 20
+
+    asyncio.run(run())
+    assert start.providers == ["CPUExecutionProvider", CUDA]
+
+
+def test_crashes_with_one_provider_do_not_bar_another() -> None:
+    start = Starter(program("sys.exit(3)"))
+
+    async def run() -> None:
+        async with managing(start) as manager:
+            for _ in range(3):
+                with pytest.raises(EngineDiedError):
+                    await manager.load(model("a"), ON_CUDA)
+            with pytest.raises(EngineError, match="crashed"):
+                await manager.load(model("a"), ON_CUDA)
+            start.command = OBEDIENT
+            await manager.load(model("a"))
 
     asyncio.run(run())

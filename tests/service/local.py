@@ -16,13 +16,14 @@ from typing import Any, cast
 from foundry_cli.engine.model_manager import ModelManager
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, TextChunk, Timing, Usage
+from foundry_cli.execution_providers import ProviderReport
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory
 from foundry_cli.service.app import create_app
 from foundry_cli.service.guard import Access
 from foundry_cli.service.protocol import LimitedProtocol
 from foundry_cli.service.server import Server, bind_tcp, bind_unix
-from foundry_cli.service.state import ServiceState
+from foundry_cli.service.state import InstalledProviders, ServiceState
 
 TOKEN = "the-token-of-the-record"
 MODEL = "fake-model:3"
@@ -73,6 +74,7 @@ class LocalService:
     state: ServiceState
     engines: list[FakeEngine]
     stops: list[bool] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)  # the execution provider of each load
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection over TCP."""
@@ -142,7 +144,9 @@ def local_service(
     directory: Path,
     answer: Answer = say_hello,
     *,
-    start: Callable[[str, Path], Awaitable[Any]] | None = None,
+    start: Callable[[str, Path, str], Awaitable[Any]] | None = None,
+    providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    installed: InstalledProviders | None = None,
     drain_seconds: int = 5,
     protocol: type[LimitedProtocol] = LimitedProtocol,
     **access: Any,
@@ -153,9 +157,11 @@ def local_service(
     (model / "genai_config.json").write_text('{"model": {"context_length": 2048}}')
     (model / "inference_model.json").write_text(json.dumps({"Name": MODEL, "PromptTemplate": {"prompt": "{Content}"}}))
     engines: list[FakeEngine] = []
+    started: list[str] = []
     stops: list[bool] = []
 
-    async def start_engine(_: str, __: Path) -> EngineProcess:
+    async def start_engine(_: str, __: Path, provider: str) -> EngineProcess:
+        started.append(provider)
         engines.append(FakeEngine(answer))
         return cast(EngineProcess, engines[-1])
 
@@ -166,7 +172,9 @@ def local_service(
     models = ModelManager(default_ttl=600, available_memory=lambda: 1 << 40, start_engine=start or start_engine)
     record = InstanceRecord("identity", 1, 1795132800.0, access["host"], port, str(directory), TOKEN, "0.0.0")
     inventory = Inventory(directory / "cache")
-    state = ServiceState(record, inventory, models, stop=lambda: stops.append(True), is_stopping=lambda: bool(stops))
+    installed = installed or InstalledProviders(lambda: ProviderReport(providers))
+    installed.known()  # the service asks when it starts
+    state = ServiceState(record, inventory, models, lambda: stops.append(True), lambda: bool(stops), installed)
     ready = threading.Event()
     app = create_app(state, Access(port=port, token=TOKEN, **access))
     server = Server(app, ready.set, models.close, drain_seconds=drain_seconds, protocol=protocol)
@@ -174,7 +182,7 @@ def local_service(
     thread.start()
     try:
         assert ready.wait(10)
-        yield LocalService(server, port, directory / "run" / "service.sock", state, engines, stops)
+        yield LocalService(server, port, directory / "run" / "service.sock", state, engines, stops, started)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -227,7 +227,7 @@ class SlowStart:
         self.has_begun = threading.Event()
         self.go_on = threading.Event()
 
-    async def __call__(self, _: str, __: Path) -> EngineProcess:
+    async def __call__(self, *_: object) -> EngineProcess:
         """Load."""
         self.count += 1
         self.has_begun.set()

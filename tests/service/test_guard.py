@@ -20,9 +20,11 @@ ROUTES = """
 GET open /docs
 GET open /foundry/list
 GET open /health
+GET open /openai/getgpudevice
 GET open /openai/load/{name:path}
 GET open /openai/loadedmodels
 GET open /openai/models
+GET open /openai/setgpudevice/{device_id}
 GET open /openai/status
 GET open /openai/unload/{name:path}
 GET open /openai/unloadall

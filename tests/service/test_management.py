@@ -33,6 +33,7 @@ def test_status(local: LocalService) -> None:
         "isAutoRegistrationResolved": True,
         "autoRegistrationStatus": "Successfully downloaded and registered the following EPs: CPUExecutionProvider.\r\n"
         "Valid EPs: CPUExecutionProvider",
+        "validEps": ["CPUExecutionProvider"],
         "pid": 1,
         "version": __version__,
         "startedAt": 1795132800.0,
@@ -171,6 +172,8 @@ def test_removal(tmp_path: Path) -> None:
     with local_service(tmp_path) as local:
         local.get(f"/openai/load/{MODEL}")
         status, _, answer = local.send("POST", REMOVE, b"{}", MANAGING)
+        assert (status, answer["error"]["code"]) == (409, "model_in_use")
+        status, _, answer = local.send("POST", f"{REMOVE}?force=true", b"{}", MANAGING)
         assert (status, answer["removed"]) == (200, MODEL)
         assert local.get("/openai/loadedmodels")[2] == []
         assert list(local.state.inventory.cache.iterdir()) == []
@@ -193,7 +196,8 @@ def test_a_cache_that_cannot_be_read(tmp_path: Path) -> None:
         cache.rename(tmp_path / "away")
         assert local.get("/v1/models")[0] == 200  # without a directory the cache is empty
         cache.write_text("a file")
-        for path in ("/v1/models", "/foundry/list", "/openai/models", "/openai/load/x"):
+        assert local.get("/openai/models")[2] == ["foundry-guide-generic-cpu:1"]  # comes with the program
+        for path in ("/openai/load/x", f"/openai/load/{MODEL}"):
             status, _, answer = local.get(path)
             assert (status, answer["error"]["code"]) == (507, "cache_unavailable")
         assert local.get("/health")[0] == 200

@@ -1,17 +1,22 @@
-"""Finding models in the cache directory, whatever else is there, and removing them."""
+"""Finding models in the cache directory, whatever else is there."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from foundry_cli.errors import CacheError
-from foundry_cli.store import cache as model_cache
-from foundry_cli.store.cache import check_writable, plan_removal, remove, scan_cache, sweep_trash
+from foundry_cli.store.cache import PartialModel, check_writable, directory_size, scan, scan_cache
+from foundry_cli.store.journal import Journal
+from foundry_cli.store.manifest import CHUNK_BYTES, CHUNKS, MANIFEST
+from foundry_cli.types import ModelInfo
+from tests.store.managed import WEIGHTS, add_managed, manage
 
 
 @pytest.fixture
@@ -145,7 +150,6 @@ def test_a_cache_that_is_missing_or_not_a_directory(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / ("x" * 300)):
         with pytest.raises(CacheError, match="cannot be read"):
             scan_cache(place)
-        sweep_trash(place)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="nothing is unreadable for root")
@@ -153,60 +157,8 @@ def test_an_unreadable_folder_hides_only_itself(cache: Path) -> None:
     add(cache, "a", {"Name": "a:1"}).chmod(0)
     add(cache, "b", {"Name": "b:1"})
     assert ids(cache) == ["b:1"]
+    assert "cannot be read" in scan(cache).problems[0]
     (cache / "a").chmod(0o700)
-
-
-def test_removal_leaves_what_is_not_the_model(cache: Path) -> None:
-    add(cache, "P/model-1/v1", {"Name": "model:1"})
-    add(cache, "P/other/v1", {"Name": "other:1"})
-    (model,) = [model for model in scan_cache(cache) if model.name == "model"]
-    plan = plan_removal(model, cache)
-    assert plan.size_bytes == model.size_bytes
-    remove(plan, cache)
-    assert ids(cache) == ["other:1"]
-    assert sorted(entry.name for entry in cache.iterdir()) == ["P"]
-    assert [entry.name for entry in (cache / "P").iterdir()] == ["other"]
-    with pytest.raises(CacheError, match="cannot be removed"):
-        remove(plan, cache)
-
-
-def test_removal_keeps_folders_with_other_files(cache: Path) -> None:
-    add(cache, "P/model/v1", {"Name": "model:1"})
-    (cache / "P" / "notes.txt").write_text("mine")
-    (model,) = scan_cache(cache)
-    remove(plan_removal(model, cache), cache)
-    assert (cache / "P" / "notes.txt").read_text() == "mine"
-    assert not (cache / "P" / "model").exists()
-
-
-def test_removal_does_not_follow_links(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "file").write_text("mine")
-    (add(cache, "model", {"Name": "model:1"}) / "link").symlink_to(tmp_path / "mine")
-    (model,) = scan_cache(cache)
-    remove(plan_removal(model, cache), cache)
-    assert list(cache.iterdir()) == []
-    assert (tmp_path / "mine" / "file").read_text() == "mine"
-
-
-def test_only_what_is_in_the_cache_is_removed(cache: Path, tmp_path: Path) -> None:
-    add(tmp_path / "elsewhere", "model", {"Name": "model:1"})
-    (model,) = scan_cache(tmp_path / "elsewhere")
-    for place in (cache, tmp_path / "elsewhere" / "model"):
-        with pytest.raises(CacheError, match="not in the cache"):
-            plan_removal(model, place)
-
-
-def test_trash_is_swept(cache: Path, tmp_path: Path) -> None:
-    add(cache, ".foundry-trash-1/deep", {})
-    add(cache, "model", {"Name": "model:1"})
-    add(tmp_path, "mine", {})
-    (cache / ".foundry-trash-2").symlink_to(tmp_path / "mine")
-    sweep_trash(cache)
-    assert not (cache / ".foundry-trash-1").exists()
-    assert ids(cache) == ["model:1"]
-    assert (tmp_path / "mine" / "genai_config.json").exists()
-    sweep_trash(tmp_path / "none")
 
 
 def test_a_directory_for_the_cache(tmp_path: Path) -> None:
@@ -220,4 +172,172 @@ def test_a_directory_for_the_cache(tmp_path: Path) -> None:
 def test_sizes_of_links_count_nothing_of_their_target(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * 100_000)
     (cache / "link").symlink_to(tmp_path / "large")
-    assert model_cache.directory_size(cache) < 1000
+    assert directory_size(cache) < 1000
+
+
+def test_a_manifest_says_what_a_model_is(cache: Path) -> None:
+    root = add_managed(cache, "Phi-4:2", alias="phi", context_length=99)
+    (model,) = scan_cache(cache)
+    assert (model.id, model.alias, model.license, model.source, model.context_length) == ("Phi-4:2", "phi", "MIT", "azure", 99)
+    assert (model.root, model.path, model.problem) == (root, root / "v1", "")
+    assert model.size_bytes == sum(file.stat().st_size for file in (root / "v1").iterdir())
+
+
+def test_files_directly_in_the_root_and_foreign_files_beside_them(cache: Path) -> None:
+    root = add(cache, "P/model-1", {"Name": "model:1"})
+    manage(root, ModelInfo("model", 1, "model"))
+    (root / "notes.txt").write_text("mine")
+    (model,) = scan_cache(cache)
+    assert (model.path, model.root, model.size_bytes) == (root, root, 2 + len(json.dumps({"Name": "model:1"})))
+
+
+def test_a_list_reads_no_digests_of_chunks(cache: Path) -> None:
+    root = add_managed(cache, "m:1")
+    (root / CHUNKS).unlink()
+    os.mkfifo(root / CHUNKS)  # who reads it waits for ever
+    assert ids(cache) == ["m:1"]
+
+
+def test_below_a_download_there_is_no_model(cache: Path) -> None:
+    root = add_managed(cache, "m:1")
+    (root / "download.tmp").touch()
+    add(cache, "Tests/m-1/v2/deeper", {"Name": "deeper:1"})
+    (add(cache, "original-3/v3", {"Name": "original:3"}).parent / "download.tmp").touch()
+    found = scan(cache)
+    assert found.models == ()
+    assert [(partial.id, partial.root) for partial in found.partials] == [("m:1", root), ("original:3", cache / "original-3")]
+
+
+@pytest.mark.parametrize("marker", ["download.tmp", "model.onnx.data.dlstate"])
+def test_markers_of_the_original(cache: Path, marker: str) -> None:
+    directory = add(cache, "Microsoft/phi-4-cpu-7", {"Name": "phi-4-cpu:7"})
+    for name in (marker, ".download.lock", ".download.progress"):
+        (directory / name).touch()
+    (partial,) = scan(cache).partials
+    assert (partial.id, partial.total_bytes) == ("phi-4-cpu:7", None)
+    assert ids(cache) == []
+
+
+def test_a_journal_tells_how_much_is_there(cache: Path) -> None:
+    root = cache / "Tests" / "m-1"
+    root.mkdir(parents=True)
+    (root / "download.tmp").touch()
+    journal = Journal(root)
+    journal.begin("v1/model.onnx", 3 * CHUNK_BYTES, "", "")
+    journal.begin("v1/genai_config.json", 10, "", "")
+    journal.add_chunk("v1/model.onnx", 1, "0" * 64)
+    journal.publish("v1/genai_config.json", "0" * 64)
+    journal.close()
+    assert scan(cache).partials == (PartialModel("m:1", root, CHUNK_BYTES + 10, 3 * CHUNK_BYTES + 10),)
+
+
+def test_without_a_journal_blocks_count_and_not_lengths(cache: Path) -> None:
+    root = cache / "m-1"
+    root.mkdir()
+    (root / "download.tmp").touch()
+    with (root / "model.onnx").open("wb") as stream:
+        stream.truncate(1 << 30)  # as the original does before it begins
+        stream.write(b"x" * 100_000)
+    (partial,) = scan(cache).partials
+    assert 100_000 <= partial.done_bytes < 1 << 20
+
+
+def _truncate(file: Path) -> None:
+    os.truncate(file, 5)
+
+
+def _append(file: Path) -> None:
+    with file.open("ab") as stream:
+        stream.write(b"x")
+
+
+def _link(file: Path) -> None:
+    file.rename(file.parents[4] / "elsewhere")
+    file.symlink_to(file.parents[4] / "elsewhere")
+
+
+def _directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _socket(file: Path) -> None:
+    file.unlink()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(file))
+
+
+def _linked_folder(file: Path) -> None:
+    file.parent.rename(file.parents[4] / "elsewhere")
+    file.parent.symlink_to(file.parents[4] / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (Path.unlink, "v1/model.onnx is missing"),
+        (_truncate, f"v1/model.onnx has 5 bytes instead of {len(WEIGHTS)}"),
+        (_append, f"v1/model.onnx has {len(WEIGHTS) + 1} bytes instead of {len(WEIGHTS)}"),
+        (_link, "v1/model.onnx is not a plain file"),
+        (_directory, "v1/model.onnx is not a plain file"),
+        (_pipe, "v1/model.onnx is not a plain file"),
+        (_socket, "v1/model.onnx is not a plain file"),
+        (_linked_folder, "v1 is not a folder"),
+    ],
+)
+def test_a_damaged_model_is_known_and_cannot_be_used(
+    cache: Path, damage: Callable[[Path], None], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = add_managed(cache, "m:1")
+    monkeypatch.chdir(root)  # the address of a socket must be short
+    damage(root / "v1" / "model.onnx")
+    (model,) = scan_cache(cache)
+    assert (model.id, model.problem, model.path, model.root) == ("m:1", problem, None, root)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{ broken", "[]", '{"version": 9}', '{"version": 1, "model": {"id": "m:1"}, "files": 3}']
+)
+def test_a_manifest_that_cannot_be_used(cache: Path, content: str) -> None:
+    root = add_managed(cache, "m:1")
+    (root / MANIFEST).write_text(content)
+    (model,) = scan_cache(cache)
+    assert (model.id, model.problem, model.path) == ("m:1", f"{MANIFEST} cannot be used", None)
+
+
+def test_a_manifest_that_names_files_elsewhere(cache: Path, tmp_path: Path) -> None:
+    root = add_managed(cache, "m:1")
+    text = (root / MANIFEST).read_text().replace("v1/model.onnx", "../../outside")
+    (root / MANIFEST).write_text(text)
+    assert scan_cache(cache)[0].problem == f"{MANIFEST} cannot be used"
+
+
+def test_without_its_manifest_a_model_is_one_that_was_put_there(cache: Path) -> None:
+    root = add_managed(cache, "m:1")
+    (root / MANIFEST).unlink()
+    (model,) = scan_cache(cache)
+    assert (model.id, model.path, model.root, model.source) == ("m:1", root / "v1", root / "v1", "local")
+
+
+def test_the_cache_directory_may_be_a_link(cache: Path, tmp_path: Path) -> None:
+    add_managed(cache, "m:1")
+    (tmp_path / "link").symlink_to(cache)
+    assert ids(tmp_path / "link") == ["m:1"]
+
+
+def test_odd_names(cache: Path) -> None:
+    longest = "n" * 255
+    for place in ("..a", "A", "a", longest, "new\nline"):
+        add(cache, place, {})
+    assert sorted(ids(cache)) == ["..a:0", "A:0", "a:0", "newline:0", f"{longest}:0"]
+
+
+def test_a_hard_link_is_a_file_like_others(cache: Path) -> None:
+    root = add_managed(cache, "m:1")
+    (root / "v1" / "second").hardlink_to(root / "v1" / "model.onnx")
+    assert ids(cache) == ["m:1"]

@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 
 from foundry_cli.catalog.catalog import Catalog
-from foundry_cli.errors import InvalidRequestError, ModelNotFoundError
-from foundry_cli.inventory import Inventory, filter_models
+from foundry_cli.catalog.sources.base import SourceState
+from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidError, ModelNotFoundError
+from foundry_cli.inventory import COMPLETE, DAMAGED, PARTIAL, Inventory, filter_models
+from foundry_cli.store.cache_marker import MARKER, mark_cache
 from foundry_cli.types import ModelInfo
+from tests.store.managed import add_managed
 
 
 class FixedSource:
     """A catalog source with a list."""
+
+    name = "fixed"
+    location = "here"
 
     def __init__(self, *models: ModelInfo) -> None:
         self._models = models
@@ -22,6 +28,10 @@ class FixedSource:
     def models(self) -> list[ModelInfo]:
         """The list."""
         return list(self._models)
+
+    def state(self) -> SourceState:
+        """Nothing of interest."""
+        return SourceState(self.name, self.location, len(self._models), None)
 
 
 CATALOG = Catalog(
@@ -130,3 +140,119 @@ def test_wrong_filters(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         filter_models(Inventory(tmp_path, CATALOG).models(), text)
     assert caught.value.param == "filter"
+
+
+def partial(cache: Path, folder: str) -> Path:
+    """A download that is not complete."""
+    root = cache / folder
+    root.mkdir(parents=True)
+    (root / "download.tmp").touch()
+    return root
+
+
+def test_a_variant_that_runs_here_comes_first(tmp_path: Path) -> None:
+    def no_gpu(model: ModelInfo) -> str:
+        return "no GPU" if model.device == "GPU" else ""
+
+    inventory = Inventory(tmp_path, CATALOG)
+    assert inventory.resolve("phi-4", None, no_gpu).id == "Phi-4-cpu:2"
+    cached(tmp_path, "Phi-4-cuda-gpu:2")
+    assert inventory.resolve("phi-4").id == "Phi-4-cuda-gpu:2"
+    assert inventory.resolve("phi-4", None, no_gpu).id == "Phi-4-cpu:2"  # better fetched than what cannot run
+    assert inventory.resolve("phi-4-cuda-gpu:2", None, no_gpu).id == "Phi-4-cuda-gpu:2"
+    cached(tmp_path, "Phi-4-cpu:1")
+    assert inventory.resolve("phi-4", None, no_gpu).id == "Phi-4-cpu:1"
+
+
+def test_everything_on_this_machine_with_its_state(tmp_path: Path) -> None:
+    cached(tmp_path, "own:1")
+    (add_managed(tmp_path, "Phi-4-cpu:1") / "v1" / "model.onnx").unlink()
+    partial(tmp_path, "P/qwen-cpu-1")
+    partial(tmp_path, "stranger-7")
+    entries = {entry.model.id: entry for entry in Inventory(tmp_path, CATALOG).contents().entries}
+    states = {model_id: entry.state for model_id, entry in entries.items()}
+    assert states == {"own:1": COMPLETE, "Phi-4-cpu:1": DAMAGED, "qwen-cpu:1": PARTIAL, "stranger:7": PARTIAL}
+    assert (entries["Phi-4-cpu:1"].model.alias, entries["Phi-4-cpu:1"].model.is_cached) == ("phi-4", False)
+    assert entries["qwen-cpu:1"].model.alias == "qwen"
+
+
+@pytest.mark.parametrize("name", ["qwen-cpu:1", "QWEN-CPU", "qwen", "qwen-cpu-1", "P/qwen-cpu-1", "p/qwen-cpu-1/"])
+def test_what_is_here_is_found_by_all_its_names(tmp_path: Path, name: str) -> None:
+    root = partial(tmp_path, "P/qwen-cpu-1")
+    (entry,) = Inventory(tmp_path, CATALOG).find_entries(name)
+    assert (entry.state, entry.model.root) == (PARTIAL, root)
+
+
+def test_of_an_alias_the_complete_variant_is_meant_and_all_its_copies(tmp_path: Path) -> None:
+    partial(tmp_path, "Phi-4-cuda-gpu-2")
+    for place in ("a", "b"):
+        cached(tmp_path / place, "Phi-4-cpu:1")
+    found = Inventory(tmp_path, CATALOG).find_entries("phi-4")
+    assert [(entry.model.id, entry.state) for entry in found] == [("Phi-4-cpu:1", COMPLETE)] * 2
+    (found_by_device,) = Inventory(tmp_path, CATALOG).find_entries("phi-4", "GPU")
+    assert found_by_device.state == PARTIAL
+
+
+@pytest.mark.parametrize("name", ["qwen", "nothing"])
+def test_what_is_not_here_is_not_found(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelNotFoundError):
+        Inventory(tmp_path, CATALOG).find_entries(name)
+
+
+def test_a_complete_copy_counts_before_a_damaged_one(tmp_path: Path) -> None:
+    (add_managed(tmp_path / "a", "Phi-4-cpu:1") / "v1" / "model.onnx").unlink()
+    root = add_managed(tmp_path / "b", "Phi-4-cpu:1")
+    model = Inventory(tmp_path, CATALOG).resolve("phi-4-cpu:1")
+    assert (model.root, model.problem) == (root, "")
+
+
+def test_a_damaged_model_is_not_cached_and_says_why(tmp_path: Path) -> None:
+    (add_managed(tmp_path, "mine:1") / "v1" / "model.onnx").unlink()
+    model = Inventory(tmp_path, CATALOG).resolve("mine")
+    assert (model.is_cached, model.problem) == (False, "v1/model.onnx is missing")
+
+
+@pytest.mark.parametrize("name", ["stranger:7", "Stranger"])
+def test_a_download_that_no_catalog_knows_is_explained(tmp_path: Path, name: str) -> None:
+    partial(tmp_path, "P/stranger-7")
+    with pytest.raises(ModelInvalidError, match="stranger:7 is not complete"):
+        Inventory(tmp_path, CATALOG).resolve(name)
+
+
+def test_a_cache_that_is_not_mounted_takes_only_its_own_models_away(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    identity = mark_cache(cache)
+    cached(cache, "own:1")
+    assert Inventory(cache, cache_id=identity).resolve("own").is_cached
+    cache.rename(tmp_path / "away")
+    inventory = Inventory(cache, cache_id=identity)
+    for _ in range(2):  # first it is missing, then it is an empty mount point
+        assert [model.alias for model in inventory.models()] == ["foundry-guide"]
+        assert inventory.resolve("foundry-guide").is_cached
+        contents = inventory.contents()
+        assert [entry.model.alias for entry in contents.entries] == ["foundry-guide"]
+        assert "is not available" in contents.problems[0]
+        for look in (inventory.resolve, inventory.find_entries):
+            with pytest.raises(CacheError, match="is not available"):
+                look("own")
+        with pytest.raises(CacheError):
+            inventory.require_cache()
+        assert not list(cache.glob("*"))
+        cache.mkdir(exist_ok=True)
+    (cache / MARKER).write_text("0" * 32)  # another cache
+    assert inventory.cache_problem() is not None
+
+
+def test_a_marker_is_kept_by_those_who_share_a_cache(tmp_path: Path) -> None:
+    identity = mark_cache(tmp_path)
+    assert mark_cache(tmp_path) == identity
+    assert (tmp_path / MARKER).read_text() == identity
+    (tmp_path / MARKER).write_text("something else")
+    assert mark_cache(tmp_path) != identity
+
+
+def test_a_marker_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheError, match="cannot be written"):
+        mark_cache(tmp_path / "file")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from foundry_cli.http import HttpClient
 from foundry_cli.remote import RemoteModel
@@ -28,6 +28,10 @@ class CatalogSource(Protocol):
     def name(self) -> str:
         """One word, unique among the sources."""
 
+    @property
+    def location(self) -> str:
+        """Its address or directory, without secrets."""
+
     def models(self) -> list[ModelInfo]:
         """Everything it knows, from what is stored on this machine; never from the network."""
 
@@ -35,6 +39,7 @@ class CatalogSource(Protocol):
         """What is known about the source itself; never from the network."""
 
 
+@runtime_checkable
 class RemoteSource(CatalogSource, Protocol):
     """A source whose list comes over the network, or whose files must be fetched."""
 

@@ -6,6 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+from foundry_cli.catalog.sources.base import SourceState
 from foundry_cli.types import ModelInfo, split_model_id
 
 BUNDLED_DIRECTORY = Path(__file__).parent.parent / "bundled" / "foundry-guide"
@@ -19,6 +20,17 @@ class BundledSource:
 
     def __init__(self, directory: Path = BUNDLED_DIRECTORY) -> None:
         self._directory = directory
+
+    name = "bundled"
+
+    @property
+    def location(self) -> str:
+        """The directory of the model."""
+        return str(self._directory)
+
+    def state(self) -> SourceState:
+        """Never changes."""
+        return SourceState(self.name, self.location, 1, None)
 
     def models(self) -> list[ModelInfo]:
         """The one bundled model."""
@@ -46,5 +58,6 @@ def _bundled_model(directory: Path) -> ModelInfo:
         max_output_tokens=config["model"]["context_length"],
         created=_CREATED,
         path=directory,
+        source=BundledSource.name,
         is_bundled=True,
     )

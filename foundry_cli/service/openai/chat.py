@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from foundry_cli.api.openai import ChatCompletionRequest
 from foundry_cli.api.sse import DONE, encode_event
+from foundry_cli.engine.model_manager import Placement
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, TextChunk
 from foundry_cli.errors import EngineDiedError, FoundryError
 from foundry_cli.service.errors import body_of, stopping, unexpected
@@ -20,9 +21,10 @@ from foundry_cli.service.json_body import read_json
 from foundry_cli.service.openai.convert import (
     FINISH_REASONS,
     ChatCompletionWriter,
+    ChatRequest,
     read_chat_request,
 )
-from foundry_cli.service.state import ServiceState, check_provider, state_of
+from foundry_cli.service.state import ServiceState, state_of
 from foundry_cli.types import ModelInfo
 
 router = APIRouter(tags=["OpenAI"])
@@ -38,15 +40,15 @@ Events = AsyncGenerator[EngineEvent, None]
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, in one piece or, with `stream`, as server-sent events. Loads the model if need be."""
     chat = await read_json(request, read_chat_request)
-    check_provider(chat.wire.ep)
     state = state_of(request)
     model = await state.resolve_cached(chat.wire.model)
+    placement = await state.place(model, chat.wire.ep)
     writer = ChatCompletionWriter(uuid.uuid4().hex, model)
     headers = {"x-foundry-ignored-fields": ", ".join(names)} if (names := _header_safe(chat.ignored_fields)) else {}
     if not chat.wire.stream:
-        answer = await until_disconnect(request.receive, _whole(state, model, chat.generation, chat.wire.ttl, writer))
+        answer = await until_disconnect(request.receive, _whole(state, model, placement, chat, writer))
         return CLIENT_GONE if answer is None else JSONResponse(answer, headers=headers)
-    events = generate(state, model, chat.generation, chat.wire.ttl)
+    events = generate(state, model, placement, chat.generation, chat.wire.ttl)
     # Errors before the first token still get their HTTP status.
     first = await until_disconnect(request.receive, _first_event(events))
     if first is None:
@@ -56,12 +58,15 @@ async def create_chat_completion(request: Request) -> Response:
     return EventStream(stream, headers, last_words=encode_event(body_of(stopping())))
 
 
-async def generate(state: ServiceState, model: ModelInfo, request: GenerationRequest, ttl: int | None) -> Events:
+async def generate(
+    state: ServiceState, model: ModelInfo, placement: Placement, request: GenerationRequest, ttl: int | None
+) -> Events:
     """The events of one answer. When the worker dies before the first one, the request is tried once more."""
     for is_last_try in (False, True):
         has_begun = False
         try:
-            async with state.models.use(model, ttl=ttl or None) as engine, aclosing(engine.generate(request)) as events:
+            use = state.models.use(model, placement, ttl=ttl or None)
+            async with use as engine, aclosing(engine.generate(request)) as events:
                 async for event in events:
                     has_begun = True
                     yield event
@@ -76,15 +81,15 @@ async def _first_event(events: Events) -> EngineEvent:
 
 
 async def _whole(
-    state: ServiceState, model: ModelInfo, request: GenerationRequest, ttl: int | None, writer: ChatCompletionWriter
+    state: ServiceState, model: ModelInfo, placement: Placement, chat: ChatRequest, writer: ChatCompletionWriter
 ) -> dict[str, Any]:
     """The complete answer. Nothing of it has been sent when the worker dies, so it is begun once more then."""
     try:
-        return await _collect(generate(state, model, request, ttl), writer)
+        return await _collect(generate(state, model, placement, chat.generation, chat.wire.ttl), writer)
     except EngineDiedError:
         if state.models.is_closed:
             raise
-        return await _collect(generate(state, model, request, ttl), writer)
+        return await _collect(generate(state, model, placement, chat.generation, chat.wire.ttl), writer)
 
 
 async def _collect(events: Events, writer: ChatCompletionWriter) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""Another cache directory: checks, settings, and the running service."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from foundry_cli import __version__
+from foundry_cli.cli import output
+from foundry_cli.cli.lifecycle import restart_if_running
+from foundry_cli.cli.output import Say, symbol
+from foundry_cli.client.supervisor import find_service
+from foundry_cli.config import Config, load_config
+from foundry_cli.errors import CacheError, InvalidRequestError
+from foundry_cli.paths import Paths
+from foundry_cli.store.cache import check_writable
+from foundry_cli.store.cache_marker import mark_cache
+
+
+def switch_cache(directory: Path, say: Say = output.line) -> None:
+    """Store `directory` in the settings; a running service uses it at once. Raises `CacheError`, `ConfigError`."""
+    paths = Paths.from_environment()
+    with_cache(load_config(paths, environment=False), directory, paths).save(paths)
+    hand_over(paths, say)
+
+
+def with_cache(config: Config, directory: Path, paths: Paths) -> Config:
+    """`config` with another cache, whose marker is written. Raises `CacheError`."""
+    # The default directory is made when it is missing, so it is never one that is not mounted.
+    identity = None if directory == paths.default_cache else mark_cache(directory)
+    return replace(config, cache_directory=directory, cache_id=identity)
+
+
+def hand_over(paths: Paths, say: Say = output.line) -> None:
+    """Let a running service use the cache of the settings; it keeps its loaded models."""
+    client = find_service(paths)
+    if client is None:
+        return
+    if client.record.version != __version__:  # it may not know how
+        restart_if_running(paths, say)
+        return
+    client.take_over_cache()
+    say(f"{symbol('🟢 ')}The running service uses the new directory; loaded models stay loaded.")
+
+
+def checked_directory(text: str) -> Path:
+    """A directory that can be the cache, made if it is missing. Raises `InvalidRequestError`, `CacheError`."""
+    if not text.strip():
+        raise InvalidRequestError("The cache directory has no name.", hint="Give a path.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError("The name of the cache directory is not Unicode, so it cannot be stored.") from error
+    directory = Path(os.path.abspath(os.path.expanduser(text)))
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise CacheError(f"{directory} is not a directory.")
+    check_writable(directory)
+    return directory

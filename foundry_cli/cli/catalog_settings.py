@@ -1,0 +1,100 @@
+"""The work of `foundry catalog add`, `remove` and `refresh`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from foundry_cli.catalog.assembly import open_catalog
+from foundry_cli.catalog.sources.base import RemoteSource, SourceState
+from foundry_cli.catalog.sources.mirror import MirrorSource
+from foundry_cli.client.supervisor import find_service
+from foundry_cli.config import MirrorSetting, load_config
+from foundry_cli.errors import FoundryError, InvalidRequestError
+from foundry_cli.http import HttpClient
+from foundry_cli.paths import Paths
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+_TAKEN = ("azure", "bundled", "local", "huggingface", "hf")
+
+
+def add_mirror(location: str, name: str | None) -> SourceState:
+    """Put a mirror into the settings, after its list was read. Raises `InvalidRequestError`, `DownloadError`."""
+    paths = Paths.from_environment()
+    config = load_config(paths, environment=False)
+    location = _checked_location(location)
+    name = _checked_name(name or _name_of(location), [mirror.name for mirror in config.mirrors if mirror.location != location])
+    source = MirrorSource(name, location, paths.catalogs)
+    source.refresh(HttpClient(is_offline=load_config(paths).is_offline))
+    others = tuple(mirror for mirror in config.mirrors if mirror.location != location)
+    replace(config, mirrors=(*others, MirrorSetting(name, location))).save(paths)
+    _tell_service(paths)
+    return source.state()
+
+
+def _tell_service(paths: Paths) -> None:
+    """Let a running service take over the settings; loaded models stay loaded."""
+    if service := find_service(paths):
+        service.take_over_cache()
+
+
+def _checked_location(text: str) -> str:
+    if "://" not in text:
+        return str(Path(text).expanduser().absolute())
+    if urlsplit(text).scheme not in ("http", "https", "file"):
+        raise InvalidRequestError(f"{text!r} is not the address of a mirror.", hint="Give a directory or an http(s) address.")
+    return text
+
+
+def _name_of(location: str) -> str:
+    parts = urlsplit(location)
+    text = parts.hostname if parts.scheme in ("http", "https") else Path(parts.path).name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text or "mirror").strip("-.") or "mirror"
+
+
+def _checked_name(name: str, others: list[str]) -> str:
+    if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
+        raise InvalidRequestError(f"{name!r} cannot be the name of a catalog.", hint="Give another with --name.", param="name")
+    if name.lower() in [other.lower() for other in others]:
+        raise InvalidRequestError(f"There is a catalog {name!r} already.", hint="Give another with --name.", param="name")
+    return name
+
+
+def remove_mirror(name: str) -> None:
+    """Take a mirror out of the settings. Raises `InvalidRequestError`."""
+    paths = Paths.from_environment()
+    config = load_config(paths, environment=False)
+    kept = tuple(mirror for mirror in config.mirrors if mirror.name.lower() != name.lower())
+    if len(kept) == len(config.mirrors):
+        known = ", ".join(mirror.name for mirror in config.mirrors) or "none"
+        raise InvalidRequestError(f"There is no catalog {name!r} that was added.", hint=f"Added were: {known}.", param="name")
+    replace(config, mirrors=kept).save(paths)
+    _tell_service(paths)
+
+
+def switch_azure(*, is_enabled: bool) -> None:
+    """Use the catalog of Azure AI Foundry, or do not."""
+    paths = Paths.from_environment()
+    config = load_config(paths, environment=False)
+    if config.is_azure_enabled != is_enabled:
+        replace(config, is_azure_enabled=is_enabled).save(paths)
+        _tell_service(paths)
+
+
+def refresh(name: str | None) -> Iterator[tuple[SourceState, str]]:
+    """Fetch the lists of all catalogs or of one, one after the other; each with what went wrong, or ""."""
+    paths = Paths.from_environment()
+    config = load_config(paths)
+    catalog = open_catalog(paths, config)
+    client = HttpClient(is_offline=config.is_offline)
+    for source in catalog.sources if name is None else [catalog.source(name)]:
+        problem = ""
+        if isinstance(source, RemoteSource):
+            try:
+                source.refresh(client)
+            except FoundryError as error:
+                problem = error.message
+        yield source.state(), problem

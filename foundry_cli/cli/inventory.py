@@ -1,0 +1,75 @@
+"""What commands work on: the models that can be named here, with the settings in force."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from foundry_cli.cli import output
+
+if TYPE_CHECKING:
+    from foundry_cli.catalog.catalog import Catalog
+    from foundry_cli.inventory import Inventory
+    from foundry_cli.suitability import Machine
+
+_FRESH_SECONDS = 6 * 3600
+
+
+def local_catalog() -> Catalog:
+    """The catalogs of the settings."""
+    from foundry_cli.catalog.assembly import open_catalog
+    from foundry_cli.config import load_config
+    from foundry_cli.paths import Paths
+
+    paths = Paths.from_environment()
+    return open_catalog(paths, load_config(paths))
+
+
+def local_inventory(*, is_fresh: bool = False) -> Inventory:
+    """The models of catalogs and cache; `is_fresh`: old lists are fetched again, with two seconds of patience."""
+    from foundry_cli.catalog.refreshing import refresh_in_background
+    from foundry_cli.config import load_config
+    from foundry_cli.inventory import open_inventory
+    from foundry_cli.paths import Paths
+
+    paths = Paths.from_environment()
+    config = load_config(paths)
+    inventory = open_inventory(paths, config)
+    if is_fresh:
+        refresh_in_background(paths, config, inventory.catalog)
+        _say_how_old(inventory.catalog)
+    return inventory
+
+
+def local_machine() -> Machine:
+    """What there is to run models on."""
+    from foundry_cli.paths import Paths
+    from foundry_cli.suitability import Machine
+
+    return Machine.of(Paths.from_environment())
+
+
+def _say_how_old(catalog: Catalog) -> None:
+    """A note for every list that is not fresh; never part of the result."""
+    for source in catalog.sources:
+        state = source.state()
+        is_old = state.refreshed is not None and time.time() - state.refreshed > _FRESH_SECONDS
+        if is_old:
+            why = f" It could not be fetched again: {_first_sentence(state.problem)}" if state.problem else ""
+            output.note(f"The list of the catalog {state.name} is {age_text(state.refreshed or 0)} old.{why}")
+        elif state.problem:
+            output.note(f"The catalog {state.name} cannot be asked: {_first_sentence(state.problem)}")
+
+
+def _first_sentence(text: str) -> str:
+    """All of it is shown by `foundry catalog list`."""
+    return text.partition(". ")[0].rstrip(".") + "."
+
+
+def age_text(refreshed: float) -> str:
+    """How long ago `refreshed` (Unix time) was, as people say it."""
+    seconds = max(0.0, time.time() - refreshed)
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,127 @@
+"""The work of `foundry model list`, `search` and `info`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foundry_cli.cli import model_table, output
+from foundry_cli.cli.inventory import local_inventory, local_machine
+from foundry_cli.cli.output import Format
+from foundry_cli.cli.resolution import find_model
+from foundry_cli.inventory import Inventory, filter_models
+from foundry_cli.suitability import reason_against
+from foundry_cli.types import ModelInfo
+
+if TYPE_CHECKING:
+    from foundry_cli.catalog.sources.huggingface import SearchResult
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which models are wanted."""
+
+    filter_text: str | None = None
+    search: str | None = None
+    source: str | None = None
+    is_cached: bool = False
+    all_devices: bool = False
+
+    def of(self, inventory: Inventory) -> list[ModelInfo]:
+        """The models of `inventory` that are wanted, whatever they need to run."""
+        models = inventory.models()
+        if self.source is not None:
+            inventory.catalog.source(self.source)
+            models = [model for model in models if model.source.lower() == self.source.lower()]
+        if self.is_cached:
+            models = [model for model in models if model.is_cached]
+        if self.search is not None:
+            words = self.search.lower().split()
+            models = [model for model in models if all(word in _searchable(model) for word in words)]
+        return filter_models(models, self.filter_text) if self.filter_text is not None else models
+
+
+def _searchable(model: ModelInfo) -> str:
+    return f"{model.alias} {model.id} {model.display_name} {model.publisher} {model.task}".lower()
+
+
+def show(choice: Choice, output_format: Format) -> None:
+    """Print the models that are wanted; those that do not run here only when they were asked for."""
+    models = choice.of(local_inventory(is_fresh=not choice.is_cached))
+    machine = local_machine()
+    reasons = {model.id: "" if model.is_bundled else reason_against(model, machine) for model in models}
+    shown = [model for model in models if choice.all_devices or not reasons[model.id] or model.is_cached]
+    if output_format is Format.json:
+        output.document({"models": [_fields(model, reasons[model.id]) for model in shown]})
+        return
+    model_table.print_models(shown, {model.id: _remark(model, reasons[model.id]) for model in shown})
+    if hidden := len(models) - len(shown):
+        output.note(f"{hidden} more do not run on this machine; --all-devices shows them, and why.")
+
+
+def _remark(model: ModelInfo, reason: str) -> str:
+    parts = [f"test {model.verdict}" if model.verdict else "", reason]
+    return "; ".join(part for part in parts if part)
+
+
+def _fields(model: ModelInfo, reason: str) -> dict[str, Any]:
+    return {**model_table.model_fields(model), "runsHere": not reason, "reason": reason or None}
+
+
+def show_one(name: str, device: str | None, *, has_license: bool, output_format: Format) -> None:
+    """Print one model, or all variants of an alias, and what else is known about the one that would be taken."""
+    info = find_model(name, device)
+    reason = "" if info.is_bundled else reason_against(info, local_machine())
+    if output_format is Format.json:
+        output.document({"model": {**_fields(info, reason), "licenseDescription": info.license_description}})
+        return
+    is_alias = name.strip().lower() == info.alias.lower() and device is None
+    variants = [other for other in local_inventory().models() if is_alias and other.alias == info.alias]
+    model_table.print_models([info, *(other for other in variants if other.id != info.id)])
+    for title, value in _facts(info, reason).items():
+        if value:
+            output.line(f"{title + ':':<17}{value}")
+    if has_license:
+        output.line()
+        output.line(info.license_description or info.license or "The model does not say under which licence it is.")
+
+
+def _facts(model: ModelInfo, reason: str) -> dict[str, str]:
+    return {
+        "Model": model.display_name if model.display_name != model.id else "",
+        "Publisher": model.publisher,
+        "Source": model.source,
+        "Provider": model.execution_provider,
+        "Context": f"{model.context_length} tokens" if model.context_length else "",
+        "On this machine": str(model.path) if model.path else model.problem or "no",
+        "Runs here": reason or "yes",
+        "Test": model.verdict,
+    }
+
+
+def search_hugging_face(text: str, limit: int, output_format: Format) -> None:
+    """Print repositories of Hugging Face that hold ONNX models."""
+    from foundry_cli.catalog.sources.huggingface import HuggingFaceSource
+    from foundry_cli.cli.download import Downloads
+
+    found = HuggingFaceSource().search(text, limit, Downloads().client)
+    if output_format is Format.json:
+        output.document({"models": [_result_fields(result) for result in found]})
+        return
+    for result in found:
+        for reference in result.references:
+            output.line(f"{reference:<70} {result.license:<14} {result.downloads:>10} downloads")
+    if not found:
+        output.line("No models match.")
+    else:
+        output.note("'foundry model download REFERENCE' fetches one.")
+
+
+def _result_fields(result: SearchResult) -> dict[str, Any]:
+    return {
+        "repository": result.repository,
+        "references": result.references,
+        "license": result.license,
+        "downloads": result.downloads,
+        "gated": result.is_gated,
+    }

@@ -1,0 +1,284 @@
+"""`foundry model add|convert|test`: models that people bring themselves."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from foundry_cli.cli import output
+from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputOption
+from foundry_cli.cli.output import Format, symbol
+
+if TYPE_CHECKING:
+    from foundry_cli.client.client import ServiceClient
+    from foundry_cli.own_models.checking import ModelFacts
+    from foundry_cli.own_models.conformance import Answer, Result
+    from foundry_cli.own_models.conversion import Conversion
+    from foundry_cli.own_models.identity import Identity
+    from foundry_cli.paths import Paths
+    from foundry_cli.types import ModelInfo
+
+
+class Precision(str, Enum):
+    """Values of `--precision`: the type of the weights."""
+
+    int4 = "int4"
+    int8 = "int8"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+class Target(str, Enum):
+    """Values of `--device` of `convert`: what the model will run on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+    dml = "dml"
+    webgpu = "webgpu"
+    trtrtx = "trtrtx"
+
+
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME[:VERSION]", help="Name of the model.", show_default="made of the directory's name"),
+]
+AliasOption = Annotated[
+    str | None, typer.Option("--alias", metavar="ALIAS", help="Short name of the model.", show_default="the name")
+]
+
+
+def add(
+    directory: Annotated[
+        Path, typer.Argument(help="Folder with genai_config.json, or one that holds such a folder.", show_default=False)
+    ],
+    name: NameOption = None,
+    alias: AliasOption = None,
+) -> None:
+    """Check a model folder and copy it into the cache. The folder stays as it is."""
+    from foundry_cli.own_models.adding import find_model_folder
+
+    _add(find_model_folder(directory), name, alias)
+
+
+def convert(
+    source: Annotated[
+        str, typer.Argument(help="Directory of a checkpoint, or owner/repo[@revision] of Hugging Face.", show_default=False)
+    ],
+    output_directory: Annotated[
+        Path, typer.Option("--output", metavar="DIRECTORY", help="Where the model is put; new or empty.", show_default=False)
+    ],
+    precision: Annotated[Precision, typer.Option(help="Type of the weights.", case_sensitive=False)] = Precision.int4,
+    device: Annotated[Target, typer.Option(help="What the model will run on.", case_sensitive=False)] = Target.cpu,
+    name: NameOption = None,
+    alias: AliasOption = None,
+    is_added: Annotated[bool, typer.Option("--add", help="Add the model to the cache, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a model that is in the output directory.")] = False,
+) -> None:
+    """Make a model of a checkpoint in safetensors format. Needs the extra 'build' of this program."""
+    from foundry_cli.own_models.builder import check_extra, check_precision
+    from foundry_cli.own_models.checkpoint import checkpoint_name
+    from foundry_cli.own_models.conversion import Conversion, check_output
+    from foundry_cli.own_models.identity import make_identity
+
+    check_precision(precision.value, device.value)
+    check_output(output_directory, is_replacing=force)
+    identity = make_identity(name, alias, checkpoint_name(source))
+    if is_added:
+        _check_unused(identity)
+    check_extra()
+    conversion = Conversion(output_directory, identity, precision.value, device.value, is_replacing=force)
+    facts = _convert(source, conversion)
+    output.line(f"{symbol('🟢 ')}The model {identity.id} is in {facts.folder}.")
+    if is_added:
+        _add(facts.folder, None, alias, facts)
+    else:
+        _tell_untried(facts)
+        output.line(f"To add it to the cache, run: foundry model add {facts.folder}")
+
+
+def test(  # the name of the command
+    model: ModelArgument,
+    device: DeviceOption = Device.auto,  # noqa: PT028
+    output_format: OutputOption = Format.text,  # noqa: PT028
+) -> None:
+    """Test how a model behaves: template, stop tokens, streaming, Unicode and more. Takes some seconds."""
+    from foundry_cli.cli.resolution import find_cached_model
+    from foundry_cli.own_models.checking import read_facts
+    from foundry_cli.own_models.conformance import Subject, run_checks, verdict_of
+    from foundry_cli.paths import Paths
+    from foundry_cli.store.verdicts import PASSED, store_verdict
+
+    paths = Paths.from_environment()
+    info = find_cached_model(model, device.chosen)
+    assert info.path is not None  # it is cached
+    facts = read_facts(info.path)
+    chat = ServiceChat(_started_service(paths), info.id)
+    output.note(f"Testing {info.id}...")
+    chat.load()
+    results: list[Result] = []
+    for result in run_checks(Subject(chat, facts, info.supports_tool_calling)):
+        results.append(result)
+        if output_format is Format.text:
+            output.line(_result_line(result))
+            output.flush()
+    verdict = verdict_of(results)
+    store_verdict(paths, info.id, verdict)
+    if output_format is Format.json:
+        checks = [{**vars(result), "status": result.status.value, "seconds": round(result.seconds, 3)} for result in results]
+        output.document({"model": info.id, "verdict": verdict.verdict, "date": verdict.date, "checks": checks})
+    else:
+        output.line(_summary(info, results))
+    if verdict.verdict != PASSED:
+        raise typer.Exit(1)
+
+
+class PhaseLine:
+    """What long work is doing, on standard error: one changing line on a terminal, a line for each phase elsewhere."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._status: Any = None
+
+    def __enter__(self) -> PhaseLine:
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status("")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, phase: str, progress: str) -> None:
+        """Show `phase`, and how far it is."""
+        if self._status is not None:
+            from rich.markup import escape
+
+            self._status.update(escape(f"{phase}: {progress}" if progress else f"{phase}..."))
+        elif phase != self._phase:
+            output.note(f"{phase}...")
+        self._phase = phase
+
+
+class ServiceChat:
+    """A model of the service as the checks see it, see `conformance.Chat`."""
+
+    def __init__(self, client: ServiceClient, model_id: str) -> None:
+        self._client = client
+        self._model_id = model_id
+
+    def load(self) -> None:
+        """Load the model, so that the first check does not wait for that."""
+        self._client.load(self._model_id)
+
+    def complete(self, messages: list[dict[str, str]], **options: Any) -> Answer:
+        """See `conformance.Chat.complete`."""
+        from foundry_cli.own_models.conformance import Answer
+
+        document = self._client.complete(self._model_id, messages, **options)
+        choice, usage = document["choices"][0], document["usage"]
+        message = choice["message"]
+        calls = tuple(message.get("tool_calls") or ())
+        counts = usage["prompt_tokens"], usage["completion_tokens"]
+        return Answer(message.get("content") or "", choice["finish_reason"], *counts, tool_calls=calls)
+
+    def stream(self, messages: list[dict[str, str]], **options: Any) -> Answer:
+        """See `conformance.Chat.stream`."""
+        from foundry_cli.client.client import TextDelta
+        from foundry_cli.own_models.conformance import Answer
+
+        pieces: list[str] = []
+        for event in self._client.chat(self._model_id, messages, **options):
+            if isinstance(event, TextDelta):
+                pieces.append(event.text)
+            else:
+                counts = event.prompt_tokens, event.completion_tokens
+                return Answer("".join(pieces), event.finish_reason, *counts, pieces=tuple(pieces))
+        raise AssertionError("an answer without an end")
+
+
+def _check_unused(identity: Identity) -> None:
+    from foundry_cli.cli.inventory import local_inventory
+    from foundry_cli.own_models.identity import check_unused
+
+    check_unused(identity, local_inventory().models())
+
+
+def _convert(source: str, conversion: Conversion) -> ModelFacts:
+    from foundry_cli.config import load_config
+    from foundry_cli.own_models.builder import ModelBuilder
+    from foundry_cli.own_models.checkpoint import open_checkpoint
+    from foundry_cli.own_models.conversion import convert
+    from foundry_cli.paths import Paths
+
+    paths = Paths.from_environment()
+    with PhaseLine() as say:
+        checkpoint = open_checkpoint(source, say, is_offline=load_config(paths).is_offline)
+        return convert(conversion, checkpoint, ModelBuilder(paths.logs / "convert.log"), say)
+
+
+def _add(folder: Path, name: str | None, alias: str | None, facts: ModelFacts | None = None) -> None:
+    """Add a folder and say so; `facts`: what a check has found already."""
+    from foundry_cli.cli.inventory import local_inventory
+    from foundry_cli.own_models.adding import add, plan_addition
+    from foundry_cli.own_models.checking import check_model
+    from foundry_cli.paths import Paths
+    from foundry_cli.store.verdicts import store_verdict
+
+    inventory = local_inventory()
+    plan = plan_addition(folder, inventory.cache, inventory.models(), name=name, alias=alias)
+    with PhaseLine() as say:
+
+        def report(done: int, total: int) -> None:
+            say("Copying the files", f"{_size(done)} of {_size(total)}")
+
+        if facts is None:
+            say("Checking the model", "")
+            facts = check_model(folder)
+        model = add(plan, facts, report)
+    store_verdict(Paths.from_environment(), model.id, None)  # an earlier model may have had this id
+    _tell_untried(facts)
+    output.line(f"{symbol('🟢 ')}Model {model.id} was added to the cache ({_size(model.size_bytes)}).")
+    output.line(f"To chat with it, run: foundry model run {model.alias}")
+
+
+def _size(size: int) -> str:
+    return output.gigabytes(size) if size >= 100 << 20 else f"{size / (1 << 20):.1f} MB"
+
+
+def _tell_untried(facts: ModelFacts) -> None:
+    if facts.untried:
+        output.note(f"The model is made for {facts.execution_provider} and could not be tried here: {facts.untried}")
+
+
+def _started_service(paths: Paths) -> ServiceClient:
+    from foundry_cli.cli.lifecycle import started_line
+    from foundry_cli.client.supervisor import start_service
+
+    client, is_new = start_service(paths)
+    if is_new:
+        output.note(started_line(client.record))
+    return client
+
+
+_SYMBOLS = {"passed": ("✓", "ok"), "failed": ("✗", "FAILED"), "skipped": ("–", "-")}  # noqa: RUF001
+
+
+def _result_line(result: Result) -> str:
+    sign, word = _SYMBOLS[result.status.value]
+    return f"{symbol(sign) or word} {result.name:<14} {result.detail}".rstrip()
+
+
+def _summary(model: ModelInfo, results: list[Result]) -> str:
+    counts = {status: sum(result.status.value == status for result in results) for status in _SYMBOLS}
+    seconds = sum(result.seconds for result in results)
+    word = "failed" if counts["failed"] else "passed"
+    text = f"{counts['passed']} checks passed, {counts['failed']} failed, {counts['skipped']} do not apply, in {seconds:.1f} s"
+    return f"{symbol('🔴 ' if counts['failed'] else '🟢 ')}{model.id} {word} the test: {text}."

@@ -1,0 +1,109 @@
+"""The progress of a download: a bar in the original's form on a terminal, one line for every five percent elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from foundry_cli.store.transfer import Progress
+
+_STEP = 5  # percent
+_BAR = "[{bar:36}] {percentage:.2f} % [Time remaining: about {remaining_about}]{rate_megabytes:>17}"
+_MIB = 1 << 20
+
+
+class DownloadProgress:
+    """Shows what a transfer reports; used as a context manager, and called with every report, from any thread."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._first: int | None = None
+        self._shown = -_STEP
+        self._note = ""
+        self._bar: Any = None
+        self._is_terminal = self._stream.isatty()
+
+    def __enter__(self) -> DownloadProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._bar is not None:
+                self._bar.close()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show `progress`."""
+        with self._lock:
+            if self._first is None:
+                self._first = progress.done
+            if progress.note and progress.note != self._note:
+                self._say(progress.note[0].upper() + progress.note[1:])
+            self._note = progress.note
+            if self._is_terminal:
+                self._draw(progress)
+            else:
+                self._print(progress)
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+    def _draw(self, progress: Progress) -> None:
+        if self._bar is None:
+            self._bar = _new_bar(progress, self._stream)
+        self._bar.total = progress.total
+        self._bar.update(progress.done - self._bar.n)
+
+    def _print(self, progress: Progress) -> None:
+        percent = 100 * progress.done / progress.total if progress.total else 100.0
+        if percent < self._shown + _STEP and not (progress.done >= progress.total and self._shown < 100):
+            return
+        self._shown = int(percent // _STEP * _STEP)
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        rate = (progress.done - (self._first or 0)) / seconds
+        remaining = _duration((progress.total - progress.done) / rate if rate else None)
+        text = f"{percent:6.2f} % [Time remaining: about {remaining}] {rate / _MIB:10.1f} MB/s"
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+def _new_bar(progress: Progress, stream: TextIO) -> Any:
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            fields = super().format_dict
+            rate = fields["rate"] or (fields["n"] - fields["initial"]) / max(fields["elapsed"], 1e-6)
+            rest = (fields["total"] or 0) - fields["n"]
+            left = rest / rate if rate else 0.0 if rest == 0 else None
+            return {**fields, "remaining_about": _duration(left), "rate_megabytes": f"{rate / _MIB:.1f} MB/s"}
+
+    return Bar(
+        total=progress.total,
+        initial=progress.done,
+        file=stream,
+        ascii=" #",
+        bar_format=_BAR,
+        mininterval=0.1,
+        smoothing=0.1,
+        dynamic_ncols=True,
+        leave=True,
+    )
+
+
+def _duration(seconds: float | None) -> str:
+    """A time as people say it: `12s`, `5m`, `2h`; `?` when it is not known."""
+    if seconds is None:
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 5400 else f"{seconds / 3600:.0f}h"

@@ -1,0 +1,1 @@
+"""Fetching a model: plan, transfer, commit. Works the same in a command and for the service."""

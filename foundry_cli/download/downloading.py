@@ -1,0 +1,130 @@
+"""Carrying out a plan: lock, transfer, description, manifest. And repairing what is there already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from foundry_cli.catalog.sources.mirror import LocalModel
+from foundry_cli.download.planning import DownloadPlan, plan_download
+from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError
+from foundry_cli.http import HttpClient
+from foundry_cli.inventory import Inventory
+from foundry_cli.paths import write_atomically
+from foundry_cli.store.copying import copy_files
+from foundry_cli.store.download_lock import DownloadLock
+from foundry_cli.store.manifest import Manifest, StoredFile, read_manifest, write_manifest
+from foundry_cli.store.repair import begin_repair
+from foundry_cli.store.transfer import Progress, Report, transfer
+from foundry_cli.store.verify import FileCheck, verify
+from foundry_cli.types import ModelInfo
+
+DESCRIPTION = "inference_model.json"
+_FULL = (28, 122, 27)  # ENOSPC, EDQUOT, EFBIG
+
+
+def download(plan: DownloadPlan, client: HttpClient, report: Report) -> bool:
+    """Fetch what is missing and make the model complete; False when another process did so meanwhile.
+
+    Raises `DownloadError` and its kinds (what has arrived is kept) and `CacheError`.
+    """
+    plan.check_disk()
+    lock = DownloadLock(plan.root)
+    if not lock.acquire(client.cancelled, lambda done: report(_waiting(plan, done))):
+        return False
+    try:
+        _complete(plan, client, report, lock)
+    finally:
+        lock.release()
+    return True
+
+
+def _waiting(plan: DownloadPlan, done: int) -> Progress:
+    return Progress(done, plan.total, "", done, note="another process is downloading this model")
+
+
+def _complete(plan: DownloadPlan, client: HttpClient, report: Report, lock: DownloadLock) -> None:
+    files = _fetch(plan, client, report)
+    try:
+        descriptions = _describe(plan.root, plan.model, files)
+        write_manifest(plan.root, Manifest(plan.model, (*files, *descriptions)))
+        lock.complete()
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFullError("The disk became full while the download was finished.", hint=_AGAIN) from error
+        raise CacheError(f"{error.filename or plan.root} cannot be written: {error.strerror}.") from error
+
+
+def _fetch(plan: DownloadPlan, client: HttpClient, report: Report) -> tuple[StoredFile, ...]:
+    if not isinstance(plan.remote, LocalModel):
+        return transfer(plan.remote, plan.root, client, report)
+
+    def copied(done: int, total: int) -> None:
+        report(Progress(done, total, "", 0))
+
+    return copy_files(plan.remote.files, plan.remote.directory, plan.root, cancelled=client.cancelled, report=copied)
+
+
+_AGAIN = "Make room and run the command again: it goes on where it was."
+
+
+def _describe(root: Path, model: ModelInfo, files: tuple[StoredFile, ...]) -> list[StoredFile]:
+    """Write `inference_model.json` beside every `genai_config.json`: it makes a folder a model, with this name."""
+    document = {"Name": model.id, "PromptTemplate": model.prompt_template}
+    data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+    digest = hashlib.sha256(data).hexdigest()
+    folders = [PurePosixPath(file.path).parent for file in files if PurePosixPath(file.path).name == "genai_config.json"]
+    described = []
+    for folder in folders:
+        path = str(folder / DESCRIPTION)
+        write_atomically(root / path, data)
+        described.append(StoredFile(path, len(data), digest, (digest,)))
+    return described
+
+
+Checked = Callable[[int, int], None]  # bytes read, bytes in all
+
+
+def repair(
+    model: ModelInfo, inventory: Inventory, client: HttpClient, report: Report, checked: Checked | None = None
+) -> list[FileCheck]:
+    """Read all files of a downloaded model and fetch the chunks again that are not what they were; returns what was bad.
+
+    Raises `ModelInvalidError` for a model without manifest, and what `download` raises.
+    """
+    root = model.root or model.path
+    manifest = read_manifest(root) if root else None
+    if root is None or manifest is None:
+        raise ModelInvalidError(
+            f"{model.id} was not downloaded by this program, so there is nothing to compare its files with.",
+            hint="Remove it with 'foundry cache remove' and download or add it again.",
+        )
+    bad = [check for check in verify(root, manifest, checked, client.cancelled) if check.problem]
+    if not bad:
+        return []
+    plan = plan_download(manifest.model, inventory, client)
+    plan = replace(plan, root=root, missing=sum(_bad_bytes(root, check) for check in bad))
+    plan.check_disk()
+    lock = DownloadLock(root)
+    if lock.acquire(client.cancelled, lambda done: report(_waiting(plan, done))):
+        try:
+            begin_repair(root, manifest, bad)
+            _complete(plan, client, report, lock)
+        finally:
+            lock.release()
+    return bad
+
+
+def _bad_bytes(root: Path, check: FileCheck) -> int:
+    """Room that a repair needs: a good part of a file is kept as it is."""
+    from foundry_cli.store.manifest import CHUNK_BYTES
+
+    try:
+        size = os.lstat(root / check.path).st_size
+    except OSError:
+        size = 0
+    return len(check.bad_chunks) * CHUNK_BYTES or size

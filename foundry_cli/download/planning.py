@@ -1,0 +1,97 @@
+"""What a download will do, known before a byte of the model is fetched: how much, whereto, and whether the model will run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from foundry_cli.catalog.sources.mirror import LocalModel
+from foundry_cli.errors import DiskFullError, DownloadError, SourceError
+from foundry_cli.http import HttpClient
+from foundry_cli.inventory import Inventory
+from foundry_cli.remote import RemoteFile, RemoteModel
+from foundry_cli.store.cache import check_writable
+from foundry_cli.store.layout import model_root
+from foundry_cli.store.manifest import check_paths
+from foundry_cli.store.transfer import missing_bytes
+from foundry_cli.suitability import MemoryNeed, memory_need
+from foundry_cli.types import ModelInfo
+
+_SPARE_BYTES = 64 << 20  # of the disk, that is left for others
+_LARGEST_CONFIG = 1 << 20
+
+
+@dataclass(frozen=True)
+class DownloadPlan:
+    """A download that can begin. Sizes are bytes."""
+
+    model: ModelInfo
+    root: Path
+    remote: RemoteModel
+    total: int
+    missing: int  # not on disk yet
+    free: int  # on the disk of the cache
+    need: MemoryNeed
+    genai_config: dict[str, Any]
+
+    def check_disk(self) -> None:
+        """Raise `DiskFullError` when the rest does not fit."""
+        if self.missing + _SPARE_BYTES > self.free:
+            raise DiskFullError(
+                f"{self.model.id} needs {_megabytes(self.missing)} more on the disk of {self.root.parent}, "
+                f"{_megabytes(self.free)} are free.",
+                hint="Make room with 'foundry cache prune' or 'foundry cache remove', or use 'foundry cache move'.",
+            )
+
+
+def plan_download(model: ModelInfo, inventory: Inventory, client: HttpClient) -> DownloadPlan:
+    """The plan for `model`, after asking its source for the files.
+
+    Raises `DownloadError` and its kinds, and `CacheError` when the cache cannot be written.
+    """
+    inventory.require_cache()
+    check_writable(inventory.cache)
+    remote = inventory.catalog.open(model, client)
+    check_paths(file.path for file in remote.files)
+    total = sum(file.size for file in remote.files)
+    model = replace(model, size_bytes=total)
+    root = model_root(inventory.cache, model)
+    config = _read_config(remote, client)
+    missing = missing_bytes(remote.files, root)
+    return DownloadPlan(model, root, remote, total, missing, _free(inventory.cache), memory_need(model, config), config)
+
+
+def _free(cache: Path) -> int:
+    try:
+        return shutil.disk_usage(cache).free
+    except OSError as error:
+        raise DownloadError(f"The free space of {cache} cannot be told: {error.strerror}.") from error
+
+
+def _read_config(remote: RemoteModel, client: HttpClient) -> dict[str, Any]:
+    """`genai_config.json` of the model; it is small, and says how much memory a conversation takes."""
+    configs = [file for file in remote.files if file.path.rpartition("/")[2] == "genai_config.json"]
+    if not configs:
+        raise SourceError("The source has no genai_config.json for this model, so it cannot be run.")
+    if not 0 < configs[0].size <= _LARGEST_CONFIG:
+        raise SourceError(f"{configs[0].path} of the source has {configs[0].size} bytes.")
+    try:
+        document = json.loads(_content(remote, configs[0], client))
+    except (OSError, ValueError, RecursionError):
+        return {}  # the transfer says what is wrong, and it is no reason to ask for memory
+    return document if isinstance(document, dict) else {}
+
+
+def _content(remote: RemoteModel, file: RemoteFile, client: HttpClient) -> bytes:
+    if isinstance(remote, LocalModel):
+        return (remote.directory / file.path).read_bytes()
+    address = remote.address(file)
+    response, content = client.read("GET", address.url, headers=address.headers, largest=_LARGEST_CONFIG)
+    return content if response.status_code == 200 else b"{}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / (1 << 20):,.0f} MiB"

@@ -1,0 +1,65 @@
+"""How many processor cores this process may really use, which decides the number of engine threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from foundry_cli.hardware.control_groups import ControlGroups, read_number
+
+_TOPOLOGY = Path("/sys/devices/system/cpu")
+
+
+def usable_cores(
+    topology: Path = _TOPOLOGY, groups: ControlGroups | None = None, processors: Collection[int] | None = None
+) -> int:
+    """Physical cores within this process's affinity (`processors`) and control group quota, at least 1.
+
+    Two hyper-threads of one core count once: the matrix kernels of ONNX Runtime gain nothing from the second.
+    """
+    allowed = _allowed_processors() if processors is None else processors
+    cores = _physical_cores(topology, allowed)
+    return max(1, min([cores, *_quotas(groups or ControlGroups())]))
+
+
+def usable_processors(groups: ControlGroups | None = None, processors: Collection[int] | None = None) -> int:
+    """As `usable_cores`, with every hyper-thread counted."""
+    allowed = _allowed_processors() if processors is None else processors
+    return max(1, min([len(allowed), *_quotas(groups or ControlGroups())]))
+
+
+def _quotas(groups: ControlGroups) -> list[int]:
+    return [quota for directory in groups.directories("cpu") if (quota := _quota(directory))]
+
+
+def _allowed_processors() -> Collection[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return range(os.cpu_count() or 1)
+
+
+def _physical_cores(topology: Path, allowed: Collection[int]) -> int:
+    cores = {_core_identity(topology / f"cpu{number}" / "topology", number) for number in allowed}
+    if all(identity[0] == "processor" for identity in cores):  # no sysfs: macOS, Windows
+        import psutil
+
+        return min(psutil.cpu_count(logical=False) or len(allowed), len(allowed))
+    return len(cores)
+
+
+def _core_identity(directory: Path, number: int) -> tuple[str, str]:
+    try:
+        return (directory / "physical_package_id").read_text().strip(), (directory / "core_id").read_text().strip()
+    except OSError:
+        return "processor", str(number)
+
+
+def _quota(directory: Path) -> int | None:
+    """Cores' worth of time that a control group allows, rounded up; None when unlimited."""
+    try:
+        quota, period = map(int, (directory / "cpu.max").read_text().split()[:2])
+    except (OSError, ValueError):
+        quota = read_number(directory / "cpu.cfs_quota_us") or 0
+        period = read_number(directory / "cpu.cfs_period_us") or 0
+    return -(-quota // period) if quota > 0 and period > 0 else None

@@ -1,0 +1,207 @@
+"""A model folder becomes a model of the cache: found, named, copied, described. The folder itself is never changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidError
+from foundry_cli.own_models.checking import ModelFacts
+from foundry_cli.own_models.identity import Identity, check_unused, make_identity
+from foundry_cli.own_models.licence import read_licence
+from foundry_cli.remote import RemoteFile
+from foundry_cli.store.cache import INCOMPLETE_MARKER, check_writable
+from foundry_cli.store.copying import Report, check_room, copy_files, translated
+from foundry_cli.store.download_lock import DownloadLock
+from foundry_cli.store.layout import model_root
+from foundry_cli.store.manifest import CHUNKS, MANIFEST, Manifest, check_paths, read_object, write_manifest
+from foundry_cli.store.model_folder import CONFIG, DESCRIPTION, write_descriptions
+from foundry_cli.types import ModelInfo
+
+PUBLISHER = "Local"
+_OURS = (DESCRIPTION, MANIFEST, CHUNKS, INCOMPLETE_MARKER, "download.journal")
+_LARGEST_DESCRIPTION = 1 << 20  # bytes
+_DEEPEST = 3  # levels below the folder given
+_MOST_CANDIDATES = 10  # that a message names
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What adding a folder will do."""
+
+    folder: Path  # with genai_config.json
+    identity: Identity
+    files: tuple[RemoteFile, ...]
+    prompt_template: dict[str, str] | None
+    cache: Path
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that are copied."""
+        return sum(file.size for file in self.files)
+
+
+def find_model_folder(directory: Path) -> Path:
+    """`directory` or the one folder below it with genai_config.json. Raises `ModelInvalidError`, `InvalidRequestError`."""
+    directory = Path(os.path.abspath(directory))
+    if not directory.is_dir():
+        raise InvalidRequestError(f"There is no directory {directory}.", param="directory")
+    if (directory / CONFIG).is_file():
+        return directory
+    found = sorted(_folders_below(directory, 1))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(str(folder.relative_to(directory)) for folder in found[:_MOST_CANDIDATES])
+        raise InvalidRequestError(f"There are {len(found)} models below {directory}.", hint=f"Name one of: {names}.")
+    raise ModelInvalidError(
+        f"There is no {CONFIG} in {directory}, so it is no model for ONNX Runtime GenAI.", hint=_hint(directory)
+    )
+
+
+def _folders_below(directory: Path, depth: int) -> Iterator[Path]:
+    try:
+        folders = [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    except OSError:  # what cannot be read holds no model that could be added
+        return
+    for folder in folders:
+        if folder.name.startswith("."):
+            continue
+        if (folder / CONFIG).is_file():
+            yield folder
+        elif depth < _DEEPEST:
+            yield from _folders_below(folder, depth + 1)
+
+
+def _hint(directory: Path) -> str | None:
+    if any(directory.glob("*.safetensors")):
+        return f"It looks like a checkpoint: 'foundry model convert {directory} --output DIRECTORY' makes a model of it."
+    return None
+
+
+def plan_addition(
+    folder: Path, cache: Path, known: Iterable[ModelInfo], *, name: str | None = None, alias: str | None = None
+) -> Addition:
+    """What adding `folder` to `cache` will do.
+
+    Raises `InvalidRequestError` for names and places, `ModelInvalidError`, `SourceError` for names of files.
+    """
+    if cache.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise InvalidRequestError(
+            f"{folder} is in the cache already.",
+            hint="'foundry model list --cached' shows the models there.",
+            param="directory",
+        )
+    description = read_object(folder / DESCRIPTION, _LARGEST_DESCRIPTION)
+    identity = make_identity(name or _old_name(description), alias, _folder_name(folder))
+    check_unused(identity, known)
+    template = description.get("PromptTemplate")
+    texts = {key: text for key, text in template.items() if isinstance(text, str)} if isinstance(template, dict) else None
+    return Addition(folder, identity, tuple(_files(folder)), texts, cache)
+
+
+def _old_name(description: dict[str, object]) -> str | None:
+    name = description.get("Name")
+    return name if isinstance(name, str) and name else None
+
+
+def _folder_name(folder: Path) -> str:
+    """The name of the folder; of the one above it when it is called as the tools call it."""
+    return folder.parent.name if folder.name.lower() in ("model", "onnx") else folder.name
+
+
+def _files(folder: Path) -> Iterator[RemoteFile]:
+    """The plain files directly in `folder`: a model's own files can name no others."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ModelInvalidError(f"The directory {folder} cannot be read: {error.strerror}.") from error
+    kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _OURS]
+    files = [entry for entry in kept if stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode)]
+    check_paths(entry.name for entry in files)
+    for entry in files:
+        yield RemoteFile(entry.name, entry.stat(follow_symlinks=False).st_size)
+
+
+def add(addition: Addition, facts: ModelFacts, report: Report | None = None) -> ModelInfo:
+    """Copy the files and make them a model of the cache; what it made is gone when it fails or is interrupted.
+
+    Raises `CacheError`, `DiskFullError`, `IntegrityError`, and `InvalidRequestError` when another process was first.
+    """
+    model = _describe(addition, facts)
+    root = model_root(addition.cache, model)
+    if root.exists() and not (root / INCOMPLETE_MARKER).exists():
+        raise CacheError(f"The folder {root} exists already.", hint="Move it away, or give another --name.")
+    check_writable(addition.cache)
+    check_room(addition.size_bytes, addition.cache, addition.folder / CONFIG)
+    lock = DownloadLock(root)
+    is_held = lock.acquire(threading.Event(), lambda _: None)
+    if not is_held or (root / MANIFEST).exists():
+        if is_held:
+            lock.complete()
+        raise InvalidRequestError(f"Another process has just added {model.id}.", param="name")
+    try:
+        _empty(root)  # what an addition left that was killed
+        _fill(root, addition, model, report)
+        lock.complete()
+    except BaseException:
+        _empty(root)
+        with contextlib.suppress(OSError):  # the error above is the one to tell
+            lock.complete()
+            root.rmdir()
+            root.parent.rmdir()
+        raise
+    finally:
+        lock.release()
+    return model
+
+
+def _fill(root: Path, addition: Addition, model: ModelInfo, report: Report | None) -> None:
+    stored = copy_files(addition.files, addition.folder, root, report=report)
+    with translated(f"{root} cannot be written"):
+        write_manifest(root, Manifest(model, (*stored, *write_descriptions(root, model, stored))))
+
+
+def _empty(root: Path) -> None:
+    """Remove everything below `root` but the lock."""
+    for entry in list(os.scandir(root)):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        elif entry.name != INCOMPLETE_MARKER:
+            with contextlib.suppress(OSError):  # the marker stays then, and with it the folder is no model
+                os.unlink(entry.path)
+
+
+def _describe(addition: Addition, facts: ModelFacts) -> ModelInfo:
+    template = facts.chat_template or ""
+    licence, text = read_licence(addition.folder)
+    identity = addition.identity
+    return ModelInfo(
+        name=identity.name,
+        version=identity.version,
+        alias=identity.alias,
+        device=facts.device,
+        execution_provider=facts.execution_provider,
+        display_name=identity.name,
+        publisher=PUBLISHER,
+        size_bytes=addition.size_bytes,
+        license=licence,
+        license_description=text,
+        prompt_template=addition.prompt_template,
+        uri=f"local://{identity.name}",
+        provider_type="Local",
+        supports_tool_calling=re.search(r"\btools\b", template) is not None,
+        tool_call_start="<tool_call>" if "<tool_call>" in template else "",
+        tool_call_end="</tool_call>" if "</tool_call>" in template else "",
+        supports_reasoning="<think>" in template,
+        context_length=facts.context_length,
+        created=int((addition.folder / CONFIG).stat().st_mtime),
+        source="local",
+    )

@@ -1,0 +1,105 @@
+"""From a checkpoint to a model folder: built beside its place, checked there, and put in place by a rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from foundry_cli.errors import FoundryError, InvalidRequestError
+from foundry_cli.own_models.builder import ModelBuilder
+from foundry_cli.own_models.checking import ModelFacts, check_model
+from foundry_cli.own_models.identity import Identity
+from foundry_cli.own_models.licence import licence_files
+from foundry_cli.own_models.phase import Say
+from foundry_cli.store.manifest import StoredFile
+from foundry_cli.store.model_folder import CONFIG, write_descriptions
+from foundry_cli.types import ModelInfo
+
+Check = Callable[[Path], ModelFacts]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is to be made. `device` and `precision` as in `builder.PRECISIONS`."""
+
+    output: Path
+    identity: Identity
+    precision: str
+    device: str
+    is_replacing: bool = False  # an older model in `output` goes
+
+
+def check_output(output: Path, *, is_replacing: bool) -> None:
+    """Raise `InvalidRequestError` unless a model may be put at `output`. Only a model folder is ever replaced."""
+    if not os.path.lexists(output):
+        return
+    if output.is_symlink() or not output.is_dir():
+        raise InvalidRequestError(f"{output} is there already and is no directory.", param="output")
+    if not any(output.iterdir()):
+        return
+    if not (output / CONFIG).is_file():
+        raise InvalidRequestError(f"The directory {output} is not empty.", hint="Give another --output.", param="output")
+    if not is_replacing:
+        raise InvalidRequestError(
+            f"There is a model in {output} already.", hint="Give another --output, or --force to replace it.", param="output"
+        )
+
+
+def convert(
+    conversion: Conversion, checkpoint: Path, builder: ModelBuilder, say: Say, check: Check = check_model
+) -> ModelFacts:
+    """Build, check and describe the model; when it fails or is interrupted, `output` is as before.
+
+    Raises `InvalidRequestError` for the place, `FoundryError` for the builder, and what the check found.
+    """
+    output = Path(os.path.abspath(conversion.output))
+    check_output(output, is_replacing=conversion.is_replacing)
+    with _work_directory(output) as work:
+        made = work / "model"
+        builder.build(checkpoint, made, conversion.precision, conversion.device, say)
+        say("Checking the model", "")
+        try:
+            for path in licence_files(checkpoint):
+                shutil.copyfile(path, made / path.name)
+            _describe(made, conversion.identity)
+            facts = check(made)
+            _put_in_place(made, output, work)
+        except OSError as error:
+            raise FoundryError(f"{error.filename or output} cannot be written: {error.strerror}.") from error
+    return replace(facts, folder=output)
+
+
+def _describe(folder: Path, identity: Identity) -> None:
+    """Write inference_model.json, which gives the model its name wherever the folder is put."""
+    write_descriptions(folder, ModelInfo(identity.name, identity.version, identity.alias), [StoredFile(CONFIG, 0, "")])
+
+
+@contextlib.contextmanager
+def _work_directory(output: Path) -> Iterator[Path]:
+    """A directory on the same file system as `output`, which is gone at the end, with the parents that were made for it."""
+    made = [parent for parent in output.parents if not parent.exists()]
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{output.name[:50]}.", suffix=".converting", dir=output.parent))
+    except OSError as error:
+        raise InvalidRequestError(f"{output} cannot be made: {error.strerror}.", param="output") from error
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        with contextlib.suppress(OSError):  # they are not empty when the model is there
+            for parent in made:
+                parent.rmdir()
+
+
+def _put_in_place(made: Path, output: Path, work: Path) -> None:
+    check_output(output, is_replacing=True)
+    if output.exists():
+        os.rename(output, work / f"replaced-{uuid.uuid4().hex}")
+    os.rename(made, output)

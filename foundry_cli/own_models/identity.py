@@ -1,0 +1,84 @@
+"""Names of own models: which ones may be given, and that none is given twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from foundry_cli.errors import InvalidRequestError
+from foundry_cli.types import ModelInfo, split_model_id
+
+LONGEST_NAME = 100  # characters
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_RULE = f"Use letters, digits, '.', '_' and '-', at most {LONGEST_NAME} of them, beginning with a letter or a digit."
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a model is called."""
+
+    name: str
+    version: int
+    alias: str
+
+    @property
+    def id(self) -> str:
+        """The full name, `name:version`."""
+        return f"{self.name}:{self.version}"
+
+
+def make_identity(name: str | None, alias: str | None, suggestion: str) -> Identity:
+    """`name` with or without a version (then 1), or else a name made of `suggestion`; the alias is the name unless given.
+
+    Raises `InvalidRequestError`.
+    """
+    base, version = _split(name) if name is not None else (_made_of(suggestion), None)
+    version = 1 if version is None else version
+    if version < 1:
+        raise InvalidRequestError(f"{name!r} has the version {version}; versions begin with 1.", param="name")
+    return Identity(_checked(base, "name"), version, _checked(alias, "alias") if alias is not None else base)
+
+
+def check_unused(identity: Identity, known: Iterable[ModelInfo]) -> None:
+    """Raise `InvalidRequestError` when a model of `known` has the id, or another one on this machine answers to the alias."""
+    names = {identity.name.lower(), identity.alias.lower()}
+    for model in known:
+        if model.id.lower() == identity.id.lower():
+            raise InvalidRequestError(
+                f"There is a model {model.id} already.",
+                hint=f"Give another name or version, such as --name {identity.name}:{identity.version + 1}.",
+                param="name",
+            )
+        taken = names & {model.alias.lower(), model.name.lower()}
+        if taken and model.is_cached and model.name.lower() != identity.name.lower():
+            removal = "" if model.is_bundled else f", or remove that one with 'foundry cache remove {model.id}'"
+            raise InvalidRequestError(
+                f"The model {model.id} answers to {min(taken)!r} already.",
+                hint=f"Give another --name or --alias{removal}.",
+                param="alias",
+            )
+
+
+def _split(text: str) -> tuple[str, int | None]:
+    base, version = split_model_id(text)
+    if not base:
+        raise InvalidRequestError("The name is empty.", hint=_RULE, param="name")
+    return base, version
+
+
+def _checked(text: str, param: str) -> str:
+    if len(text) > LONGEST_NAME or not _NAME.fullmatch(text):
+        raise InvalidRequestError(f"{text[:LONGEST_NAME]!r} cannot be the {param} of a model.", hint=_RULE, param=param)
+    return text
+
+
+def _made_of(suggestion: str) -> str:
+    """`suggestion`, a name of a folder or of an earlier life, without what a name may not have."""
+    base, _ = split_model_id(suggestion)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:LONGEST_NAME]
+    if not name:
+        raise InvalidRequestError(
+            f"{suggestion!r} does not give a name for the model.", hint="Give one with --name.", param="name"
+        )
+    return name

@@ -1,0 +1,48 @@
+"""Which directory is the cache: one that was set carries a marker, so that an empty mount point is not taken for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import uuid
+from pathlib import Path
+
+from foundry_cli.errors import CacheError
+from foundry_cli.paths import write_atomically
+
+MARKER = ".foundry-cache"
+_ID = re.compile(rb"[0-9a-f]{32}")
+
+
+def mark_cache(directory: Path) -> str:
+    """The id of the cache in `directory`; it gets one when it has none. Raises `CacheError`."""
+    identity = _read_id(directory)
+    if identity is None:
+        identity = uuid.uuid4().hex
+        try:
+            write_atomically(directory / MARKER, identity.encode())
+        except OSError as error:
+            raise CacheError(f"{directory / MARKER} cannot be written: {error.strerror}.") from error
+    return identity
+
+
+def check_cache(directory: Path, identity: str | None) -> None:
+    """Raise `CacheError` unless `directory` is the cache with this id; None: any directory is."""
+    if identity is None or _read_id(directory) == identity:
+        return
+    what = "it is not the directory that was set" if directory.is_dir() else "the directory is missing"
+    raise CacheError(
+        f"The cache directory {directory} is not available: {what}.",
+        hint="Mount its disk, or set another directory with 'foundry cache cd'.",
+    )
+
+
+def _read_id(directory: Path) -> str | None:
+    try:
+        descriptor = os.open(directory / MARKER, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as stream:
+            text = stream.read(100).strip() if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    except OSError:
+        return None
+    return text.decode() if _ID.fullmatch(text) else None

@@ -1,0 +1,213 @@
+"""Copies of a model's files: hashed on the way, cloned where the file system can, and under their names only when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError, IntegrityError
+from foundry_cli.remote import RemoteFile
+from foundry_cli.store.manifest import CHUNK_BYTES, StoredFile, check_paths
+from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, make_parents, sync_directory
+
+Progress = Callable[[int], None]  # is told each time how many bytes more are done
+Report = Callable[[int, int], None]  # bytes done, bytes in total
+
+_PARTIAL = ".partial"
+_CLONE = 0x40049409  # FICLONE of linux/fs.h: both files share their blocks until one is written
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_ROOM_HINT = "Make room, or choose another disk."
+
+
+def copy_file(
+    source: Path,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    cancelled: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> StoredFile:
+    """Copy a plain file, durably, over `target`; the result's `path` is the name of `target`. Parents are made.
+
+    Raises `IntegrityError` when the bytes are not those of `sha256`, `DiskFullError`, `CacheError`, and
+    `DownloadCancelledError` once `cancelled` is set; `target` is then as before.
+    """
+    partial = target.with_name(target.name + _PARTIAL)
+    with translated(f"{source} cannot be copied to {target}"), _open_source(source) as reading:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        try:
+            with open(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | O_CLEAN, 0o666), "w+b") as writing:
+                stored = _fill(reading, writing, cancelled, progress)
+                _check(source, stored, sha256)
+                writing.flush()
+                os.fsync(writing.fileno())
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        sync_directory(target.parent)
+    return replace(stored, path=target.name)
+
+
+def copy_files(
+    files: Sequence[RemoteFile],
+    source: Path,
+    target: Path,
+    *,
+    cancelled: threading.Event | None = None,
+    report: Report | None = None,
+) -> tuple[StoredFile, ...]:
+    """Copy `files` from one model folder to another, in their order; those whose right bytes are there already stay.
+
+    Names that lead out of a folder are refused, as are links. Raises as `copy_file`, and `SourceError` for such a name.
+    """
+    check_paths(file.path for file in files)
+    total, done = sum(file.size for file in files), 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        if report:
+            report(done, total)
+
+    stored = []
+    for file in files:
+        copy = _kept(target / file.path, file, cancelled)
+        if copy:
+            progress(file.size)
+        else:
+            copy = _copy_between(file, source, target, cancelled, progress)
+        stored.append(replace(copy, path=file.path))
+    return tuple(stored)
+
+
+def digest_file(path: Path, *, cancelled: threading.Event | None = None, progress: Progress | None = None) -> StoredFile:
+    """Size and digests of a plain file; `path` of the result is its name. Raises `CacheError`, `DownloadCancelledError`."""
+    with translated(f"{path} cannot be read"), _open_source(path) as stream:
+        return replace(_digest(stream, None, cancelled, progress), path=path.name)
+
+
+def shifted(report: Report | None, before: int, total: int) -> Report | None:
+    """`report` for a part of the work that begins after `before` bytes of `total`."""
+    return (lambda done, _: report(before + done, total)) if report else None
+
+
+def check_room(needed: int, directory: Path, sample: Path | None = None) -> None:
+    """Raise `DiskFullError` unless `needed` bytes fit into `directory`, or `sample` can be cloned into it for nothing."""
+    with translated(f"The free space of {directory} cannot be told"):
+        free = shutil.disk_usage(directory).free
+    if needed > free and not (sample and _is_clonable(sample, directory)):
+        raise DiskFullError(f"{directory} has room for {free} bytes, and {needed} are needed.", hint=_ROOM_HINT)
+
+
+def _copy_between(
+    file: RemoteFile, source: Path, target: Path, cancelled: threading.Event | None, progress: Progress
+) -> StoredFile:
+    """`file` from one model folder to another, where no folder on the way may be a link."""
+    for folder in reversed(PurePosixPath(file.path).parents[:-1]):
+        if (source / folder).is_symlink():
+            raise CacheError(f"{source / folder} is a link; links are not followed.")
+    with translated(f"{target / file.path} cannot be written"):
+        make_parents(target, file.path)
+    return copy_file(source / file.path, target / file.path, sha256=file.sha256, cancelled=cancelled, progress=progress)
+
+
+def _open_source(path: Path) -> BinaryIO:
+    """A regular file for reading; a second name of it does no harm here."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | O_CLEAN)
+    except OSError as error:
+        raise (NotPlainError(path) if error.errno in (errno.ELOOP, errno.ENXIO) else error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotPlainError(path)
+    return open(descriptor, "rb")
+
+
+def _fill(reading: BinaryIO, writing: BinaryIO, cancelled: threading.Event | None, progress: Progress | None) -> StoredFile:
+    """Put the bytes of `reading` into `writing`; what is hashed is what was written."""
+    if _clone(reading.fileno(), writing.fileno()):
+        return _digest(writing, None, cancelled, progress)
+    return _digest(reading, writing, cancelled, progress)
+
+
+def _digest(
+    stream: BinaryIO, copy: BinaryIO | None, cancelled: threading.Event | None, progress: Progress | None
+) -> StoredFile:
+    whole, chunks, size = hashlib.sha256(), [], 0
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    while count := stream.readinto(buffer):  # type: ignore[attr-defined]  # a buffered reader: short at the end only
+        if cancelled and cancelled.is_set():
+            raise DownloadCancelledError("The copy was cancelled.")
+        chunk = buffer[:count]
+        if copy:
+            copy.write(chunk)
+        whole.update(chunk)
+        chunks.append(hashlib.sha256(chunk).hexdigest())
+        size += count
+        if progress:
+            progress(count)
+    return StoredFile("", size, whole.hexdigest(), tuple(chunks))
+
+
+def _check(source: Path, stored: StoredFile, sha256: str | None) -> None:
+    if sha256 is not None and stored.sha256 != sha256:
+        raise IntegrityError(f"{source} does not hold the bytes that its SHA-256 promises.")
+
+
+def _kept(path: Path, file: RemoteFile, cancelled: threading.Event | None) -> StoredFile | None:
+    """What an earlier attempt has copied already; without a digest nothing can be said about it."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    if file.sha256 is None or not stat.S_ISREG(status.st_mode) or status.st_size != file.size or status.st_nlink > 1:
+        return None
+    stored = digest_file(path, cancelled=cancelled)
+    return stored if stored.sha256 == file.sha256 else None
+
+
+def _clone(source: int, target: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _CLONE, source)
+    except OSError:  # another file system, or one that cannot
+        return False
+    return True
+
+
+def _is_clonable(sample: Path, directory: Path) -> bool:
+    probe = directory / f".foundry-probe-{os.getpid()}"
+    try:
+        with _open_source(sample) as reading, probe.open("xb") as writing:
+            return _clone(reading.fileno(), writing.fileno())
+    except OSError:  # what is wrong with the sample is said when it is copied
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+@contextlib.contextmanager
+def translated(failure: str) -> Iterator[None]:
+    """Turn what the system refuses into `DiskFullError` or `CacheError`; `failure` says what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFullError(f"{failure}: the disk is full.", hint=_ROOM_HINT) from error
+        raise CacheError(f"{failure}: {error.strerror}.") from error

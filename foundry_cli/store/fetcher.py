@@ -1,0 +1,267 @@
+"""One stream of a transfer: takes segments, asks for them until they are there, and writes what comes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from foundry_cli.errors import DownloadError, SourceError, SourceUnreachableError
+from foundry_cli.http import HttpClient, host_of
+from foundry_cli.remote import FileAddress, RemoteFile, RemoteModel
+from foundry_cli.store.journal import chunk_size
+from foundry_cli.store.manifest import CHUNK_BYTES
+from foundry_cli.store.plain_file import write_all
+from foundry_cli.store.range_request import (
+    ChangedSetback,
+    RangeBody,
+    RefusedSetback,
+    Setback,
+    SlowSetback,
+    TransientSetback,
+    UnusableSetback,
+    open_range,
+)
+from foundry_cli.store.segments import AttemptOver, Segment, Workload
+
+_PIECE_BYTES = 256 * 1024
+_MOST_USELESS = 3  # answers in a row that bring nothing: an address that is refused, a wrong range
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When a connection is too slow to be kept: fewer than `bytes_per_second` over `seconds`."""
+
+    bytes_per_second: float = 1024.0
+    seconds: float = 30.0
+
+
+class Addresses:
+    """Where the files are now; asked once for all streams."""
+
+    def __init__(self, remote: RemoteModel) -> None:
+        self._remote = remote
+        self._lock = threading.Lock()
+        self._known: dict[str, FileAddress] = {}
+
+    def get(self, file: RemoteFile) -> FileAddress:
+        """The address in force. Raises what the source raises."""
+        with self._lock:
+            if file.path not in self._known:
+                self._known[file.path] = self._remote.address(file)
+            return self._known[file.path]
+
+    def renew(self, file: RemoteFile, stale: FileAddress, refusal: DownloadError) -> None:
+        """Ask for another address than `stale`. Raises `refusal` when there is none, `SourceUnreachableError`."""
+        with self._lock:
+            if self._known.get(file.path) != stale:
+                return  # another stream has done it
+            try:
+                self._known[file.path] = self._remote.address(file, stale=stale)
+            except SourceError as error:
+                raise SourceError(f"{refusal.message} {error.message}", hint=error.hint) from error
+            if self._known[file.path] == stale:
+                raise refusal
+
+
+class Cursor:
+    """How far a stream is in its segment: the next byte, and the hash of the chunk it lies in."""
+
+    def __init__(self, work: Workload, segment: Segment) -> None:
+        self.segment = segment
+        self.attempt = segment.attempt
+        self.position = segment.start_byte
+        self.received = 0  # bytes that were needed
+        self._work = work
+        self._hash = hashlib.sha256()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all bytes of the segment were there."""
+        return self.position >= self.segment.stop_byte
+
+    def room(self, offset: int) -> int:
+        """How many bytes may be read at `offset`: none beyond a chunk, or beyond where the writing begins."""
+        end = self.position if offset < self.position else (offset // CHUNK_BYTES + 1) * CHUNK_BYTES
+        return min(_PIECE_BYTES, end - offset)
+
+    def widen(self) -> None:
+        """From now on the whole file is the segment. Raises `AttemptOver`."""
+        self._work.widen(self.segment)
+        self.position = 0
+        self._hash = hashlib.sha256()
+
+    def accept(self, data: bytes) -> None:
+        """Write the bytes at `position`. Raises `AttemptOver`, `OSError`, `IntegrityError`."""
+        index, attempt = self.position // CHUNK_BYTES, self.attempt
+        is_wanted = self._work.is_wanted(self.segment, index)
+        if is_wanted:
+            write_all(attempt.descriptor, data, self.position)
+            self._hash.update(data)
+            self.received += len(data)
+        self.position += len(data)
+        if self.position == index * CHUNK_BYTES + chunk_size(attempt.file.size, index):
+            digest, self._hash = self._hash.hexdigest(), hashlib.sha256()
+            if is_wanted:
+                self._work.add(attempt, index, digest)
+
+
+class Fetcher:
+    """A stream. `note` says what it waits for; `is_away`: it is in a call that nobody can interrupt, with no file in hand."""
+
+    def __init__(self, work: Workload, addresses: Addresses, client: HttpClient, patience: Patience) -> None:
+        self.note = ""
+        self.is_away = False
+        self.received = 0
+        self.in_hand = 0
+        self.fellows: list[Fetcher] = [self]  # all streams: while one of them gets on, nobody gives up
+        self._work = work
+        self._addresses = addresses
+        self._client = client
+        self._patience = patience
+        self._body: RangeBody | None = None
+
+    def run(self) -> None:
+        """Fetch segments until the work is over. Raises `DownloadError` and its kinds, `OSError`."""
+        while segment := self._work.next_segment():
+            try:
+                self._fetch(Cursor(self._work, segment))
+            except AttemptOver:
+                continue
+            finally:
+                self.in_hand = 0
+                self._work.leave(segment)
+
+    def interrupt(self) -> None:
+        """Let a blocked read end."""
+        body = self._body
+        if body:
+            body.interrupt()
+
+    def _fetch(self, cursor: Cursor) -> None:
+        setbacks = _Setbacks(self._client.retry.tries)
+        while not cursor.is_done:
+            address = self._address(cursor)
+            try:
+                self._request(cursor, address)
+            except ChangedSetback as setback:
+                self._work.restart(cursor.attempt, setback.error)
+                return
+            except Setback as setback:
+                self._overcome(setback, cursor, address, setbacks)
+
+    def _address(self, cursor: Cursor) -> FileAddress:
+        with self._away():
+            return self._addresses.get(cursor.attempt.file)
+
+    def _request(self, cursor: Cursor, address: FileAddress) -> None:
+        attempt, segment = cursor.attempt, cursor.segment
+        with self._away():
+            body = open_range(self._client, address, attempt.file, cursor.position, segment.stop_byte, attempt.validator)
+        with body:
+            self._body = body
+            try:
+                self._check_ended()  # before anything is written: nobody may wait for this thread any more
+                if not self._work.agree(attempt, body.validator):
+                    raise ChangedSetback(SourceError(f"{host_of(address.url)} keeps changing {attempt.file.path}."))
+                if (body.start, body.stop) != (cursor.position, segment.stop_byte):
+                    cursor.widen()
+                self._receive(body, cursor, address)
+            finally:
+                self._body = None
+
+    def _receive(self, body: RangeBody, cursor: Cursor, address: FileAddress) -> None:
+        offset = body.start
+        speed = _Speed(self._patience, address)
+        while offset < body.stop:
+            try:
+                data = body.read(min(cursor.room(offset), body.stop - offset))
+            except TransientSetback:
+                speed.check()
+                raise
+            self._check_ended()  # what an interrupted read returns may be anything
+            if offset + len(data) == body.stop:
+                body.check_end()
+            if offset >= cursor.position:
+                cursor.accept(data)
+                self.received += len(data)
+                self.in_hand = cursor.position % CHUNK_BYTES
+            offset += len(data)
+            speed.add(len(data))
+
+    def _overcome(self, setback: Setback, cursor: Cursor, address: FileAddress, setbacks: _Setbacks) -> None:
+        count = setbacks.count(setback, cursor, sum(fellow.received for fellow in self.fellows))
+        if isinstance(setback, RefusedSetback):
+            self._renew(cursor, address, setback)
+            if count == 1:
+                return
+        seconds = self._client.retry.wait(count, setback.retry_after)
+        self.note = f"waiting {seconds:.0f} s: {setback.error.message}"
+        self._work.ended.wait(seconds)
+        self.note = ""
+        self._check_ended()
+
+    def _renew(self, cursor: Cursor, address: FileAddress, setback: Setback) -> None:
+        with self._away():
+            self._addresses.renew(cursor.attempt.file, address, setback.error)
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        self.is_away = True
+        try:
+            yield
+        finally:
+            self.is_away = False
+
+    def _check_ended(self) -> None:
+        if self._work.ended.is_set():
+            raise AttemptOver
+
+
+class _Speed:
+    """Watches the speed of one answer."""
+
+    def __init__(self, patience: Patience, address: FileAddress) -> None:
+        self._patience = patience
+        self._address = address
+        self._since = time.monotonic()
+        self._bytes = 0
+
+    def add(self, count: int) -> None:
+        """So many bytes have come. Raises `SlowSetback` when there were too few for too long."""
+        self._bytes += count
+        if time.monotonic() - self._since >= self._patience.seconds:
+            self.check()
+            self._since, self._bytes = time.monotonic(), 0
+
+    def check(self) -> None:
+        """The same for the time until now, unless that is too short to tell."""
+        seconds = time.monotonic() - self._since
+        if seconds >= min(1.0, self._patience.seconds) and self._bytes < self._patience.bytes_per_second * seconds:
+            host = host_of(self._address.url)
+            raise SlowSetback(SourceUnreachableError(f"{host} has sent only {self._bytes} bytes in {seconds:.0f} s."))
+
+
+class _Setbacks:
+    """Counts the setbacks of one segment; each kind from the last time that something was got on."""
+
+    def __init__(self, tries: int) -> None:
+        self._tries = tries
+        self._counts: Counter[type[Setback]] = Counter()
+        self._marks: dict[type[Setback], int] = {}
+
+    def count(self, setback: Setback, cursor: Cursor, received_by_all: int) -> int:
+        """How many there are now. Raises the error of the setback when these are enough."""
+        kind = type(setback)
+        mark = {TransientSetback: received_by_all, SlowSetback: cursor.received // CHUNK_BYTES}.get(kind, cursor.received)
+        if self._marks.get(kind) != mark:
+            self._marks[kind], self._counts[kind] = mark, 0
+        self._counts[kind] += 1
+        most = {RefusedSetback: _MOST_USELESS + 1, UnusableSetback: _MOST_USELESS}.get(kind, self._tries)
+        if self._counts[kind] >= most:
+            raise setback.error
+        return self._counts[kind]

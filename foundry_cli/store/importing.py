@@ -1,0 +1,142 @@
+"""Taking models into the cache from a mirror's directory, another cache (the original's, too), or the folder of one model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from foundry_cli.errors import (
+    CacheError,
+    DiskFullError,
+    DownloadCancelledError,
+    FoundryError,
+    ModelInvalidError,
+    ModelNotFoundError,
+    SourceError,
+)
+from foundry_cli.mirror_index import INDEX, LARGEST_INDEX, read_index
+from foundry_cli.store.cache import scan_cache
+from foundry_cli.store.copying import Report, shifted, translated
+from foundry_cli.store.layout import model_root
+from foundry_cli.store.manifest import read_manifest, read_object
+from foundry_cli.store.model_folder import (
+    CONFIG,
+    DESCRIPTION,
+    ModelFolder,
+    check_apart,
+    check_room_for,
+    copy_folder,
+    read_folder,
+)
+from foundry_cli.types import ModelInfo, split_model_id
+
+_LARGEST_DESCRIPTION = 1024 * 1024  # bytes
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What became of the models of the source: `skipped` are in the cache already, `failed` has ids with the reasons."""
+
+    imported: tuple[ModelInfo, ...]
+    skipped: tuple[ModelInfo, ...]
+    failed: tuple[tuple[str, FoundryError], ...]
+
+
+def import_models(
+    source: Path, cache: Path, report: Report | None = None, cancelled: threading.Event | None = None
+) -> ImportResult:
+    """Copy the models of `source` into `cache`; SHA-256 is compared where it is known, and stored in any case.
+
+    One that cannot be used does not stop the others. Raises `ModelNotFoundError` when there is none, `CacheError` when
+    `source` and `cache` are not apart, `DiskFullError`, `DownloadCancelledError`.
+    """
+    check_apart(source, cache)
+    present = {model.id.lower() for model in scan_cache(cache) if model.is_cached}
+    wanted: dict[str, ModelFolder] = {}
+    skipped: list[ModelInfo] = []
+    failed: list[tuple[str, FoundryError]] = []
+    for found in _find(source):
+        if isinstance(found, ModelFolder):
+            if found.model.id.lower() in present:
+                skipped.append(found.model)
+            else:
+                wanted.setdefault(found.model.id.lower(), found)
+        else:
+            failed.append(found)
+    imported = _take(list(wanted.values()), cache, report, cancelled, failed)
+    if not (imported or skipped or failed):
+        hint = f"A model has {CONFIG} and {DESCRIPTION}; 'foundry model add' takes a folder without the latter."
+        raise ModelNotFoundError(f"There is no model in {source}.", hint=hint)
+    return ImportResult(tuple(imported), tuple(skipped), tuple(failed))
+
+
+def _take(
+    folders: list[ModelFolder],
+    cache: Path,
+    report: Report | None,
+    cancelled: threading.Event | None,
+    failed: list[tuple[str, FoundryError]],
+) -> list[ModelInfo]:
+    """Copy each of `folders`; those that cannot be copied are added to `failed`."""
+    with translated(f"{cache} cannot be written"):
+        cache.mkdir(parents=True, exist_ok=True)
+    places = [(folder, model_root(Path(), folder.model).as_posix()) for folder in folders]
+    check_room_for(places, cache)
+    total, done, imported = sum(folder.size_bytes for folder in folders), 0, []
+    for folder, place in places:
+        try:
+            copy_folder(folder, cache, place, cancelled=cancelled, report=shifted(report, done, total))
+        except (DiskFullError, DownloadCancelledError):
+            raise
+        except FoundryError as error:
+            failed.append((folder.model.id, error))
+        else:
+            imported.append(folder.model)
+        done += folder.size_bytes
+    return imported
+
+
+def _find(source: Path) -> Iterator[ModelFolder | tuple[str, FoundryError]]:
+    """Every model in `source`; those that are not complete with the reason. Raises `CacheError`, `SourceError`."""
+    if not source.is_dir():
+        raise CacheError(f"{source} is not a directory.")
+    listed = _read_mirror(source)
+    if listed is not None:
+        yield from listed
+        return
+    model = _read_single(source)
+    for each in [model] if model else scan_cache(source):
+        try:
+            yield read_folder(each)
+        except (ModelInvalidError, CacheError) as error:
+            yield each.id, error
+
+
+def _read_mirror(source: Path) -> list[ModelFolder] | None:
+    """The models of a mirror's directory; None when it is none."""
+    try:
+        with (source / INDEX).open("rb") as stream:
+            content = stream.read(LARGEST_INDEX)
+    except OSError:
+        return None
+    try:
+        entries = read_index(content)
+    except SourceError:  # an index.json of something else
+        return None
+    return [ModelFolder(entry.model, source / entry.path, entry.files) for entry in entries]
+
+
+def _read_single(folder: Path) -> ModelInfo | None:
+    """The model that `folder` itself is; None when it is none. A scan looks only at what is below a directory."""
+    manifest = read_manifest(folder)
+    if manifest:
+        return replace(manifest.model, root=folder, path=folder)
+    description = read_object(folder / DESCRIPTION, _LARGEST_DESCRIPTION)
+    name, version = split_model_id(str(description.get("Name") or ""))
+    if not name.isprintable() or not name or not (folder / CONFIG).is_file():
+        return None
+    template = description.get("PromptTemplate")
+    texts = {key: text for key, text in template.items() if isinstance(text, str)} if isinstance(template, dict) else None
+    return ModelInfo(name, version or 0, name, display_name=name, prompt_template=texts, path=folder, root=folder)

@@ -1,0 +1,189 @@
+"""Moving the models of a cache to another directory: copy, verify, and after the switch delete the old ones.
+
+Until the caller has switched to the new directory nothing is changed in the old one, so an interrupted move loses nothing,
+and the next one goes on with the models that are not there yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundry_cli.errors import CacheError, FoundryError, IntegrityError, InvalidRequestError, ModelInUseError
+from foundry_cli.store.cache import INCOMPLETE_MARKER, check_writable, plain_files, scan
+from foundry_cli.store.cache_marker import MARKER
+from foundry_cli.store.copying import Progress, Report, check_room, copy_file, digest_file
+from foundry_cli.store.download_lock import DownloadLock
+from foundry_cli.store.manifest import MANIFEST, first_problem, read_manifest
+from foundry_cli.store.plain_file import is_plain
+from foundry_cli.store.removal import RemovalPlan, all_paths, no_download, plan_removal, remove, remove_if_empty
+from foundry_cli.types import ModelInfo, split_model_id
+
+_CATALOG_LIST = "foundry.modelinfo.json"
+
+
+@dataclass(frozen=True)
+class MovePlan:
+    """What a move will copy, and what stays behind because it holds links, as sentences."""
+
+    source: Path
+    destination: Path
+    items: tuple[RemovalPlan, ...]
+    left: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all that is copied."""
+        return sum(item.size_bytes for item in self.items)
+
+
+def plan_move(cache: Path, destination: Path) -> MovePlan:
+    """The plan for everything in `cache`, downloads that are not finished included.
+
+    Raises `InvalidRequestError` when one directory is inside the other, `ModelInUseError` during a download, `CacheError`
+    and `DiskFullError`.
+    """
+    _check_apart(cache, destination)
+    found = scan(cache)
+    models = [*found.models, *(_model_of(partial.id, partial.root) for partial in found.partials)]
+    plans = [plan_removal(model, cache) for model in models]
+    kept = {plan.directory: problem for plan in plans if (problem := _link_in(plan))}
+    items = tuple(plan for plan in plans if plan.directory not in kept)
+    for item in items:
+        with no_download(item.model.id, item.directory):
+            _check_target(item, destination / item.directory.relative_to(cache))
+    check_writable(destination)
+    plan = MovePlan(cache, destination, items, (*found.problems, *kept.values()))
+    needed = sum(item.size_bytes for item in items if not _is_there(item, plan))
+    check_room(needed, destination, _sample(items))
+    return plan
+
+
+def copy_models(plan: MovePlan, report: Report | None = None, cancelled: threading.Event | None = None) -> None:
+    """Copy everything and compare the copies; `report` gets bytes done and in total.
+
+    Raises `IntegrityError`, `DiskFullError`, `CacheError`, `ModelInUseError`, `DownloadCancelledError`.
+    """
+    total, done = plan.size_bytes, 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        if report:
+            report(done, total)
+
+    for item in plan.items:
+        if _is_there(item, plan):
+            progress(item.size_bytes)
+        else:
+            _copy_model(item, _target(item, plan), progress, cancelled)
+    if is_plain(plan.source / _CATALOG_LIST):
+        copy_file(plan.source / _CATALOG_LIST, plan.destination / _CATALOG_LIST)
+
+
+def delete_moved(plan: MovePlan) -> list[str]:
+    """Delete what was copied, after the switch; what could not be deleted, as sentences."""
+    problems = []
+    for item in plan.items:
+        try:
+            remove(item, plan.source)
+        except FoundryError as error:  # Windows keeps files that are in use
+            problems.append(error.message)
+    for name in (_CATALOG_LIST, MARKER):
+        with contextlib.suppress(OSError):
+            (plan.source / name).unlink()
+    remove_if_empty(plan.source)
+    return problems
+
+
+def _check_apart(cache: Path, destination: Path) -> None:
+    old, new = Path(os.path.realpath(cache)), Path(os.path.realpath(destination))
+    if old == new:
+        raise InvalidRequestError(f"The models are in {destination} already.")
+    if old in new.parents or new in old.parents:
+        raise InvalidRequestError(f"{destination} and the cache directory {cache} are one inside the other.")
+
+
+def _model_of(model_id: str, root: Path) -> ModelInfo:
+    name, version = split_model_id(model_id)
+    return ModelInfo(name, version or 0, name, root=root)
+
+
+def _link_in(item: RemovalPlan) -> str:
+    """Why a folder is not moved: a copy would not be the same; "" for the usual case."""
+    for path in all_paths(item.directory):
+        if path not in item.foreign and not stat.S_ISREG(os.lstat(item.directory / path).st_mode):
+            return f"{item.directory} stays where it is, because {path} in it is a link or no plain file."
+    return ""
+
+
+def _own_files(item: RemovalPlan) -> Iterator[tuple[str, os.stat_result]]:
+    """The files to copy, the manifest last: with it the copy is a model."""
+    files = [(path, status) for path, status in plain_files(item.directory) if path not in item.foreign]
+    return iter(sorted(files, key=lambda entry: (entry[0] == MANIFEST, entry[0])))
+
+
+def _target(item: RemovalPlan, plan: MovePlan) -> Path:
+    return plan.destination / item.directory.relative_to(plan.source)
+
+
+def _check_target(item: RemovalPlan, target: Path) -> None:
+    """Raise `CacheError` when the new place holds something else under that name."""
+    if not os.path.lexists(target) or is_plain(target / INCOMPLETE_MARKER):
+        return
+    if not _is_same(item, target):
+        raise CacheError(f"There is something else in {target} already.", hint="Move it away, or choose another directory.")
+
+
+def _is_there(item: RemovalPlan, plan: MovePlan) -> bool:
+    target = _target(item, plan)
+    return target.is_dir() and not is_plain(target / INCOMPLETE_MARKER) and _is_same(item, target)
+
+
+def _is_same(item: RemovalPlan, target: Path) -> bool:
+    """Whether an earlier move has brought the model to `target`."""
+    manifest = read_manifest(item.directory)
+    if manifest is not None:
+        return read_manifest(target) == manifest and not first_problem(target, manifest)
+    with contextlib.suppress(FoundryError):
+        files = [path for path, _ in _own_files(item)]
+        return all(digest_file(target / path) == digest_file(item.directory / path) for path in files)
+    return False
+
+
+def _copy_model(item: RemovalPlan, target: Path, progress: Progress, cancelled: threading.Event | None) -> None:
+    """Copy one folder; as long as it is not whole, the copy has the marker of a download."""
+    is_partial = is_plain(item.directory / INCOMPLETE_MARKER)
+    lock = DownloadLock(target)
+    with no_download(item.model.id, item.directory):
+        if not lock.acquire(cancelled or threading.Event(), lambda _: None):
+            raise ModelInUseError(f"Another process works on {target}.", hint="Try again when it has ended.")
+        try:
+            _copy_files(item, target, progress, cancelled)
+            status = item.directory.stat()
+            if not is_partial:
+                lock.complete()
+            os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))  # it says since when the model is here
+        finally:
+            lock.release()
+
+
+def _copy_files(item: RemovalPlan, target: Path, progress: Progress, cancelled: threading.Event | None) -> None:
+    manifest = read_manifest(item.directory)
+    digests = {file.path: file.sha256 for file in manifest.files} if manifest and not item.model.problem else {}
+    for path, _ in _own_files(item):
+        if path == INCOMPLETE_MARKER:
+            continue
+        source, copy = item.directory / path, target / path
+        stored = copy_file(source, copy, sha256=digests.get(path), cancelled=cancelled, progress=progress)
+        if digest_file(copy, cancelled=cancelled).sha256 != stored.sha256:
+            raise IntegrityError(f"{copy} does not hold what was written.", hint="Check the disk; nothing was moved.")
+
+
+def _sample(items: tuple[RemovalPlan, ...]) -> Path | None:
+    return next((item.directory / path for item in items for path, status in _own_files(item) if status.st_size), None)

@@ -1,0 +1,82 @@
+"""The beginning of a repair: what is good of damaged files becomes a partial download."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from foundry_cli.errors import CacheError
+from foundry_cli.store.attempt import partial_path
+from foundry_cli.store.journal import JOURNAL, FileRecord, Journal, JournalReader, chunk_count
+from foundry_cli.store.manifest import Manifest, StoredFile, read_chunks
+from foundry_cli.store.plain_file import disk_error, is_plain, open_plain, sync_directory
+from foundry_cli.store.verify import FileCheck
+
+
+def begin_repair(root: Path, manifest: Manifest, checks: Sequence[FileCheck]) -> None:
+    """Make a transfer fetch only the bad chunks that `checks` found. The caller holds the lock.
+
+    The transfer accepts only the bytes of the manifest, whatever the source says. Raises `CacheError`, `DiskFullError`.
+    """
+    digests = read_chunks(root)
+    found = {check.path: check for check in checks}
+    try:
+        _check_plain(root / JOURNAL)
+        earlier = JournalReader(root)  # of a repair that was interrupted
+        earlier.poll()
+        (root / JOURNAL).unlink(missing_ok=True)  # what it says of good files may not be true any more
+        journal = Journal(root)
+        try:
+            for file in manifest.files:
+                known = digests.get(file.path, ())
+                chunks = dict(enumerate(known)) if len(known) == chunk_count(file.size) else {}
+                check = found.get(file.path, FileCheck(file.path))
+                if check.problem:
+                    chunks = _good_chunks(root, file, chunks, check, earlier.files.get(file.path))
+                _record(journal, file, chunks, is_good=not check.problem)
+            sync_directory(root)
+            journal.sync()
+        finally:
+            journal.close()
+    except OSError as error:
+        raise disk_error(error, root, 0) from error
+
+
+def _good_chunks(
+    root: Path, file: StoredFile, chunks: dict[int, str], check: FileCheck, earlier: FileRecord | None
+) -> dict[int, str]:
+    """The chunks that are in the partial file of a damaged file, which is made."""
+    if not os.path.lexists(root / file.path) and earlier and not earlier.published:
+        return earlier.chunks if (earlier.size, earlier.sha256) == (file.size, file.sha256) else {}
+    good = {index: digest for index, digest in chunks.items() if index not in check.bad_chunks}
+    return good if good and _make_partial(root, file) else {}
+
+
+def _record(journal: Journal, file: StoredFile, chunks: dict[int, str], *, is_good: bool) -> None:
+    journal.begin(file.path, file.size, file.sha256, "")
+    for index, digest in chunks.items():
+        journal.add_chunk(file.path, index, digest)
+    if is_good:
+        journal.publish(file.path, file.sha256)
+
+
+def _make_partial(root: Path, file: StoredFile) -> bool:
+    """Give the damaged file the partial's name and the right length. A file that has a second name is left alone."""
+    final, partial = root / file.path, partial_path(root, file.path)
+    if not is_plain(final):
+        return False
+    _check_plain(partial)
+    os.replace(final, partial)
+    descriptor = open_plain(partial, os.O_RDWR)
+    try:
+        if os.fstat(descriptor).st_size > file.size:
+            os.ftruncate(descriptor, file.size)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _check_plain(path: Path) -> None:
+    if os.path.lexists(path) and not is_plain(path):
+        raise CacheError(f"{path} is a link or not a plain file.", hint="Move it away.")

@@ -1,0 +1,58 @@
+"""What `foundry model test` found, by model id: one file for all models, because a cache may be read-only or shared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundry_cli.errors import CacheError
+from foundry_cli.paths import Paths, write_atomically
+from foundry_cli.store.manifest import read_object
+
+PASSED, FAILED = "passed", "failed"
+_LARGEST = 16 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of the last test of a model."""
+
+    verdict: str  # PASSED or FAILED
+    date: str  # ISO 8601, UTC
+    failed: tuple[str, ...] = ()  # names of the checks
+
+
+def read_verdicts(paths: Paths) -> dict[str, Verdict]:
+    """All verdicts, by the id of the model in lower case; what cannot be read is not there."""
+    entries = ((model_id, _verdict(entry)) for model_id, entry in read_object(_file(paths), _LARGEST).items())
+    return {model_id: verdict for model_id, verdict in entries if verdict}
+
+
+def store_verdict(paths: Paths, model_id: str, verdict: Verdict | None) -> None:
+    """Replace the verdict of a model; None: forget it. Of two tests that end at the same time one counts.
+
+    Raises `CacheError` when it cannot be stored.
+    """
+    document: dict[str, Any] = dict(read_object(_file(paths), _LARGEST))
+    if document.pop(model_id.lower(), None) is None and verdict is None:
+        return
+    if verdict is not None:
+        document[model_id.lower()] = {"verdict": verdict.verdict, "date": verdict.date, "failed": list(verdict.failed)}
+    try:
+        write_atomically(_file(paths), (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise CacheError(f"The verdict cannot be stored in {_file(paths)}: {error.strerror}.") from error
+
+
+def _file(paths: Paths) -> Path:
+    return paths.home / "verdicts.json"
+
+
+def _verdict(entry: object) -> Verdict | None:
+    if not isinstance(entry, dict) or entry.get("verdict") not in (PASSED, FAILED):
+        return None
+    failed = entry.get("failed")
+    names = tuple(name for name in failed if isinstance(name, str)) if isinstance(failed, list) else ()
+    return Verdict(entry["verdict"], str(entry.get("date") or ""), names)

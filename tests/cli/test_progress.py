@@ -1,0 +1,54 @@
+"""How a download shows itself."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from foundry_cli.cli.progress import DownloadProgress
+from foundry_cli.store.transfer import Progress
+
+_MIB = 1 << 20
+_LINE = re.compile(r" *\d+\.\d\d % \[Time remaining: about (\?|\d+[smh])\] +\d+\.\d MB/s")
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _reports(stream: io.StringIO, *done: int, total: int = 100 * _MIB) -> str:
+    with DownloadProgress(stream) as progress:
+        for count in done:
+            progress(Progress(count, total, "model.onnx", done[0]))
+    return stream.getvalue()
+
+
+def test_in_a_file_there_is_one_line_for_every_five_percent() -> None:
+    text = _reports(io.StringIO(), *(percent * _MIB for percent in range(101)))
+    lines = text.splitlines()
+    assert [float(line.split()[0]) for line in lines] == [float(percent) for percent in range(0, 101, 5)]
+    assert all(_LINE.fullmatch(line) for line in lines)
+
+
+def test_a_transfer_that_goes_on_begins_where_it_was() -> None:
+    lines = _reports(io.StringIO(), 43 * _MIB, 44 * _MIB, 100 * _MIB).splitlines()
+    assert [line.split()[0] for line in lines] == ["43.00", "100.00"]
+
+
+def test_an_empty_model_is_complete() -> None:
+    assert _reports(io.StringIO(), 0, total=0).startswith("100.00 %")
+
+
+def test_on_a_terminal_it_is_a_bar_of_36_characters() -> None:
+    text = _reports(_Terminal(), 0, 50 * _MIB, 100 * _MIB)
+    last = text.replace("\r", "\n").strip().splitlines()[-1]
+    assert re.fullmatch(r"\[#{36}\] 100\.00 % \[Time remaining: about 0s\] +\d+\.\d MB/s", last)
+
+
+def test_a_note_is_said_once() -> None:
+    stream = io.StringIO()
+    with DownloadProgress(stream) as progress:
+        for _ in range(3):
+            progress(Progress(0, 100, "", 0, note="another process is downloading this model"))
+    assert stream.getvalue().count("Another process is downloading this model\n") == 1
