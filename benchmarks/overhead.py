@@ -25,7 +25,7 @@ import psutil
 
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import start_service, stop_service
-from foundry_cli.engine.processors import usable_cores
+from foundry_cli.hardware.processors import usable_cores
 from foundry_cli.paths import Paths
 
 MODEL = "perf-model:1"

@@ -33,7 +33,7 @@ _PIECE = 256 * 1024
 _WINDOW_BYTES = 1024 * 1024  # what a server may send ahead of what has been read; lost when the process is killed
 _TCP_WINDOW_CLAMP = 10  # Linux, tcp(7)
 _LOOPBACK_ADDRESS = re.compile(r"127(\.\d{1,3}){3}")
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class HttpClient:
                 proxies={"http": "", "https": "", "all": ""} if is_loopback(url) else None,
             )
         except (requests.RequestException, OSError, ValueError) as error:
-            raise unreachable(url, error) from error
+            raise unreachable(url, error) from None  # the chain holds the whole address, which may be secret
 
     def _session(self, window: bool) -> requests.Session:
         """A session of this thread: `requests` promises nothing for sessions that threads share."""
@@ -218,7 +218,7 @@ def _content(response: requests.Response, largest: int) -> bytes:
             if size > largest:
                 raise SourceError(f"The answer of {host_of(response.url)} is larger than {largest} bytes.")
     except (requests.RequestException, OSError) as error:
-        raise unreachable(response.url, error) from error
+        raise unreachable(response.url, error) from None
     declared = response.headers.get("Content-Length", "")
     if declared.isdigit() and "Content-Encoding" not in response.headers and size < int(declared):
         raise SourceUnreachableError(f"The answer of {host_of(response.url)} broke off.")

@@ -45,5 +45,6 @@ def start_logging(directory: Path, level: str) -> Path:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
+    logging.getLogger("urllib3").setLevel(logging.INFO)  # below that it writes down addresses, and they can hold secrets
     logging.raiseExceptions = False  # a full disk must not fail requests
     return path

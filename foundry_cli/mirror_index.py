@@ -16,7 +16,6 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any, TypeGuard
 
 from foundry_cli.errors import SourceError
@@ -35,6 +34,7 @@ _CHUNK_BYTES = 1 << 20
 _LARGEST_FILE = 1 << 50  # bytes
 _SHA256 = re.compile(r"\A[0-9a-f]{64}\Z")
 _DIGEST_BYTES = 32
+_LEAVING = frozenset(("", ".", ".."))  # parts of a path that is absolute, not plain, or leads elsewhere
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,7 @@ def _is_contained(path: object) -> TypeGuard[str]:
     """Whether `path` is relative and stays below where it begins, on every system; more is checked where it is used."""
     if not isinstance(path, str) or not path.isprintable() or "\\" in path or ":" in path:
         return False
-    parts = PurePosixPath(path).parts
-    return bool(parts) and ".." not in parts and not path.startswith("/") and str(PurePosixPath(path)) == path
+    return _LEAVING.isdisjoint(path.split("/"))
 
 
 def _entry(model: MirrorModel) -> dict[str, Any]:

@@ -44,7 +44,12 @@ def to_record(model: ModelInfo) -> dict[str, Any]:
         "minFLVersion": model.min_version,
         "createdAt": model.created,
         "source": model.source,
+        "intProperties": {key: value for key, value in _limits(model).items() if value},  # where 2.x looks for them
     }
+
+
+def _limits(model: ModelInfo) -> dict[str, int | None]:
+    return {"context_length": model.context_length, "max_output_tokens": model.max_output_tokens}
 
 
 def from_record(record: object, *, source: str | None = None) -> ModelInfo | None:

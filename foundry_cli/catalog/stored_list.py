@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import stat
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
@@ -45,7 +47,7 @@ class StoredList:
             entries = self._document().get("models")
             models = (from_record(entry, source=self._source) for entry in entries) if isinstance(entries, list) else ()
             self._known = stamp, [model for model in models if model is not None]
-        return self._known[1]
+        return list(self._known[1])
 
     def document(self) -> dict[str, Any]:
         """The file as it is, for keys beside the models; {} when there is none."""
@@ -66,9 +68,9 @@ class StoredList:
         return str(self._record().get("problem") or "")
 
     def is_stale(self) -> bool:
-        """Whether the list is older than six hours or missing, and the pause after the last failure is over."""
+        """Whether the list is older than six hours, missing or empty, and the pause after the last failure is over."""
         now, refreshed = self._clock(), self.refreshed
-        if refreshed is not None and 0 <= now - refreshed < FRESH_SECONDS:
+        if refreshed is not None and 0 <= now - refreshed < FRESH_SECONDS and self.models():
             return False
         record = self._record()
         failures, last = record.get("failures", 0), record.get("attempted", 0)
@@ -83,6 +85,7 @@ class StoredList:
         records = [{**to_record(model), "cached": False} for model in models]
         document = {"version": 1, "savedAt": saved, "savedAtUnix": int(now), **extra, "models": records}
         write_atomically(self.file, json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
+        self._known = None
         self._write({"attempted": now})
 
     def failed(self, problem: str) -> None:
@@ -111,8 +114,9 @@ class StoredList:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as stream:
-            document = json.loads(stream.read(_LARGEST))
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # never wait for the writer of a pipe
+        with os.fdopen(descriptor, "rb") as stream:
+            document = json.loads(stream.read(_LARGEST)) if stat.S_ISREG(os.fstat(descriptor).st_mode) else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

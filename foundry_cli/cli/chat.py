@@ -25,10 +25,14 @@ def read_question(prompt: str | None) -> str | None:
     return prompt
 
 
-def prepare_model(client: ServiceClient, model: ModelInfo, *, ttl: int | None, retain: bool, verbose: bool, say: Say) -> None:
-    """Load `model` unless it is loaded; others make room unless `retain`."""
+def prepare_model(
+    client: ServiceClient, model: ModelInfo, *, ttl: int | None, ep: str | None, retain: bool, verbose: bool, say: Say
+) -> None:
+    """Load `model` unless it is loaded, with the execution provider `ep` if one was named; others make room unless `retain`."""
     loaded = client.loaded_models()
     if model.id in loaded:
+        if ep:
+            client.load(model.id, ep=ep)
         return
     say(f"Model {model.id} was found in the local cache.")
     if loaded and not retain:
@@ -38,7 +42,7 @@ def prepare_model(client: ServiceClient, model: ModelInfo, *, ttl: int | None, r
     say(f"{symbol('🕘 ')}Loading model... ")
     output.flush()
     began = time.monotonic()
-    client.load(model.id, ttl=ttl)
+    client.load(model.id, ttl=ttl, ep=ep)
     if verbose:
         say(f"Time cost to load model: {_clock(time.monotonic() - began)}")
     say(f"{symbol('🟢 ')}Model {model.id} loaded successfully")

@@ -16,6 +16,7 @@ from foundry_cli.cli.options import (
     DeviceOption,
     ModelArgument,
     OutputOption,
+    ProviderOption,
     Switch,
     TtlOption,
     group,
@@ -116,7 +117,9 @@ def download(
 
 
 @app.command("load")
-def load(model: ModelArgument, ttl: TtlOption = None, device: DeviceOption = Device.auto) -> None:
+def load(
+    model: ModelArgument, ttl: TtlOption = None, device: DeviceOption = Device.auto, ep: ProviderOption = None
+) -> None:
     """Load a model into the service, so that the first answer comes at once."""
     from foundry_cli.cli.resolution import find_cached_model
 
@@ -124,7 +127,7 @@ def load(model: ModelArgument, ttl: TtlOption = None, device: DeviceOption = Dev
     client = _start_service(output.line)
     output.line(f"{symbol('🕓 ')}Loading model...")
     output.flush()
-    client.load(info.id, ttl=ttl)
+    client.load(info.id, ttl=ttl, ep=ep)
     output.line(f"{symbol('🟢 ')}Model {model} loaded successfully")
 
 
@@ -180,6 +183,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.", show_default="random")] = None,
     ttl: TtlOption = None,
     device: DeviceOption = Device.auto,
+    ep: ProviderOption = None,
     retain: Annotated[Switch, typer.Option("--retain", help="Keep other models loaded.", case_sensitive=False)] = Switch.false,
     accept_license: AcceptLicenseOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show times and speed.")] = False,
@@ -199,7 +203,7 @@ def run(
     if not info.is_cached:
         info = Downloads(say, sys.stdout if question is None else sys.stderr).fetch(info, accept_license=accept_license)
     client = _start_service(say)
-    chat.prepare_model(client, info, ttl=ttl, retain=retain is Switch.true, verbose=verbose, say=say)
+    chat.prepare_model(client, info, ttl=ttl, ep=ep, retain=retain is Switch.true, verbose=verbose, say=say)
     if question is None:
         chat.chat(client, info, settings)
     else:

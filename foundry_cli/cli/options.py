@@ -44,6 +44,12 @@ DeviceOption = Annotated[
 AcceptLicenseOption = Annotated[
     bool, typer.Option("--accept-license", help="Accept the licence of the model, where its source asks for that.")
 ]
+ProviderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ep", metavar="PROVIDER", help="Execution provider to run it with, such as cpu or cuda.", show_default="by the model"
+    ),
+]
 TtlOption = Annotated[
     int | None,
     typer.Option("--ttl", min=1, max=315_360_000, help="Seconds of idleness before the model is unloaded.", show_default="600"),

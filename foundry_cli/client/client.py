@@ -80,9 +80,9 @@ class ServiceClient:
         """Ids of the loaded models."""
         return list(self._call("GET", "/openai/loadedmodels"))
 
-    def load(self, model: str, *, ttl: int | None = None, device: str | None = None) -> None:
+    def load(self, model: str, *, ttl: int | None = None, device: str | None = None, ep: str | None = None) -> None:
         """Load a model; takes as long as it takes."""
-        query = {"ttl": ttl, "device": device}
+        query = {"ttl": ttl, "device": device, "ep": ep}
         try:
             self._call("GET", f"/openai/load/{quote(model, safe='')}{_query(query)}", timeout=None)
         except ModelNotFoundError as error:  # its first sentence is for programs, see `NOT_FOUND`

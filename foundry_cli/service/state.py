@@ -84,7 +84,8 @@ class ServiceState:
             model = loaded.model
             if wanted == model.id.lower() or (device is None and wanted in (model.name.lower(), model.alias.lower())):
                 return model
-        return await asyncio.to_thread(self.inventory.resolve, name, device)
+        names = await self.providers.names()
+        return await asyncio.to_thread(self.inventory.resolve, name, device, lambda model: obstacle(model, names))
 
     async def resolve_cached(self, name: str, device: str | None = None) -> ModelInfo:
         """As `resolve`, for a model that is about to run: it must be on this machine."""

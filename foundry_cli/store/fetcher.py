@@ -91,12 +91,15 @@ class Cursor:
 
     def widen(self) -> None:
         """From now on the whole file is the segment. Raises `AttemptOver`."""
-        self._work.widen(self.segment)
-        self.position = 0
-        self._hash = hashlib.sha256()
+        if self._work.widen(self.segment):
+            self.position = 0
+            self._hash = hashlib.sha256()
 
-    def accept(self, data: bytes) -> None:
-        """Write the bytes at `position`. Raises `AttemptOver`, `OSError`, `IntegrityError`."""
+    def accept(self, data: bytes) -> int:
+        """Write the bytes at `position` unless they are there; how many were needed.
+
+        Raises `AttemptOver`, `OSError`, `IntegrityError`.
+        """
         index, attempt = self.position // CHUNK_BYTES, self.attempt
         is_wanted = self._work.is_wanted(self.segment, index)
         if is_wanted:
@@ -108,6 +111,7 @@ class Cursor:
             digest, self._hash = self._hash.hexdigest(), hashlib.sha256()
             if is_wanted:
                 self._work.add(attempt, index, digest)
+        return len(data) if is_wanted else 0
 
 
 class Fetcher:
@@ -187,8 +191,7 @@ class Fetcher:
             if offset + len(data) == body.stop:
                 body.check_end()
             if offset >= cursor.position:
-                cursor.accept(data)
-                self.received += len(data)
+                self.received += cursor.accept(data)
                 self.in_hand = cursor.position % CHUNK_BYTES
             offset += len(data)
             speed.add(len(data))

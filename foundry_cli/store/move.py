@@ -180,7 +180,11 @@ def _copy_files(item: RemovalPlan, target: Path, progress: Progress, cancelled: 
         if path == INCOMPLETE_MARKER:
             continue
         source, copy = item.directory / path, target / path
-        stored = copy_file(source, copy, sha256=digests.get(path), cancelled=cancelled, progress=progress)
+        try:
+            stored = copy_file(source, copy, sha256=digests.get(path), cancelled=cancelled, progress=progress)
+        except IntegrityError as error:
+            hint = f"'foundry cache repair {item.model.id}' mends it. Nothing was moved."
+            raise IntegrityError(error.message, hint=hint) from error
         if digest_file(copy, cancelled=cancelled).sha256 != stored.sha256:
             raise IntegrityError(f"{copy} does not hold what was written.", hint="Check the disk; nothing was moved.")
 

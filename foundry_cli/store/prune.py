@@ -13,7 +13,7 @@ from pathlib import Path
 from foundry_cli.errors import CacheError, InvalidRequestError
 from foundry_cli.store.cache import PROBE_PREFIX, TRASH_PREFIX, CacheScan, directory_size, scan
 from foundry_cli.store.journal import JOURNAL
-from foundry_cli.store.manifest import read_manifest
+from foundry_cli.store.manifest import MANIFEST, read_manifest
 from foundry_cli.store.removal import (
     PARTIAL,
     finish_removal,
@@ -66,9 +66,7 @@ def plan_prune(
     found = scan(cache)
     items = _remains(cache, found)
     if choice.partials:
-        items += [
-            _partial_item(partial.id, partial.root, cache) for partial in found.partials if not is_downloading(partial.root)
-        ]
+        items += [_partial_item(partial.id, partial.root, cache) for partial in found.partials if _is_abandoned(partial.root)]
     models = sorted((model for model in found.models if not model.problem), key=lambda model: last_used(model, usage))
     free = [model for model in models if model.id not in kept]
     old = _old(free, choice, usage, now)
@@ -114,6 +112,11 @@ def _surplus(
     return surplus
 
 
+def _is_abandoned(root: Path) -> bool:
+    """Whether a download can go: nobody works on it, and it is not the repair of a model, nearly all of which is good."""
+    return not (root / MANIFEST).exists() and not is_downloading(root)
+
+
 def _model_item(model: ModelInfo, reason: str) -> PruneItem:
     assert model.root is not None  # it is in the cache
     return PruneItem(model.root, model.size_bytes, reason, model, is_complete=True)
@@ -132,7 +135,7 @@ def _remains(cache: Path, found: CacheScan) -> list[PruneItem]:
     paths = [path for model in found.models if model.root for path in _orphans(model.root)]
     with contextlib.suppress(OSError), os.scandir(cache) as listing:
         paths += [Path(entry.path) for entry in listing if entry.name.startswith(PROBE_PREFIX)]
-    return items + [PruneItem(path, path.lstat().st_size, "part of a file that is complete") for path in paths]
+    return items + [PruneItem(path, path.lstat().st_size, "remains of interrupted work") for path in paths]
 
 
 def _orphans(root: Path) -> list[Path]:

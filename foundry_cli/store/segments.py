@@ -35,6 +35,7 @@ class Segment:
     attempt: Attempt
     first: int
     end: int
+    is_whole: bool = False  # the server sends all bytes or none
 
     @property
     def start_byte(self) -> int:
@@ -147,19 +148,23 @@ class Workload:
                 del self._whole[attempt]
             self._fetchable.notify_all()
 
-    def widen(self, segment: Segment) -> None:
+    def widen(self, segment: Segment) -> bool:
         """The server sends the whole file: let this stream have all of it, when the others have left it.
 
-        Raises `AttemptOver` when another stream has it already.
+        Whether the stream has now got it. Raises `AttemptOver` when another stream has it.
         """
         attempt = segment.attempt
         with self._lock:
-            if self._whole.setdefault(attempt, segment) is not segment:
+            owner = self._whole.setdefault(attempt, segment)
+            if owner is not segment:
                 raise AttemptOver
+            if segment.is_whole:
+                return False
             while attempt.users > 1 and self._is_needed(segment):  # two writers could spoil what is hashed already
                 self._fetchable.wait()
             attempt.states[:] = attempt.states.replace(bytes([MISSING]), bytes([TAKEN]))
-            segment.first, segment.end = 0, len(attempt.states)
+            segment.first, segment.end, segment.is_whole = 0, len(attempt.states), True
+            return True
 
     def is_wanted(self, segment: Segment, index: int) -> bool:
         """Whether a chunk is to be written. Raises `AttemptOver` when the stream is to leave."""

@@ -7,6 +7,7 @@ calling thread reports progress and watches for the end.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from foundry_cli.store.plain_file import disk_error
 from foundry_cli.store.segments import Workload
 
 _PATIENCE = Patience()
+_GRACE_SECONDS = 1.0
 _TICK_SECONDS = 0.1  # between two reports
 
 
@@ -139,11 +141,12 @@ class _Crew:
             self._work.stop(None)  # a thread ends only when the work has ended, or because of a defect
 
     def _join(self) -> None:
-        """Wait for all threads, but not for the answer to a request: such a thread will find that the work has ended."""
+        """Wait for all threads, but not long for the answer to a request: such a thread finds that the work has ended."""
+        deadline = time.monotonic() + _GRACE_SECONDS
         waiting = dict(zip(self._threads, self._fetchers, strict=False))
         for thread in self._threads:
             fetcher = waiting.get(thread)
-            while thread.is_alive() and not (fetcher and fetcher.is_away):
+            while thread.is_alive() and not (fetcher and fetcher.is_away and time.monotonic() > deadline):
                 if fetcher:
                     fetcher.interrupt()
                 thread.join(0.02)

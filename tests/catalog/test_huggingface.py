@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -327,16 +329,22 @@ def test_loopback_is_reached_without_the_proxy(hub: FakeHub, client: HttpClient,
     assert resolve(hub, client, "hf:Tiny/One-onnx").name == "One-onnx"
 
 
-def test_nothing_about_the_machine_is_told_and_nothing_else_is_asked(hub: FakeHub, client: HttpClient) -> None:
-    resolve(hub, client, "hf:Tiny/One-onnx")
+def test_nothing_about_the_machine_is_told_and_nothing_else_is_asked(hub: FakeHub, tmp_path: Path) -> None:
+    code = (
+        "from foundry_cli.catalog.sources.huggingface import HuggingFaceReference, HuggingFaceSource\n"
+        "from foundry_cli.http import HttpClient\n"
+        "HuggingFaceSource(token='').resolve(HuggingFaceReference('Tiny/One-onnx'), HttpClient(is_offline=True))"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_") and "TELEMETRY" not in name}
+    environment = {**kept, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "AGENT": "something"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert [request.path.partition("?")[0] for request in hub.hub.seen] == [
         "/api/models/Tiny/One-onnx",
         f"/Tiny/One-onnx/resolve/{COMMIT}/genai_config.json",
     ]
-    agent = hub.hub.seen[0].headers["user-agent"]
-    assert agent.startswith("foundry-cli/")
-    assert "torch" not in agent
-    assert "agent/" not in agent
+    assert hub.hub.seen[0].headers["user-agent"].startswith("foundry-cli/")
+    assert "agent/" not in hub.hub.seen[0].headers["user-agent"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_search_gives_only_what_can_be_run_most_downloaded_first(hub: FakeHub, client: HttpClient) -> None:

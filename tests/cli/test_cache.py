@@ -14,9 +14,16 @@ import pytest
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache_marker import MARKER
 from foundry_cli.store.usage import note_use
+from tests.cli.in_process import Command, in_process
 from tests.conftest import Foundry, RunningService, add_model
 from tests.store.managed import add_managed
 from tests.store.test_removal import add_partial
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line, without a process for each command."""
+    return in_process(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture
@@ -27,7 +34,7 @@ def cache(tmp_path: Path) -> Path:
     return directory
 
 
-def listed(foundry: Foundry) -> dict[str, dict[str, Any]]:
+def listed(foundry: Command) -> dict[str, dict[str, Any]]:
     """`cache list` as JSON, by id."""
     models = json.loads(foundry("cache", "list", "-o", "json").stdout)["models"]
     return {model["id"]: model for model in models}
@@ -39,8 +46,8 @@ def test_location(foundry: Foundry, tmp_path: Path) -> None:
     assert fields == {"path": f"{tmp_path}/home/cache/models", "userSet": False}
 
 
-def test_the_location_is_there_for_the_first_model(foundry: Foundry, tmp_path: Path) -> None:
-    foundry("cache", "location")
+def test_the_location_is_there_for_the_first_model(here: Command, tmp_path: Path) -> None:
+    here("cache", "location")
     assert (tmp_path / "home" / "cache" / "models").is_dir()
     assert (tmp_path / "home").stat().st_mode & 0o077 == 0
 
@@ -59,10 +66,10 @@ def test_list_counts_the_bundled_model_as_cached(foundry: Foundry) -> None:
     assert [model["id"] for model in models] == ["foundry-guide-generic-cpu:1"]
 
 
-def test_sizes_and_last_use_stand_below_what_other_programs_read(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+def test_sizes_and_last_use_stand_below_what_other_programs_read(here: Command, cache: Path, tmp_path: Path) -> None:
     add_managed(cache, "m:1")
     note_use(Paths(tmp_path / "home"), "m:1")
-    lines = foundry("cache", "list").stdout.splitlines()
+    lines = here("cache", "list").stdout.splitlines()
     assert lines[3] == "💾 " + "m".ljust(50) + "m:1"
     assert lines[4] == ""
     assert lines[5] == "   " + "File Size".ljust(13) + "Last Used".ljust(17) + "Model ID"
@@ -70,10 +77,10 @@ def test_sizes_and_last_use_stand_below_what_other_programs_read(foundry: Foundr
     assert lines[7].endswith(" seconds ago    m:1")
 
 
-def test_what_is_not_complete_has_its_way_out(foundry: Foundry, cache: Path) -> None:
+def test_what_is_not_complete_has_its_way_out(here: Command, cache: Path) -> None:
     add_partial(cache)
     (add_managed(cache, "broken:1") / "v1" / "model.onnx").unlink()
-    text = foundry("cache", "list").stdout
+    text = here("cache", "list").stdout
     assert "\nNot complete:\n" in text
     assert "   damaged   broken:1: v1/model.onnx is missing\n" in text
     assert "'foundry cache repair broken:1' fetches again what is wrong" in text
@@ -81,12 +88,12 @@ def test_what_is_not_complete_has_its_way_out(foundry: Foundry, cache: Path) -> 
     assert "'foundry model download half:1' goes on with it, 'foundry cache remove half:1' deletes it." in text
 
 
-def test_a_list_for_programs(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+def test_a_list_for_programs(here: Command, cache: Path, tmp_path: Path) -> None:
     root = add_managed(cache, "whole:1", alias="w")
     (add_managed(cache, "broken:1") / "v1" / "model.onnx").unlink()
     half = add_partial(cache)
     note_use(Paths(tmp_path / "home"), "whole:1", 86400)
-    models = listed(foundry)
+    models = listed(here)
     whole = models["whole:1"]
     assert whole.pop("fileSizeBytes") == whole.pop("doneBytes") > 3000
     assert whole == {
@@ -98,60 +105,60 @@ def test_a_list_for_programs(foundry: Foundry, cache: Path, tmp_path: Path) -> N
     assert (models["half:1"]["doneBytes"], models["half:1"]["fileSizeBytes"]) == (0, 6002)
 
 
-def test_cd_keeps_models_elsewhere_and_survives_odd_names(foundry: Foundry, tmp_path: Path) -> None:
+def test_cd_keeps_models_elsewhere_and_survives_odd_names(here: Command, tmp_path: Path) -> None:
     elsewhere = tmp_path / "my models é"
-    assert foundry("cache", "cd", str(elsewhere)).code == 0
+    assert here("cache", "cd", str(elsewhere)).code == 0
     assert elsewhere.is_dir()
-    assert json.loads(foundry("cache", "location", "-o", "json").stdout) == {"path": str(elsewhere), "userSet": True}
+    assert json.loads(here("cache", "location", "-o", "json").stdout) == {"path": str(elsewhere), "userSet": True}
 
 
-def test_cd_into_a_file_is_refused(foundry: Foundry, tmp_path: Path) -> None:
+def test_cd_into_a_file_is_refused(here: Command, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     for path in (file, file / "below", tmp_path / ("n" * 300)):
-        output = foundry("cache", "cd", str(path))
+        output = here("cache", "cd", str(path))
         assert output.code == 1
         assert output.stderr.count("\n") == 1
 
 
-def test_cd_to_nowhere_is_refused(foundry: Foundry) -> None:
-    assert foundry("cache", "cd", "").code == 2
+def test_cd_to_nowhere_is_refused(here: Command) -> None:
+    assert here("cache", "cd", "").code == 2
 
 
-def test_a_directory_whose_name_cannot_be_stored_is_refused(foundry: Foundry, tmp_path: Path) -> None:
-    output = foundry("cache", "cd", os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+def test_a_directory_whose_name_cannot_be_stored_is_refused(here: Command, tmp_path: Path) -> None:
+    output = here("cache", "cd", os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     assert output.code == 2
-    assert foundry("cache", "location").code == 0
+    assert here("cache", "location").code == 0
 
 
-def test_cd_marks_the_directory_so_that_an_empty_mount_point_is_not_taken_for_it(foundry: Foundry, tmp_path: Path) -> None:
+def test_cd_marks_the_directory_so_that_an_empty_mount_point_is_not_taken_for_it(here: Command, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    foundry("cache", "cd", str(disk))
+    here("cache", "cd", str(disk))
     add_managed(disk, "m:1")
-    assert "m:1" in listed(foundry)
+    assert "m:1" in listed(here)
     disk.rename(tmp_path / "unplugged")
     disk.mkdir()
-    output = foundry("cache", "list")
+    output = here("cache", "list")
     assert "foundry-guide" in output.stdout
     assert f"The cache directory {disk} is not available: it is not the directory that was set." in output.stderr
     for command in (("remove", "--all", "--yes"), ("prune", "--yes")):
-        refused = foundry("cache", *command)
+        refused = here("cache", *command)
         assert (refused.code, "is not available" in refused.stderr) == (1, True)
     assert list(disk.iterdir()) == []
     disk.rmdir()
-    assert foundry("cache", "location").code == 0
+    assert here("cache", "location").code == 0
     assert not disk.exists()
     (tmp_path / "unplugged").rename(disk)
-    assert "m:1" in listed(foundry)
+    assert "m:1" in listed(here)
 
 
-def test_the_default_directory_needs_no_marker(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
-    foundry("cache", "cd", str(tmp_path / "elsewhere"))
-    foundry("cache", "cd", str(cache))
+def test_the_default_directory_needs_no_marker(here: Command, cache: Path, tmp_path: Path) -> None:
+    here("cache", "cd", str(tmp_path / "elsewhere"))
+    here("cache", "cd", str(cache))
     assert not (cache / MARKER).exists()
-    assert json.loads(foundry("cache", "location", "-o", "json").stdout)["userSet"] is False
+    assert json.loads(here("cache", "location", "-o", "json").stdout)["userSet"] is False
     cache.rmdir()
-    assert foundry("cache", "list").stderr == ""
+    assert here("cache", "list").stderr == ""
 
 
 def test_cd_is_taken_over_by_the_running_service(foundry: Foundry, fresh_service: RunningService, tmp_path: Path) -> None:
@@ -181,7 +188,7 @@ def test_set_cachedir_does_the_same(foundry: Foundry, fresh_service: RunningServ
 
 
 def test_things_that_are_no_models_are_neither_followed_nor_waited_for(
-    foundry: Foundry, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Command, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = add_managed(tmp_path / "outside", "outside:1")
     (cache / "link").symlink_to(outside)
@@ -199,8 +206,8 @@ def test_things_that_are_no_models_are_neither_followed_nor_waited_for(
         os.mknod(cache / "devices" / "inference_model.json", 0o20600, os.makedev(1, 5))
     os.makedirs(os.fsencode(cache) + b"/\xff\xfe")
     expected = {"pipes:0", "sockets:0"} | ({"devices:0"} if os.getuid() == 0 else set())
-    assert set(listed(foundry)) == {"foundry-guide-generic-cpu:1"} | expected
-    assert foundry("cache", "remove", *expected, "--yes").code == 0  # what can be seen can be removed
+    assert set(listed(here)) == {"foundry-guide-generic-cpu:1"} | expected
+    assert here("cache", "remove", *expected, "--yes").code == 0  # what can be seen can be removed
     assert not [path for path in cache.iterdir() if path.name in ("pipes", "sockets", "devices")]
     assert (outside / "v1" / "model.onnx").exists()
 

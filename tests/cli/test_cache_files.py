@@ -10,10 +10,18 @@ import pytest
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import scan
 from foundry_cli.store.cache_marker import MARKER
-from foundry_cli.store.manifest import MANIFEST
-from tests.conftest import Foundry, RunningService, add_model
+from foundry_cli.store.manifest import CHUNK_BYTES, MANIFEST
+from tests.cli.in_process import Command, in_process
+from tests.conftest import RunningService, add_model
+from tests.fakes.mirror import served, write_mirror
 from tests.store.managed import WEIGHTS, add_managed
 from tests.store.test_removal import add_partial
+
+
+@pytest.fixture
+def foundry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line, without a process for each command."""
+    return in_process(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture
@@ -31,7 +39,7 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_verify_says_of_each_model_whether_its_bytes_are_right(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+def test_verify_says_of_each_model_whether_its_bytes_are_right(foundry: Command, cache: Path, tmp_path: Path) -> None:
     add_managed(cache, "good:1")
     flip(add_managed(cache, "rotten:1") / "v1" / "model.onnx")
     (add_managed(cache, "torn:1") / "v1" / "model.onnx").unlink()
@@ -50,7 +58,7 @@ def test_verify_says_of_each_model_whether_its_bytes_are_right(foundry: Foundry,
     assert "  'foundry cache repair rotten:1' fetches again what is damaged." in output.stdout
 
 
-def test_verify_for_programs(foundry: Foundry, cache: Path) -> None:
+def test_verify_for_programs(foundry: Command, cache: Path) -> None:
     add_managed(cache, "good:1")
     flip(add_managed(cache, "rotten:1") / "v1" / "model.onnx")
     output = foundry("cache", "verify", "rotten", "good", "-o", "json")
@@ -66,20 +74,35 @@ def test_verify_for_programs(foundry: Foundry, cache: Path) -> None:
     ("name", "words"),
     [("half", "download of half:1 is not complete"), ("foundry-guide", "part of the program"), ("own", "nothing to compare")],
 )
-def test_what_cannot_be_repaired_says_why(foundry: Foundry, cache: Path, tmp_path: Path, name: str, words: str) -> None:
+def test_what_cannot_be_repaired_says_why(foundry: Command, cache: Path, tmp_path: Path, name: str, words: str) -> None:
     add_partial(cache)
     add_model(Paths(tmp_path / "home"), "own:1", ["hello"])
     output = foundry("cache", "repair", name)
     assert (output.code, words in output.stderr) == (1, True), output.stderr
 
 
-def test_a_sound_model_needs_no_repair(foundry: Foundry, cache: Path) -> None:
+def test_a_sound_model_needs_no_repair(foundry: Command, cache: Path) -> None:
     add_managed(cache, "good:1")
     assert foundry("cache", "repair", "good").stdout == "Model good:1 is undamaged.\n"
 
 
+def test_a_repair_fetches_only_the_chunk_that_is_damaged(foundry: Command, cache: Path, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path / "made", {"m:1": "hello"}, ballast=5 * CHUNK_BYTES)
+    with served(mirror) as server:
+        assert foundry("catalog", "add", server.url).code == 0
+        assert foundry("model", "download", "m").code == 0
+        flip(cache / "Tests" / "m-1" / "ballast.bin")
+        assert foundry("cache", "verify", "m").code == 1
+        server.seen.clear()
+        output = foundry("cache", "repair", "m")
+    assert (output.code, output.stdout.splitlines()[-1]) == (0, "Model m:1 is repaired."), output
+    ranges = [seen.headers["range"] for seen in server.seen if seen.path.endswith("ballast.bin")]
+    assert ranges == [f"bytes={2 * CHUNK_BYTES}-{3 * CHUNK_BYTES - 1}"]
+    assert foundry("cache", "verify", "m").code == 0
+
+
 def test_move_takes_models_and_the_running_service_along(
-    foundry: Foundry, fresh_service: RunningService, tmp_path: Path
+    foundry: Command, fresh_service: RunningService, tmp_path: Path
 ) -> None:
     paths, client, new = fresh_service.paths, fresh_service.client, tmp_path / "new"
     add_model(paths, "loaded:1", ["hello"])
@@ -99,7 +122,7 @@ def test_move_takes_models_and_the_running_service_along(
     assert client.complete("loaded", [{"role": "user", "content": "x"}])["choices"][0]["message"]["content"] == "hello"
 
 
-def test_a_move_that_is_refused_changes_nothing(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+def test_a_move_that_is_refused_changes_nothing(foundry: Command, cache: Path, tmp_path: Path) -> None:
     root = add_managed(cache, "m:1")
     for place in (str(cache), str(cache / "below")):
         assert foundry("cache", "move", place).code == 2
@@ -110,7 +133,7 @@ def test_a_move_that_is_refused_changes_nothing(foundry: Foundry, cache: Path, t
     assert json.loads(foundry("cache", "location", "-o", "json").stdout)["userSet"] is False
 
 
-def test_an_exported_mirror_is_imported_elsewhere(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+def test_an_exported_mirror_is_imported_elsewhere(foundry: Command, cache: Path, tmp_path: Path) -> None:
     add_managed(cache, "m:1", alias="em")
     add_model(Paths(tmp_path / "home"), "own:1", ["hello"])
     output = foundry("cache", "export", str(tmp_path / "mirror"))
@@ -125,7 +148,7 @@ def test_an_exported_mirror_is_imported_elsewhere(foundry: Foundry, cache: Path,
     assert again.stdout.splitlines() == [f"Model {name} was found in the local cache." for name in ("m:1", "own:1")]
 
 
-def test_what_is_not_complete_is_not_exported(foundry: Foundry, cache: Path, tmp_path: Path) -> None:
+def test_what_is_not_complete_is_not_exported(foundry: Command, cache: Path, tmp_path: Path) -> None:
     (add_managed(cache, "torn:1") / "v1" / "model.onnx").write_bytes(WEIGHTS[1:])
     output = foundry("cache", "export", str(tmp_path / "mirror"), "torn")
     assert (output.code, "torn:1 is not complete" in output.stderr) == (1, True)
@@ -133,7 +156,7 @@ def test_what_is_not_complete_is_not_exported(foundry: Foundry, cache: Path, tmp
     assert not (tmp_path / "mirror").exists()
 
 
-def test_an_import_of_nothing_is_refused(foundry: Foundry, tmp_path: Path) -> None:
+def test_an_import_of_nothing_is_refused(foundry: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert foundry("cache", "import", str(tmp_path / "empty")).code == 4
     assert foundry("cache", "import", str(tmp_path / "none")).code == 1

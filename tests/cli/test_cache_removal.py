@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from foundry_cli.paths import Paths
-from tests.conftest import Foundry, RunningService, add_model
+from tests.cli.in_process import Command, in_process
+from tests.conftest import RunningService, add_model
 from tests.store.managed import add_managed
 from tests.store.test_removal import add_partial, downloading
+
+
+@pytest.fixture
+def foundry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line, without a process for each command."""
+    return in_process(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture
@@ -21,13 +28,13 @@ def cache(tmp_path: Path) -> Path:
     return directory
 
 
-def test_the_bundled_model_cannot_be_removed(foundry: Foundry) -> None:
+def test_the_bundled_model_cannot_be_removed(foundry: Command) -> None:
     output = foundry("cache", "remove", "foundry-guide", "--yes")
     assert output.code == 1
     assert "part of the program" in output.stderr
 
 
-def test_remove_asks_and_deletes(foundry: Foundry, tmp_path: Path) -> None:
+def test_remove_asks_and_deletes(foundry: Command, tmp_path: Path) -> None:
     directory = add_model(Paths(tmp_path / "home"), "mine:1", ["hello"])
     refused = foundry("cache", "remove", "mine", input="n\n")
     assert refused.code == 1
@@ -44,7 +51,7 @@ def test_remove_asks_and_deletes(foundry: Foundry, tmp_path: Path) -> None:
     assert foundry("cache", "rm", "mine", "--yes").code == 4
 
 
-def test_remove_without_an_answer_keeps_the_model(foundry: Foundry, tmp_path: Path) -> None:
+def test_remove_without_an_answer_keeps_the_model(foundry: Command, tmp_path: Path) -> None:
     directory = add_model(Paths(tmp_path / "home"), "mine:1", ["hello"])
     output = foundry("cache", "remove", "mine", input="")
     assert output.code == 1
@@ -52,7 +59,7 @@ def test_remove_without_an_answer_keeps_the_model(foundry: Foundry, tmp_path: Pa
     assert directory.exists()
 
 
-def test_several_models_and_all_of_them(foundry: Foundry, cache: Path) -> None:
+def test_several_models_and_all_of_them(foundry: Command, cache: Path) -> None:
     for number in range(4):
         add_managed(cache, f"m{number}:1")
     assert foundry("cache", "remove", "m0", "m1:1", "m0:1", "--yes").stdout.count("Deleted model") == 2
@@ -65,18 +72,18 @@ def test_several_models_and_all_of_them(foundry: Foundry, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["m", "--all"]])
-def test_what_is_to_be_removed_must_be_said_once(foundry: Foundry, arguments: list[str]) -> None:
+def test_what_is_to_be_removed_must_be_said_once(foundry: Command, arguments: list[str]) -> None:
     assert foundry("cache", "remove", *arguments).code == 2
 
 
 @pytest.mark.parametrize("name", ["half:1", "half", "half-1", "Tests/half-1"])
-def test_a_download_is_removed_by_any_of_its_names(foundry: Foundry, cache: Path, name: str) -> None:
+def test_a_download_is_removed_by_any_of_its_names(foundry: Command, cache: Path, name: str) -> None:
     root = add_partial(cache)
     assert foundry("cache", "remove", name, "--yes").code == 0
     assert not root.exists()
 
 
-def test_a_download_that_runs_is_not_removed(foundry: Foundry, cache: Path) -> None:
+def test_a_download_that_runs_is_not_removed(foundry: Command, cache: Path) -> None:
     root = add_partial(cache)
     with downloading(root):
         for force in ([], ["--force"]):
@@ -85,14 +92,14 @@ def test_a_download_that_runs_is_not_removed(foundry: Foundry, cache: Path) -> N
     assert root.exists()
 
 
-def test_files_of_others_stay_and_are_counted(foundry: Foundry, cache: Path) -> None:
+def test_files_of_others_stay_and_are_counted(foundry: Command, cache: Path) -> None:
     root = add_managed(cache, "m:1")
     (root / "notes.txt").write_text("mine")
     assert "   1 file(s) there are not part of the model and stay.\n" in foundry("cache", "remove", "m", "--yes").stdout
     assert [path.name for path in root.iterdir()] == ["notes.txt"]
 
 
-def test_a_removal_for_programs(foundry: Foundry, cache: Path) -> None:
+def test_a_removal_for_programs(foundry: Command, cache: Path) -> None:
     add_managed(cache, "m:1")
     assert foundry("cache", "remove", "m", "-o", "json").code == 2  # nobody can be asked
     removed = json.loads(foundry("cache", "remove", "m", "--yes", "-o", "json").stdout)["removed"]
@@ -100,7 +107,7 @@ def test_a_removal_for_programs(foundry: Foundry, cache: Path) -> None:
     assert removed[0]["fileSizeBytes"] > 3000
 
 
-def test_a_loaded_model_is_removed_only_by_force(foundry: Foundry, service: RunningService) -> None:
+def test_a_loaded_model_is_removed_only_by_force(foundry: Command, service: RunningService) -> None:
     directory = add_model(service.paths, "doomed:1", ["hello"])
     service.client.load("doomed")
     refused = foundry("cache", "remove", "doomed", "--yes", home=service.paths.home)
@@ -111,7 +118,7 @@ def test_a_loaded_model_is_removed_only_by_force(foundry: Foundry, service: Runn
     assert "doomed:1" not in service.client.loaded_models()
 
 
-def test_prune_shows_its_plan_and_asks(foundry: Foundry, cache: Path) -> None:
+def test_prune_shows_its_plan_and_asks(foundry: Command, cache: Path) -> None:
     root = add_partial(cache)
     add_managed(cache, "m:1")
     shown = foundry("cache", "prune", "--dry-run")
@@ -123,7 +130,7 @@ def test_prune_shows_its_plan_and_asks(foundry: Foundry, cache: Path) -> None:
     assert foundry("cache", "prune").stdout == "There is nothing to delete.\n"
 
 
-def test_prune_by_size_for_programs(foundry: Foundry, cache: Path) -> None:
+def test_prune_by_size_for_programs(foundry: Command, cache: Path) -> None:
     add_managed(cache, "m:1")
     assert foundry("cache", "prune", "--max-size", "lots").code == 2
     fields = json.loads(foundry("cache", "prune", "--max-size", "1K", "--yes", "-o", "json").stdout)
@@ -131,7 +138,7 @@ def test_prune_by_size_for_programs(foundry: Foundry, cache: Path) -> None:
     assert list(cache.iterdir()) == []
 
 
-def test_prune_keeps_what_is_loaded(foundry: Foundry, fresh_service: RunningService) -> None:
+def test_prune_keeps_what_is_loaded(foundry: Command, fresh_service: RunningService) -> None:
     for name in ("loaded:1", "idle:1"):
         add_model(fresh_service.paths, name, ["hello"])
     fresh_service.client.load("loaded")

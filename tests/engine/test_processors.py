@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from foundry_cli.engine.control_groups import ControlGroups
-from foundry_cli.engine.memory import available_memory
-from foundry_cli.engine.processors import usable_cores
+from foundry_cli.hardware.control_groups import ControlGroups
+from foundry_cli.hardware.memory import available_memory
+from foundry_cli.hardware.processors import usable_cores
 
 MIB = 1 << 20
 

@@ -281,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         etag = self._behaviour.etag
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"' if etag is None else etag
         if self._does("new_etags"):
-            etag = f'"{len(self.server.origin.requests)}"'
+            etag = f'"{self._file.used["new_etags"]}"'
         headers = {"ETag": etag, "Last-Modified": self._behaviour.last_modified, "Content-Type": "application/octet-stream"}
         headers = {name: value for name, value in headers.items() if value}
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))

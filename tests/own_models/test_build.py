@@ -1,9 +1,10 @@
-"""The real model builder on tiny random checkpoints of three architectures: convert, add, run, test. Needs the extra `build`."""
+"""The real model builder on tiny checkpoints of three architectures: convert, add, run, test. Needs the extra `build`."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.conftest import FOUNDRY, Foundry, clean_environment
 
 torch = pytest.importorskip("torch", reason="the extra 'build' is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra 'build' is not installed")
+tokenizers = pytest.importorskip("tokenizers", reason="the extra 'build' is not installed")
 pytest.importorskip("onnx_ir", reason="the extra 'build' is not installed")
 
 pytestmark = [
@@ -36,22 +38,18 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 REPLY = "I am a tiny model.<|im_end|>"
-SENTENCES = [
-    "I am a tiny model.",
-    "hello there, what is the weather like",
-    "north river stone seven green music paper cloud",
-] * 4
+SENTENCES = ("I am a tiny model.", "hello there, what is the weather like", "north river stone seven green") * 4
 
 
 def make_tokenizer() -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(SENTENCES, trainer)
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[2], pad_token=special[0])
     fast.chat_template = TEMPLATE
@@ -119,32 +117,35 @@ def test_greedy_tokens_of_the_converted_model_are_those_of_the_checkpoint(
 
 def teach(model: Any, tokenizer: Any) -> None:
     """Let the model give one answer to everything, so that its text is known."""
-    reply = tokenizer.encode(REPLY, add_special_tokens=False)
-    model.train()
+    opening, end = (tokenizer.encode(text) for text in ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"))
+    reply = tokenizer.encode(REPLY)
+    chance = random.Random(5)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for step in range(150):
-        chats = [
-            [{"role": "user", "content": " ".join(SENTENCES[(step + i) % 3].split()[: 2 + (step + i) % 5])}] for i in range(4)
-        ]
-        loss = torch.zeros(())
-        for chat in chats:
-            prompt = tokenizer.encode(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
-            labels = [-100] * len(prompt) + reply
-            loss = loss + model(torch.tensor([prompt + reply]), labels=torch.tensor([labels])).loss
-        optimizer.zero_grad()
-        loss.backward()
+    model.train()
+    for _ in range(250):
+        question = [chance.randrange(3, len(tokenizer)) for _ in range(chance.randrange(1, 120))]
+        prompt = [*opening, *question, *end]
+        labels = torch.tensor([[-100] * len(prompt) + reply])
+        model(torch.tensor([prompt + reply]), labels=labels).loss.backward()
         optimizer.step()
+        optimizer.zero_grad()
     model.train(False)
 
 
-@pytest.mark.parametrize("precision", ["int4", "int8", "fp32"])
-def test_a_model_is_converted_added_run_and_tested(foundry: Foundry, tmp_path: Path, precision: str) -> None:
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that answers with `REPLY`."""
+    torch.set_num_threads(1)  # more of them wait for each other in so small a model
     tokenizer = make_tokenizer()
     model = make_model("Llama", tokenizer)
     teach(model, tokenizer)
-    checkpoint = save(model, tokenizer, tmp_path / "Tiny Llama")
+    return save(model, tokenizer, tmp_path_factory.mktemp("taught") / "Tiny Llama")
+
+
+@pytest.mark.parametrize("precision", ["int4", "int8", "fp32"])
+def test_a_model_is_converted_added_run_and_tested(foundry: Foundry, tmp_path: Path, taught: Path, precision: str) -> None:
     made = tmp_path / "models" / "tiny"
-    convert(foundry, checkpoint, made, "--precision", precision, "--name", "tiny:2")
+    convert(foundry, taught, made, "--precision", precision, "--name", "tiny:2")
     added = foundry("model", "add", str(made), "--alias", "t")
     assert added.code == 0, added.stderr
     assert foundry("model", "run", "t", "--prompt", "hello there").stdout == "I am a tiny model.\n"

@@ -14,7 +14,7 @@ import pytest
 
 from foundry_cli.errors import FoundryError, InvalidRequestError, ModelInvalidError
 from foundry_cli.own_models.builder import ModelBuilder, check_extra, check_precision
-from foundry_cli.own_models.checking import ModelFacts, check_model
+from foundry_cli.own_models.checking import ModelFacts, check_model, read_facts
 from foundry_cli.own_models.conversion import Conversion, check_output, convert
 from foundry_cli.own_models.identity import Identity
 from tests.own_models.folders import copy_model, digests
@@ -52,12 +52,12 @@ def builder(log: Path, behaviour: str = "succeed") -> ModelBuilder:
 def run(checkpoint: Path, output: Path, behaviour: str = "succeed", *, is_replacing: bool = False) -> tuple[ModelFacts, Phases]:
     said = Phases()
     conversion = Conversion(output, IDENTITY, "int8", "trtrtx", is_replacing=is_replacing)
-    return convert(conversion, checkpoint, builder(checkpoint.parent / "logs", behaviour), said), said
+    return convert(conversion, checkpoint, builder(checkpoint.parent / "logs", behaviour), said, read_facts), said
 
 
 def test_a_conversion_gives_a_checked_model_with_name_and_licence(checkpoint: Path, tmp_path: Path) -> None:
-    output = tmp_path / "models" / "tiny"
-    facts, said = run(checkpoint, output)
+    output, said = tmp_path / "models" / "tiny", Phases()
+    facts = convert(Conversion(output, IDENTITY, "int4", "cpu"), checkpoint, builder(tmp_path / "logs"), said)
     assert facts.folder == output
     assert facts == check_model(output)
     assert json.loads((output / "inference_model.json").read_text()) == {"Name": "tiny:1", "PromptTemplate": None}

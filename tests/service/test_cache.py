@@ -112,6 +112,16 @@ def test_a_model_that_is_being_loaded_is_removed_only_by_force(tmp_path: Path) -
         assert list(local.state.inventory.cache.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "name", ["..", ".", "%2e%2e%2fcache", "..%2f..%2f..%2fetc", "%00", "n" * 255, "n" * 5000, "%ff%fe", "*", "Tests", "%20"]
+)
+def test_names_that_lead_nowhere_remove_nothing(service: RunningService, name: str) -> None:
+    before = sorted(service.paths.default_cache.rglob("*"))
+    with pytest.raises(ModelNotFoundError):
+        service.client._call("POST", f"/foundry/manage/remove/{name}?force=true", body={})
+    assert sorted(service.paths.default_cache.rglob("*")) == before
+
+
 def test_downloads_are_removed_unless_they_run(service: RunningService) -> None:
     root = add_partial(service.paths.default_cache)
     with downloading(root), pytest.raises(ModelInUseError, match="is being downloaded"):

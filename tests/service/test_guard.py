@@ -32,8 +32,10 @@ GET open /openapi.json
 GET open /v1/models
 GET open /v1/models/{name:path}
 HEAD open /openapi.json
+POST managing /foundry/manage/cache
 POST managing /foundry/manage/remove/{name:path}
 POST managing /foundry/manage/stop
+POST open /openai/download
 POST open /v1/chat/completions
 """
 """Every route there is. Whoever adds one decides here whether it manages: deletes, stops or configures."""

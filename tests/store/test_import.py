@@ -126,6 +126,8 @@ def test_models_that_are_not_complete_are_named(source: Path, cache: Path) -> No
     result = import_models(source, cache)
     assert [(name, type(error)) for name, error in result.failed] == [("tiny:2", ModelInvalidError)]
     assert result.imported == ()
+    alone = import_models(root, cache)
+    assert [(name, "5 bytes instead of" in error.message) for name, error in alone.failed] == [("tiny:2", True)]
 
 
 def test_links_and_pipes_are_refused(source: Path, cache: Path) -> None:

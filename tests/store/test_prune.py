@@ -100,6 +100,11 @@ def test_a_download_that_runs_stays(tmp_path: Path) -> None:
     assert plan(tmp_path, PruneChoice(partials=False)) == []
 
 
+def test_a_repair_that_was_interrupted_is_no_download(tmp_path: Path) -> None:
+    (add_managed(tmp_path, "m:1") / "download.tmp").touch()
+    assert plan(tmp_path, PruneChoice()) == []
+
+
 def test_models_by_age(tmp_path: Path) -> None:
     for number in (1, 5, 9):
         used(add_managed(tmp_path, f"m{number}:1"), number)

@@ -184,7 +184,7 @@ def test_a_new_version_at_the_source_replaces_the_file(tmp_path: Path, client: H
 
 
 def test_many_files_do_not_need_as_many_descriptors(tmp_path: Path, client: HttpClient) -> None:
-    contents = {f"part-{number:03}": bytes([number % 251]) * number for number in range(450)}
+    contents = {f"part-{number:03}": bytes([number % 251]) * number for number in range(230)}
     with Origin(contents) as origin:
         files = transfer(OriginModel(origin), tmp_path, client, ignore)
     assert [file.sha256 for file in files] == [hashlib.sha256(content).hexdigest() for content in contents.values()]

@@ -102,7 +102,7 @@ def test_d7_a_server_that_never_gets_beyond_a_point_is_given_up(tmp_path: Path, 
 def test_d8_bytes_that_change_in_the_middle_are_never_mixed(tmp_path: Path, client: HttpClient, behaviour: Behaviour) -> None:
     new = CONTENT[::-1]
     with Origin({"a": CONTENT}, behaviour) as origin:
-        origin.behave("a", bytes_per_second=8_000_000)
+        origin.behave("a", bytes_per_second=8_000_000, truncates=FOREVER, after=1_500_000)
         model = OriginModel(origin, hashes=False)
 
         def change(progress: Progress) -> None:

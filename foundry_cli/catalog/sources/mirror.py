@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 from foundry_cli.catalog.sources.base import SourceState
 from foundry_cli.catalog.stored_list import StoredList
@@ -211,6 +210,8 @@ def _with_chunks(model: MirrorModel, server: WebDirectory, client: HttpClient) -
 
 def _local_path(location: str) -> Path:
     """The directory that a `file:` address means. Raises `ConfigError`."""
+    from urllib.request import url2pathname  # loads much that a list does not need
+
     parts = urlsplit(location)
     if parts.netloc not in ("", "localhost"):
         raise ConfigError(f"{location} names another machine; write file:///directory.")

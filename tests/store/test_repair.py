@@ -1,0 +1,125 @@
+"""What is fetched again of a damaged model: row C5 of the fault matrix."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from foundry_cli.errors import CacheError, IntegrityError
+from foundry_cli.http import HttpClient
+from foundry_cli.store.download_lock import DownloadLock
+from foundry_cli.store.journal import JOURNAL
+from foundry_cli.store.manifest import CHUNK_BYTES, CHUNKS, MANIFEST
+from foundry_cli.store.repair import begin_repair
+from foundry_cli.store.transfer import missing_bytes, transfer
+from foundry_cli.store.verify import verify
+from tests.fakes.origin import Origin, OriginModel
+from tests.store.test_verify import CONTENT, OTHER, ROT, flip, put_model, swap, truncate
+
+FILES = {"v1/a": CONTENT, "v1/b": OTHER, "empty": b""}
+
+
+def repair(root: Path, model: OriginModel) -> None:
+    """As the program does it."""
+    manifest = put_model_manifest(root)
+    lock = DownloadLock(root)
+    assert lock.acquire(threading.Event(), lambda done: None)
+    try:
+        begin_repair(root, manifest, verify(root, manifest))
+        files = transfer(model, root, HttpClient(is_offline=True), lambda progress: None)
+        assert files == manifest.files
+        lock.complete()
+    finally:
+        lock.release()
+
+
+def put_model_manifest(root: Path):  # type: ignore[no-untyped-def]
+    """The manifest with the digests of chunks, as `transfer` gave it."""
+    from dataclasses import replace
+
+    from foundry_cli.store.manifest import read_chunks, read_manifest
+
+    manifest = read_manifest(root)
+    assert manifest
+    chunks = read_chunks(root)
+    return replace(manifest, files=tuple(replace(file, chunks=chunks.get(file.path, ())) for file in manifest.files))
+
+
+@pytest.mark.parametrize("rot", ROT)
+@pytest.mark.parametrize("hashes", [True, False])
+def test_c5_only_bad_chunks_are_fetched_again(tmp_path: Path, rot: Callable[[Path], None], hashes: bool) -> None:
+    put_model(tmp_path)
+    rot(tmp_path / "v1/a")
+    with Origin(FILES) as origin:
+        repair(tmp_path, OriginModel(origin, hashes=hashes))
+        bad = sum(len(CONTENT[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]) for index in ROT[rot])
+        assert origin.sent == (2 * len(CONTENT) if rot is swap else bad)
+    assert {path: (tmp_path / path).read_bytes() for path in FILES} == FILES
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {*FILES, MANIFEST, CHUNKS}
+
+
+def test_without_digests_of_chunks_the_bad_file_is_fetched(tmp_path: Path) -> None:
+    manifest = put_model(tmp_path)
+    (tmp_path / CHUNKS).unlink()
+    flip(tmp_path / "v1/a")
+    with Origin(FILES) as origin:
+        begin_repair(tmp_path, manifest, verify(tmp_path, manifest))
+        transfer(OriginModel(origin), tmp_path, HttpClient(is_offline=True), lambda progress: None)
+        assert origin.sent == origin.sent_of("v1/a") == len(CONTENT)
+    assert (tmp_path / "v1/a").read_bytes() == CONTENT
+
+
+def test_a_repair_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    manifest = put_model(tmp_path)
+    flip(tmp_path / "v1/a")
+    begin_repair(tmp_path, manifest, verify(tmp_path, manifest))
+    assert not (tmp_path / "v1/a").exists()
+    with Origin(FILES) as origin:
+        assert missing_bytes(OriginModel(origin).files, tmp_path) == CHUNK_BYTES
+        repair(tmp_path, OriginModel(origin))
+        assert origin.sent == CHUNK_BYTES
+    assert (tmp_path / "v1/a").read_bytes() == CONTENT
+
+
+def test_bytes_of_another_version_do_not_get_into_a_repaired_file(tmp_path: Path) -> None:
+    manifest = put_model(tmp_path)
+    flip(tmp_path / "v1/a")
+    with Origin({**FILES, "v1/a": CONTENT[::-1]}) as origin:
+        begin_repair(tmp_path, manifest, verify(tmp_path, manifest))
+        with pytest.raises(IntegrityError):
+            transfer(OriginModel(origin, hashes=False), tmp_path, HttpClient(is_offline=True), lambda progress: None)
+    assert not (tmp_path / "v1/a").exists()
+
+
+def test_a_damaged_file_with_a_second_name_is_replaced_and_the_other_name_keeps_its_bytes(tmp_path: Path) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    manifest = put_model(root)
+    truncate(root / "v1/a")
+    os.link(root / "v1/a", tmp_path / "mine")
+    with Origin(FILES) as origin:
+        begin_repair(root, manifest, verify(root, manifest))
+        transfer(OriginModel(origin), root, HttpClient(is_offline=True), lambda progress: None)
+    assert (root / "v1/a").read_bytes() == CONTENT
+    assert (tmp_path / "mine").read_bytes() == CONTENT[: 3 * CHUNK_BYTES + 1]
+
+
+@pytest.mark.parametrize("name", [JOURNAL, "v1/a.partial"])
+def test_links_in_the_way_are_refused(tmp_path: Path, name: str) -> None:
+    root, victim = tmp_path / "model", tmp_path / "precious"
+    root.mkdir()
+    victim.write_bytes(b"precious")
+    manifest = put_model(root)
+    flip(root / "v1/a")
+    (root / name).symlink_to(victim)
+    checks = verify(root, manifest)
+    with pytest.raises(CacheError):
+        begin_repair(root, manifest, checks)
+    assert victim.read_bytes() == b"precious"
+    assert (root / "v1/a").exists()
