@@ -80,7 +80,7 @@ class HttpClient:
         `If-Range` and `Accept…`. `body` is sent as JSON. `window` bounds what the server sends ahead.
         Raises `SourceUnreachableError`, `SourceError` (a redirect that is refused), `OfflineError`.
         """
-        self._check_online(url)
+        self.check_online(url)
         given = {"User-Agent": f"foundry-cli/{__version__}", "Accept-Encoding": "identity", **(headers or {})}
         origin, hops = _origin(url), 0
         while True:
@@ -142,7 +142,8 @@ class HttpClient:
         if self.cancelled.wait(seconds):
             raise DownloadCancelledError("The download was cancelled.")
 
-    def _check_online(self, url: str) -> None:
+    def check_online(self, url: str) -> None:
+        """Raise `OfflineError` when `url` may not be asked now, `DownloadCancelledError` when nothing may."""
         if self.cancelled.is_set():
             raise DownloadCancelledError("The download was cancelled.")
         if self._is_offline and not is_loopback(url):

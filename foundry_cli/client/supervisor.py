@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.errors import FoundryError, ServiceStartError, ServiceUnreachableError, error_for_code

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from foundry_cli.catalog.sources.mirror import LocalModel
 from foundry_cli.download.planning import DownloadPlan, plan_download
 from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
-from foundry_cli.paths import write_atomically
 from foundry_cli.store.copying import copy_files
 from foundry_cli.store.download_lock import DownloadLock
-from foundry_cli.store.manifest import Manifest, StoredFile, read_manifest, write_manifest
+from foundry_cli.store.manifest import CHUNK_BYTES, Manifest, StoredFile, read_manifest, write_manifest
+from foundry_cli.store.model_folder import write_descriptions
 from foundry_cli.store.repair import begin_repair
 from foundry_cli.store.transfer import Progress, Report, transfer
 from foundry_cli.store.verify import FileCheck, verify
 from foundry_cli.types import ModelInfo
 
-DESCRIPTION = "inference_model.json"
 _FULL = (28, 122, 27)  # ENOSPC, EDQUOT, EFBIG
 
 
@@ -50,7 +47,7 @@ def _waiting(plan: DownloadPlan, done: int) -> Progress:
 def _complete(plan: DownloadPlan, client: HttpClient, report: Report, lock: DownloadLock) -> None:
     files = _fetch(plan, client, report)
     try:
-        descriptions = _describe(plan.root, plan.model, files)
+        descriptions = write_descriptions(plan.root, plan.model, files)
         write_manifest(plan.root, Manifest(plan.model, (*files, *descriptions)))
         lock.complete()
     except OSError as error:
@@ -70,20 +67,6 @@ def _fetch(plan: DownloadPlan, client: HttpClient, report: Report) -> tuple[Stor
 
 
 _AGAIN = "Make room and run the command again: it goes on where it was."
-
-
-def _describe(root: Path, model: ModelInfo, files: tuple[StoredFile, ...]) -> list[StoredFile]:
-    """Write `inference_model.json` beside every `genai_config.json`: it makes a folder a model, with this name."""
-    document = {"Name": model.id, "PromptTemplate": model.prompt_template}
-    data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
-    digest = hashlib.sha256(data).hexdigest()
-    folders = [PurePosixPath(file.path).parent for file in files if PurePosixPath(file.path).name == "genai_config.json"]
-    described = []
-    for folder in folders:
-        path = str(folder / DESCRIPTION)
-        write_atomically(root / path, data)
-        described.append(StoredFile(path, len(data), digest, (digest,)))
-    return described
 
 
 Checked = Callable[[int, int], None]  # bytes read, bytes in all
@@ -121,8 +104,6 @@ def repair(
 
 def _bad_bytes(root: Path, check: FileCheck) -> int:
     """Room that a repair needs: a good part of a file is kept as it is."""
-    from foundry_cli.store.manifest import CHUNK_BYTES
-
     try:
         size = os.lstat(root / check.path).st_size
     except OSError:

@@ -12,10 +12,10 @@ from foundry_cli.catalog.sources.mirror import LocalModel
 from foundry_cli.errors import DiskFullError, DownloadError, SourceError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
-from foundry_cli.remote import RemoteFile, RemoteModel
+from foundry_cli.remote import RemoteModel
 from foundry_cli.store.cache import check_writable
 from foundry_cli.store.layout import model_root
-from foundry_cli.store.manifest import check_paths
+from foundry_cli.store.manifest import check_paths, read_object
 from foundry_cli.store.transfer import missing_bytes
 from foundry_cli.suitability import MemoryNeed, memory_need
 from foundry_cli.types import ModelInfo
@@ -78,19 +78,15 @@ def _read_config(remote: RemoteModel, client: HttpClient) -> dict[str, Any]:
         raise SourceError("The source has no genai_config.json for this model, so it cannot be run.")
     if not 0 < configs[0].size <= _LARGEST_CONFIG:
         raise SourceError(f"{configs[0].path} of the source has {configs[0].size} bytes.")
+    if isinstance(remote, LocalModel):
+        return read_object(remote.directory / configs[0].path, _LARGEST_CONFIG)
+    address = remote.address(configs[0])
+    response, content = client.read("GET", address.url, headers=address.headers, largest=_LARGEST_CONFIG)
     try:
-        document = json.loads(_content(remote, configs[0], client))
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(content) if response.status_code == 200 else {}
+    except (ValueError, RecursionError):
         return {}  # the transfer says what is wrong, and it is no reason to ask for memory
     return document if isinstance(document, dict) else {}
-
-
-def _content(remote: RemoteModel, file: RemoteFile, client: HttpClient) -> bytes:
-    if isinstance(remote, LocalModel):
-        return (remote.directory / file.path).read_bytes()
-    address = remote.address(file)
-    response, content = client.read("GET", address.url, headers=address.headers, largest=_LARGEST_CONFIG)
-    return content if response.status_code == 200 else b"{}"
 
 
 def _megabytes(size: int) -> str:

@@ -100,7 +100,7 @@ def plan_addition(
             param="directory",
         )
     description = read_object(folder / DESCRIPTION, _LARGEST_DESCRIPTION)
-    identity = make_identity(name or _old_name(description), alias, _folder_name(folder))
+    identity = make_identity(name, alias, _old_name(description) or _folder_name(folder))
     check_unused(identity, known)
     template = description.get("PromptTemplate")
     texts = {key: text for key, text in template.items() if isinstance(text, str)} if isinstance(template, dict) else None

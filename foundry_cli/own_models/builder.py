@@ -115,7 +115,10 @@ class ModelBuilder:
     def _reason(self, code: int, last: str) -> str:
         if code == -getattr(signal, "SIGKILL", 9):
             return "the model builder was killed, perhaps because memory ran out."
-        return last[:_LONGEST_LINE] or f"the model builder ended with exit code {code}."
+        if "trust_remote_code" in last:
+            return "the checkpoint can only be read by programs of its own, which are never run."
+        words = last[:_LONGEST_LINE].strip() or f"the model builder ended with exit code {code}"
+        return words if words.endswith(".") else f"{words}."
 
     def _hint(self) -> str:
         return f"All that the model builder said is in {self._log}."

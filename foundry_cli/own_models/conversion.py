@@ -70,9 +70,12 @@ def convert(
             _describe(made, conversion.identity)
             facts = check(made)
             _put_in_place(made, output, work)
+        except FoundryError as error:  # its directory is gone when it is read
+            message = error.message.replace(str(made), str(output))
+            raise type(error)(message, hint=error.hint, param=error.param) from error
         except OSError as error:
             raise FoundryError(f"{error.filename or output} cannot be written: {error.strerror}.") from error
-    return replace(facts, folder=output)
+    return replace(facts, folder=output, untried=facts.untried.replace(str(made), str(output)))
 
 
 def _describe(folder: Path, identity: Identity) -> None:

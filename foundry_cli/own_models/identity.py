@@ -29,14 +29,11 @@ class Identity:
 
 
 def make_identity(name: str | None, alias: str | None, suggestion: str) -> Identity:
-    """`name` with or without a version (then 1), or else a name made of `suggestion`; the alias is the name unless given.
+    """`name`, or else a name made of `suggestion`, both with or without a version (then 1); the alias is the name unless given.
 
     Raises `InvalidRequestError`.
     """
-    base, version = _split(name) if name is not None else (_made_of(suggestion), None)
-    version = 1 if version is None else version
-    if version < 1:
-        raise InvalidRequestError(f"{name!r} has the version {version}; versions begin with 1.", param="name")
+    base, version = _split(name) if name is not None else _made_of(suggestion)
     return Identity(_checked(base, "name"), version, _checked(alias, "alias") if alias is not None else base)
 
 
@@ -60,11 +57,11 @@ def check_unused(identity: Identity, known: Iterable[ModelInfo]) -> None:
             )
 
 
-def _split(text: str) -> tuple[str, int | None]:
+def _split(text: str) -> tuple[str, int]:
     base, version = split_model_id(text)
-    if not base:
-        raise InvalidRequestError("The name is empty.", hint=_RULE, param="name")
-    return base, version
+    if version == 0:
+        raise InvalidRequestError(f"{text!r} has the version 0; versions begin with 1.", param="name")
+    return base, version or 1
 
 
 def _checked(text: str, param: str) -> str:
@@ -73,12 +70,11 @@ def _checked(text: str, param: str) -> str:
     return text
 
 
-def _made_of(suggestion: str) -> str:
-    """`suggestion`, a name of a folder or of an earlier life, without what a name may not have."""
-    base, _ = split_model_id(suggestion)
+def _made_of(suggestion: str) -> tuple[str, int]:
+    """`suggestion`, the name of a folder or one of an earlier life, without what a name may not have."""
+    base, version = split_model_id(suggestion)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:LONGEST_NAME]
     if not name:
-        raise InvalidRequestError(
-            f"{suggestion!r} does not give a name for the model.", hint="Give one with --name.", param="name"
-        )
-    return name
+        message = f"{suggestion!r} does not give a name for the model."
+        raise InvalidRequestError(message, hint="Give one with --name.", param="name")
+    return name, version or 1

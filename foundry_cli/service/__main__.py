@@ -23,9 +23,9 @@ from filelock import FileLock, Timeout
 
 from foundry_cli import __version__
 from foundry_cli.config import Config, check_address, check_exposure, load_config
-from foundry_cli.hardware.memory import available_memory
 from foundry_cli.engine.model_manager import ModelManager
 from foundry_cli.errors import FoundryError, ServiceStartError
+from foundry_cli.hardware.memory import available_memory
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory, open_inventory
 from foundry_cli.log import start_logging

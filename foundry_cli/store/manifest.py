@@ -8,7 +8,6 @@ Models without a manifest (put there by hand or by the original) are complete by
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from foundry_cli import mirror_index
 from foundry_cli.errors import SourceError
 from foundry_cli.model_record import from_record, to_record
 from foundry_cli.paths import write_atomically
@@ -30,7 +30,6 @@ _VERSION = 1
 _LARGEST = 64 * 1024 * 1024  # bytes
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_LEVELS = 8
-_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -122,11 +121,7 @@ def read_manifest(root: Path) -> Manifest | None:
 
 def read_chunks(root: Path) -> dict[str, tuple[str, ...]]:
     """The chunk digests by path; empty when there are none that can be used."""
-    document = read_object(root / CHUNKS, _LARGEST)
-    chunks = document.get("chunks")
-    if document.get("version") != _VERSION or document.get("chunkBytes") != CHUNK_BYTES or not isinstance(chunks, dict):
-        return {}
-    return {path: _unpack(text) for path, text in chunks.items() if isinstance(text, str)}
+    return mirror_index.read_chunks(_read_plain(root / CHUNKS, _LARGEST))
 
 
 def first_problem(root: Path, manifest: Manifest) -> str:
@@ -146,13 +141,19 @@ def first_problem(root: Path, manifest: Manifest) -> str:
 def read_object(path: Path, largest: int) -> dict[str, Any]:
     """The JSON object in a plain file; {} for anything else, without waiting for the writer of a named pipe."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as stream:
-            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            document = json.loads(stream.read(largest)) if is_file else {}
-    except (OSError, ValueError, RecursionError):
+        document = json.loads(_read_plain(path, largest))
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _read_plain(path: Path, largest: int) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as stream:
+            return stream.read(largest) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    except OSError:
+        return b""
 
 
 def _stored_file(entry: object) -> StoredFile | None:
@@ -170,13 +171,3 @@ def _stored_file(entry: object) -> StoredFile | None:
 
 def _pack(digests: Iterable[str]) -> str:
     return base64.b64encode(b"".join(bytes.fromhex(digest) for digest in digests)).decode()
-
-
-def _unpack(text: str) -> tuple[str, ...]:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return ()
-    if len(data) % _DIGEST_BYTES:
-        return ()
-    return tuple(data[start : start + _DIGEST_BYTES].hex() for start in range(0, len(data), _DIGEST_BYTES))

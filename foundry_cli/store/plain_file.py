@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path, PurePosixPath
 
 from foundry_cli.errors import CacheError, DiskFullError, FoundryError
@@ -72,7 +73,9 @@ def write_all(descriptor: int, data: bytes, offset: int) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make new and removed names in `directory` durable. Raises `OSError`."""
+    """Make new and removed names in `directory` durable; Windows cannot be asked for that. Raises `OSError`."""
+    if sys.platform == "win32":
+        return
     descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(descriptor)

@@ -27,8 +27,52 @@ ORIGINAL = {
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    monkeypatch.delenv("FOUNDRY_OFFLINE")
     return Paths(tmp_path)
+
+
+def test_the_settings_of_catalogs_are_read_and_written(paths: Paths) -> None:
+    catalogs = {
+        "offline": True,
+        "catalogUrl": "https://models.example/asset-gallery/v1.0/models",
+        "registryUrl": "http://127.0.0.1:8000",
+        "azure": False,
+        "mirrors": [{"name": "office", "location": "http://models.example/"}],
+        "other": 1,
+    }
+    paths.config_file.write_text(json.dumps({**ORIGINAL, "catalogSettings": catalogs}))
+    config = load_config(paths)
+    assert (config.is_offline, config.is_azure_enabled) == (True, False)
+    assert config.catalog_url == catalogs["catalogUrl"]
+    assert [(mirror.name, mirror.location) for mirror in config.mirrors] == [("office", "http://models.example/")]
+    config.save(paths)
+    assert json.loads(paths.config_file.read_text())["catalogSettings"] == catalogs
+
+
+@pytest.mark.parametrize("url", ["http://models.example/", "ftp://127.0.0.1/", "https://me:secret@models.example/", "nonsense"])
+@pytest.mark.parametrize("name", ["FOUNDRY_CATALOG_URL", "FOUNDRY_REGISTRY_URL"])
+def test_addresses_of_catalogs_are_https_or_on_this_machine(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv(name, url)
+    with pytest.raises(ConfigError, match=name):
+        load_config(paths)
+    monkeypatch.setenv(name, "http://localhost:9/x")
+    load_config(paths)
+
+
+@pytest.mark.parametrize(("text", "is_offline"), [("1", True), ("true", True), ("0", False), ("false", False), ("", False)])
+def test_the_network_can_be_switched_off(paths: Paths, monkeypatch: pytest.MonkeyPatch, text: str, is_offline: bool) -> None:
+    monkeypatch.setenv("FOUNDRY_OFFLINE", text)
+    assert load_config(paths).is_offline is is_offline
+
+
+@pytest.mark.parametrize("mirrors", ["x", [1], [{}], [{"location": 3}], {"a": 1}])
+def test_mirrors_that_are_no_list_are_named(paths: Paths, mirrors: object) -> None:
+    paths.config_file.write_text(json.dumps({"catalogSettings": {"mirrors": mirrors}}))
+    with pytest.raises(ConfigError, match="mirrors in"):
+        load_config(paths)
 
 
 def test_without_a_file_the_defaults_hold(paths: Paths) -> None:

@@ -40,6 +40,9 @@ def main() -> None:
     if behaviour == "fail":
         _say("Traceback (most recent call last):\n  File x, line 1\nValueError: no such thing\n")
         sys.exit(1)
+    if behaviour == "remote":
+        _say("Please pass the argument `trust_remote_code=True` to allow custom code to be run.\n")
+        sys.exit(1)
     if behaviour == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour != "nothing":

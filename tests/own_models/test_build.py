@@ -166,7 +166,7 @@ def test_a_checkpoint_that_the_builder_does_not_know_is_a_clear_error(foundry: F
     (checkpoint / "evil.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n")
     done = foundry("model", "convert", str(checkpoint), "--output", str(tmp_path / "out"))
     assert done.code == 1
-    assert "The conversion failed: " in done.stderr
+    assert "The conversion failed: the checkpoint can only be read by programs of its own, which are never run." in done.stderr
     assert "convert.log" in done.stderr
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "owned").exists()  # programs of a checkpoint do not run

@@ -21,6 +21,8 @@ HERE = Path("/somewhere")
         ("Foo_1.5-b:999999999", "x", "Foo_1.5-b:999999999"),
         (None, "My model (new)", "My-model-new:1"),
         (None, "tiny-4", "tiny-4:1"),
+        (None, "Old name:3", "Old-name:3"),
+        (None, "old:0", "old:1"),
         (None, ".hidden", "hidden:1"),
         (None, "n" * 300, "n" * LONGEST_NAME + ":1"),
     ],

@@ -249,8 +249,8 @@ def test_remains_of_a_removal_are_swept_at_the_start(tmp_path: Path) -> None:
     shutil.copytree(cache / "Tests" / "mine-1", cache / ".foundry-trash-1" / "mine-1")
     for service in run_service(paths.home):
         assert states(service.client) == {"mine:1": True}
-        for _ in range(500):  # the sweep runs beside the first requests
-            if not (cache / ".foundry-trash-1").exists() and not (root / REMOVED).exists():
+        for _ in range(5000):  # the sweep runs beside the first requests
+            if not (cache / ".foundry-trash-1").exists() and not (root / "v1").exists():
                 break
             service.client.status()
         assert [path.name for path in root.iterdir()] == ["notes.txt"]

@@ -19,8 +19,9 @@ LOST_PER_KILL = 8 * MIB
 
 def contents(megabytes: int) -> dict[str, bytes]:
     dice = random.Random(megabytes)
-    large = dice.randbytes(megabytes * MIB * 2 // 3), dice.randbytes(megabytes * MIB // 3 + 7)
-    return {"v1/model.onnx.data": large[0], "v1/model.onnx": large[1], "v1/genai_config.json": b"{}", "v1/empty": b""}
+    small = dice.randbytes(megabytes * MIB // 3 + 7)
+    large = dice.randbytes(megabytes * MIB // 3) + small
+    return {"v1/model.onnx.data": large, "v1/model.onnx": small, "v1/genai_config.json": b"{}", "v1/empty": b""}
 
 
 def check_nothing_looks_complete(root: Path, files: dict[str, bytes]) -> None:
@@ -57,6 +58,7 @@ def kill_often(tmp_path: Path, megabytes: int, kills: int, bytes_per_second: int
         assert downloads.wait(downloads.start(origin.base, listing, root, tmp_path / "log")) in (COMPLETED, BY_ANOTHER)
         assert done >= kills // 2
         assert origin.sent <= size + done * LOST_PER_KILL
+        print(f"{done} kills, {(origin.sent - size) / max(done, 1) / MIB:.2f} MiB fetched again for each")
     check_complete(root)
     check_nothing_looks_complete(root, files)
     assert not (root / "download.journal").exists()
@@ -77,7 +79,7 @@ def compete(tmp_path: Path, megabytes: int, processes: int, *, kill: bool) -> tu
     files, root = contents(megabytes), tmp_path / "model"
     size = sum(map(len, files.values()))
     seconds = 0.0
-    with Origin(files, Behaviour(bytes_per_second=megabytes * MIB // 6)) as origin, Downloads() as downloads:
+    with Origin(files, Behaviour(bytes_per_second=megabytes * MIB // 3)) as origin, Downloads() as downloads:
         listing = OriginModel(origin).files
         first = downloads.start(origin.base, listing, root, tmp_path / "log")
         assert origin.wait_sent(size // 8)

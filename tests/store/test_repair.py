@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from foundry_cli.errors import CacheError, IntegrityError
 from foundry_cli.http import HttpClient
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
-from foundry_cli.store.manifest import CHUNK_BYTES, CHUNKS, MANIFEST
+from foundry_cli.store.manifest import CHUNK_BYTES, CHUNKS, MANIFEST, Manifest
 from foundry_cli.store.repair import begin_repair
 from foundry_cli.store.transfer import missing_bytes, transfer
 from foundry_cli.store.verify import verify
@@ -24,9 +23,8 @@ from tests.store.test_verify import CONTENT, OTHER, ROT, flip, put_model, swap, 
 FILES = {"v1/a": CONTENT, "v1/b": OTHER, "empty": b""}
 
 
-def repair(root: Path, model: OriginModel) -> None:
+def repair(root: Path, manifest: Manifest, model: OriginModel) -> None:
     """As the program does it."""
-    manifest = put_model_manifest(root)
     lock = DownloadLock(root)
     assert lock.acquire(threading.Event(), lambda done: None)
     try:
@@ -38,25 +36,13 @@ def repair(root: Path, model: OriginModel) -> None:
         lock.release()
 
 
-def put_model_manifest(root: Path):  # type: ignore[no-untyped-def]
-    """The manifest with the digests of chunks, as `transfer` gave it."""
-    from dataclasses import replace
-
-    from foundry_cli.store.manifest import read_chunks, read_manifest
-
-    manifest = read_manifest(root)
-    assert manifest
-    chunks = read_chunks(root)
-    return replace(manifest, files=tuple(replace(file, chunks=chunks.get(file.path, ())) for file in manifest.files))
-
-
 @pytest.mark.parametrize("rot", ROT)
 @pytest.mark.parametrize("hashes", [True, False])
 def test_c5_only_bad_chunks_are_fetched_again(tmp_path: Path, rot: Callable[[Path], None], hashes: bool) -> None:
-    put_model(tmp_path)
+    manifest = put_model(tmp_path)
     rot(tmp_path / "v1/a")
     with Origin(FILES) as origin:
-        repair(tmp_path, OriginModel(origin, hashes=hashes))
+        repair(tmp_path, manifest, OriginModel(origin, hashes=hashes))
         bad = sum(len(CONTENT[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]) for index in ROT[rot])
         assert origin.sent == (2 * len(CONTENT) if rot is swap else bad)
     assert {path: (tmp_path / path).read_bytes() for path in FILES} == FILES
@@ -82,7 +68,7 @@ def test_a_repair_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> N
     assert not (tmp_path / "v1/a").exists()
     with Origin(FILES) as origin:
         assert missing_bytes(OriginModel(origin).files, tmp_path) == CHUNK_BYTES
-        repair(tmp_path, OriginModel(origin))
+        repair(tmp_path, manifest, OriginModel(origin))
         assert origin.sent == CHUNK_BYTES
     assert (tmp_path / "v1/a").read_bytes() == CONTENT
 

@@ -70,7 +70,7 @@ def test_d7_d10_d13_an_answer_that_is_always_wrong_is_named_and_none_of_its_byte
         origin.behave("a", **{fault: FOREVER})
         error = fails(origin, tmp_path, client, SourceError)
         assert origin.base in error.message
-        assert len(origin.requests) <= 4
+        assert len(origin.requests) <= 12
     journal = JournalReader(tmp_path)
     journal.poll()
     assert journal.done_bytes() <= (CHUNK_BYTES if fault == "endless" else 0)

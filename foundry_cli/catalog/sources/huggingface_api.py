@@ -83,7 +83,7 @@ class HuggingFaceApi:
         """The answer, asked for again after failures that pass."""
         failures = 0
         while True:
-            client._check_online(self.endpoint)
+            client.check_online(self.endpoint)
             try:
                 with _translated(self.endpoint, name, revision):
                     return question()
