@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
@@ -178,6 +179,8 @@ def no_download(model_id: str, root: Path) -> Iterator[None]:
         raise ModelInUseError(
             f"The model {model_id} is being downloaded.", hint="Stop the download first, or wait for its end."
         )
+    if sys.platform == "win32":
+        lock.release()  # a folder with an open file cannot be renamed there
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,3 +63,13 @@ def nginx(directory: Path, prefix: Path, *, password: str | None = None) -> Iter
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def public_directory() -> Iterator[Path]:
+    """A directory that every user can reach, unlike those of pytest: as root nginx serves as another user."""
+    with tempfile.TemporaryDirectory(prefix="foundry-mirror-") as name:
+        os.chmod(name, 0o755)
+        (Path(name) / "nginx").mkdir()
+        (Path(name) / "nginx").chmod(0o755)
+        yield Path(name)

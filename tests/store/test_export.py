@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,22 +212,18 @@ def test_a_mirror_on_a_disk_gives_what_was_exported(tmp_path: Path, cache: Path)
 
 
 @pytest.fixture
-def public(tmp_path: Path) -> Iterator[Path]:
-    """A directory that every user can reach, unlike `tmp_path`."""
-    with tempfile.TemporaryDirectory(prefix="foundry-mirror-") as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
+def public() -> Iterator[Path]:
+    with public_directory() as directory:
+        yield directory
 
 
-@pytest.mark.slow
+@pytest.mark.servers
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 @pytest.mark.parametrize("password", [None, "sesame"])
 def test_an_export_is_served_by_nginx(cache: Path, public: Path, tmp_path: Path, password: str | None) -> None:
     add_downloaded(cache, MODEL)
     add_downloaded(cache, ModelInfo("a b+c", 1, "spaced", publisher="T & T"))
     export(scan_cache(cache), public / "files" / "models", cache)
-    (public / "nginx").mkdir()
-    (public / "nginx").chmod(0o755)
     client = HttpClient(is_offline=True)
     with nginx(public / "files", public / "nginx", password=password) as url:
         address = url.replace("//", f"//reader:{password}@") if password else url

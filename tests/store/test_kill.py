@@ -58,7 +58,6 @@ def kill_often(tmp_path: Path, megabytes: int, kills: int, bytes_per_second: int
         assert downloads.wait(downloads.start(origin.base, listing, root, tmp_path / "log")) in (COMPLETED, BY_ANOTHER)
         assert done >= kills // 2
         assert origin.sent <= size + done * LOST_PER_KILL
-        print(f"{done} kills, {(origin.sent - size) / max(done, 1) / MIB:.2f} MiB fetched again for each")
     check_complete(root)
     check_nothing_looks_complete(root, files)
     assert not (root / "download.journal").exists()
@@ -70,6 +69,7 @@ def test_d1_twenty_kills_cost_little_and_spoil_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_d1_fifty_kills_of_a_large_download(tmp_path: Path) -> None:
     kill_often(tmp_path, 600, 50, 40_000_000)
 

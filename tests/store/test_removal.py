@@ -211,7 +211,7 @@ def test_a_marker_that_is_no_file_locks_nothing(cache: Path) -> None:
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["own", "managed", "foreign"])
+@pytest.mark.parametrize("kind", ["managed", "foreign", pytest.param("own", marks=pytest.mark.slow)])
 def test_a_kill_at_any_change_leaves_a_model_whole_or_gone(tmp_path: Path, kind: str) -> None:
     def prepare(attempt: int) -> str:
         cache = tmp_path / str(attempt)
