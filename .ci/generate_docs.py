@@ -33,8 +33,14 @@ GENERATED = "Generated from the command tree by 'python .ci/generate_docs.py'; d
 
 KINDS = {
     "model": "model",
-    "cache remove model": "cache",
+    "cache remove models": "cache",
+    "cache verify models": "cache",
+    "cache export models": "cache",
+    "cache repair model": "cache",
     "cache cd path": "directory",
+    "catalog add location": "directory",
+    "directory": "directory",
+    "model convert output_directory": "directory",
     "service set cachedir": "directory",
     "service set default_log_level": f"words {' '.join(LOG_LEVELS)}",
 }
@@ -65,6 +71,11 @@ ENVIRONMENT = {
     "FOUNDRY_PORT": "TCP port of the service, in place of the one in the settings; 0: chosen by the system, then kept.",
     "FOUNDRY_HOST": "Address the service listens on, in place of the one in the settings.",
     "FOUNDRY_LOG_LEVEL": f"Level of the log: {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}.",
+    "FOUNDRY_OFFLINE": "When set to 1, nothing but this machine is asked over the network.",
+    "FOUNDRY_CATALOG_URL": "Address of the Azure catalog, in place of Microsoft's; https, or http on this machine.",
+    "FOUNDRY_REGISTRY_URL": "Address of the registry that knows where the files of the Azure catalog are.",
+    "HF_TOKEN, HF_ENDPOINT": "Token and address for Hugging Face.",
+    "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "Proxies for downloads; requests to this machine never go through one.",
     "FOUNDRY_API_KEY": "Key that requests must carry as bearer token when the service listens beyond this machine.",
     "NO_COLOR": "When set and not empty, nothing is shown in colour.",
 }
@@ -73,6 +84,7 @@ _PATHS = Paths(Path("~/.foundry"))
 FILES = {
     _PATHS.config_file: "Settings; 'foundry service set' changes them.",
     _PATHS.default_cache: "Models, unless the settings name another directory.",
+    _PATHS.catalogs: "Lists of catalogs, and when they were asked.",
     _PATHS.logs: "Logs of the service, without prompts and answers; 'foundry zip-logs' collects them.",
     _PATHS.run: "State of the running service: its lock, its address and its Unix socket.",
     _PATHS.history_file: "What was typed at the chat prompt.",
@@ -90,12 +102,24 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "foundry model info foundry-guide --license": "Show a model and its licence:",
         "foundry model run foundry-guide --temperature 0 < question.txt": "Answer the question in a file:",
         "foundry model unload --all": "Give all memory back:",
+        "foundry model search phi --source hf": "Look for models on Hugging Face:",
+        "foundry model download hf:owner/repository": "Fetch one; run it again if it was interrupted, it goes on from there:",
+        "foundry model add my-model --name helper": "Put a model of your own into the cache:",
     },
     "cache": {
         "foundry cache location": "Show where models are kept:",
         "foundry cache cd /data/models": "Keep them on another disk:",
         "foundry cache remove my-model --yes": "Delete a model without being asked:",
+        "foundry cache verify": "Compare every byte with what was downloaded:",
+        "foundry cache prune --older-than 90 --dry-run": "See what was not used for three months:",
+        "foundry cache export /srv/models": "Make a mirror for other machines:",
     },
+    "catalog": {
+        "foundry catalog list": "Show where models come from, and how old the lists are:",
+        "foundry catalog add http://models.example/": "Use a mirror:",
+        "foundry catalog remove azure": "Do not ask Azure any more:",
+    },
+    "hardware": {"foundry hardware --output json": "For a program to read:"},
     "service": {
         "foundry service start": "Start the service:",
         "foundry service status --output json": "Show its state for a program to read:",

@@ -186,8 +186,7 @@ def _joined(known: ModelInfo | None, cached: ModelInfo) -> ModelInfo:
     if known is None:
         return cached
     size = cached.size_bytes or known.size_bytes
-    problem, verdict = cached.problem, cached.verdict
-    return replace(known, path=cached.path, root=cached.root, size_bytes=size, problem=problem, verdict=verdict)
+    return replace(known, path=cached.path, root=cached.root, size_bytes=size, problem=cached.problem)
 
 
 def _entry(model: ModelInfo) -> CacheEntry:

@@ -40,7 +40,6 @@ class ModelInfo:
     path: Path | None = None  # directory with genai_config.json; None: not on this machine
     root: Path | None = None  # directory of everything that belongs to it; `path` or above it
     problem: str = ""  # why its files on this machine cannot be used
-    verdict: str = ""  # of the last `foundry model test`: "passed", "failed" or ""
     is_bundled: bool = False
 
     @property

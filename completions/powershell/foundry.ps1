@@ -6,9 +6,11 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
     $tree = @{
         '' = @{
             Commands = [ordered]@{
+                'hardware' = 'Show the devices of this machine and the execution providers that work'
                 'zip-logs' = 'Collect the logs into a zip file, for a report'
                 'model' = 'Discover, run and manage models'
                 'cache' = 'Manage the local cache'
+                'catalog' = 'Manage the catalogs that models come from'
                 'service' = 'Manage the local model inference service'
             }
             Options = [ordered]@{
@@ -18,6 +20,20 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '-h' = 'Show this message and exit'
             }
             Takes = @{}
+            Arguments = @()
+        }
+        'hardware' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
             Arguments = @()
         }
         'zip-logs' = @{
@@ -31,11 +47,16 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         }
         'model' = @{
             Commands = [ordered]@{
-                'list' = 'List the models that are known on this machine'
+                'list' = 'List the models of the catalogs and of this machine'
+                'search' = 'Look for models in the catalogs, or on Hugging Face'
                 'info' = 'Show what is known about a model'
+                'download' = 'Download a model'
                 'load' = 'Load a model into the service, so that the first answer comes at once'
                 'unload' = 'Unload a model from the service and give its memory back'
                 'run' = 'Chat with a model'
+                'add' = 'Check a model folder and copy it into the cache'
+                'convert' = 'Make a model of a checkpoint in safetensors format'
+                'test' = 'Test how a model behaves: template, stop tokens, streaming, Unicode and more'
             }
             Options = [ordered]@{
                 '--help' = 'Show this message and exit'
@@ -48,6 +69,10 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             Commands = [ordered]@{}
             Options = [ordered]@{
                 '--filter' = 'Show only some models'
+                '--search' = 'Only models whose names contain this text'
+                '--source' = 'Only models of this catalog'
+                '--cached' = 'Only models on this machine'
+                '--all-devices' = 'Also models that do not run on this machine, with the reason'
                 '--output' = 'Format of the result'
                 '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
@@ -55,10 +80,30 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             }
             Takes = @{
                 '--filter' = 'text'
+                '--search' = 'text'
+                '--source' = 'text'
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }
             Arguments = @()
+        }
+        'model search' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--source' = 'A catalog, or ''hf'' for Hugging Face'
+                '--limit' = 'Most results of Hugging Face'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--source' = 'text'
+                '--limit' = 'number'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @('text')
         }
         'model info' = @{
             Commands = [ordered]@{}
@@ -77,17 +122,33 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             }
             Arguments = @('model')
         }
+        'model download' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--force' = 'Also when it does not run on this machine; check and mend it when it is here already'
+                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
+                '--device' = 'Device whose variant of the model is meant'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--device' = 'words Auto CPU GPU NPU'
+            }
+            Arguments = @('model')
+        }
         'model load' = @{
             Commands = [ordered]@{}
             Options = [ordered]@{
                 '--ttl' = 'Seconds of idleness before the model is unloaded'
                 '--device' = 'Device whose variant of the model is meant'
+                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
             Takes = @{
                 '--ttl' = 'number'
                 '--device' = 'words Auto CPU GPU NPU'
+                '--ep' = 'text'
             }
             Arguments = @('model')
         }
@@ -113,7 +174,9 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--seed' = 'Same seed, same answer'
                 '--ttl' = 'Seconds of idleness before the model is unloaded'
                 '--device' = 'Device whose variant of the model is meant'
+                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
                 '--retain' = 'Keep other models loaded'
+                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
                 '--verbose' = 'Show times and speed'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
@@ -127,16 +190,75 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--seed' = 'number'
                 '--ttl' = 'number'
                 '--device' = 'words Auto CPU GPU NPU'
+                '--ep' = 'text'
                 '--retain' = 'words true false'
+            }
+            Arguments = @('model')
+        }
+        'model add' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--name' = 'Name of the model'
+                '--alias' = 'Short name of the model'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--name' = 'text'
+                '--alias' = 'text'
+            }
+            Arguments = @('directory')
+        }
+        'model convert' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Where the model is put; new or empty'
+                '--precision' = 'Type of the weights'
+                '--device' = 'What the model will run on'
+                '--name' = 'Name of the model'
+                '--alias' = 'Short name of the model'
+                '--add' = 'Add the model to the cache, too'
+                '--force' = 'Replace a model that is in the output directory'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'directory'
+                '--precision' = 'words int4 int8 fp16 bf16 fp32'
+                '--device' = 'words cpu cuda dml webgpu trtrtx'
+                '--name' = 'text'
+                '--alias' = 'text'
+            }
+            Arguments = @('text')
+        }
+        'model test' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--device' = 'Device whose variant of the model is meant'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--device' = 'words Auto CPU GPU NPU'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
             }
             Arguments = @('model')
         }
         'cache' = @{
             Commands = [ordered]@{
                 'location' = 'Show the directory where models are kept'
-                'list' = 'List the models on this machine'
+                'list' = 'List the models on this machine, and downloads that are not complete'
                 'cd' = 'Keep models in another directory'
-                'remove' = 'Delete a model from the cache'
+                'remove' = 'Delete models, and downloads that are not complete, from the cache'
+                'verify' = 'Read the files of models and compare them with what was downloaded'
+                'repair' = 'Fetch the damaged parts of a model again, and nothing else'
+                'move' = 'Move all models to another directory'
+                'prune' = 'Delete what is not needed: remains of interrupted work, and models by age or size'
+                'export' = 'Write models as a mirror: a directory that other machines can use with ''foundry catalog add'''
+                'import' = 'Copy models from a directory into the cache'
             }
             Options = [ordered]@{
                 '--help' = 'Show this message and exit'
@@ -187,11 +309,150 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             Options = [ordered]@{
                 '--yes' = 'Do not ask'
                 '-y' = 'Do not ask'
+                '--all' = 'Every model in the cache'
+                '--force' = 'Also a model that is loaded; its answers end'
+                '--device' = 'Device whose variant of the model is meant'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--device' = 'words Auto CPU GPU NPU'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @('cache', 'cache', 'cache', 'cache', 'cache', 'cache', 'cache', 'cache')
+        }
+        'cache verify' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @('cache', 'cache', 'cache', 'cache', 'cache', 'cache', 'cache', 'cache')
+        }
+        'cache repair' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
             Takes = @{}
             Arguments = @('cache')
+        }
+        'cache move' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('directory')
+        }
+        'cache prune' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--partials' = 'Downloads that were not finished; without another choice they go, too'
+                '--older-than' = 'Models not used for so many days'
+                '--max-size' = 'The least recently used models, until SIZE is left (20GB)'
+                '--dry-run' = 'Only show what would be deleted'
+                '--yes' = 'Do not ask'
+                '-y' = 'Do not ask'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--older-than' = 'number'
+                '--max-size' = 'text'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'cache export' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('directory', 'cache', 'cache', 'cache', 'cache', 'cache', 'cache', 'cache', 'cache')
+        }
+        'cache import' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('directory')
+        }
+        'catalog' = @{
+            Commands = [ordered]@{
+                'list' = 'List the catalogs, how many models each knows, and how old its list is'
+                'add' = 'Add a catalog: a mirror made by ''foundry cache export'', in a directory or on a web server'
+                'remove' = 'Remove a catalog'
+                'refresh' = 'Fetch the lists of the catalogs now'
+            }
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @()
+        }
+        'catalog list' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'catalog add' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--name' = 'What it is called here'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--name' = 'text'
+            }
+            Arguments = @('directory')
+        }
+        'catalog remove' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('text')
+        }
+        'catalog refresh' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('text')
         }
         'service' = @{
             Commands = [ordered]@{
@@ -320,6 +581,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         'model ls' = 'model list'
         'cache ls' = 'cache list'
         'cache rm' = 'cache remove'
+        'catalog ls' = 'catalog list'
+        'catalog rm' = 'catalog remove'
         'service list' = 'service ps'
     }
     $safeName = '^[A-Za-z0-9][A-Za-z0-9._:@+/-]*$'
@@ -373,7 +636,9 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
     if ("$kind".StartsWith('words ')) {
         foreach ($value in $kind.Substring(6).Split(' ')) { $candidates[$value] = $value }
     } elseif ($kind -eq 'model' -or $kind -eq 'cache') {
+        $offline = $env:FOUNDRY_OFFLINE
         try {
+            $env:FOUNDRY_OFFLINE = '1'
             $answer = & foundry $kind list --output json 2>$null | Out-String | ConvertFrom-Json
             foreach ($model in $answer.models) {
                 if ($kind -eq 'cache' -and $model.bundled) { continue }
@@ -383,6 +648,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             }
         } catch {
             return
+        } finally {
+            $env:FOUNDRY_OFFLINE = $offline
         }
     }
 

@@ -15,6 +15,7 @@ from foundry_cli.types import ModelInfo
 
 if TYPE_CHECKING:
     from foundry_cli.catalog.sources.huggingface import SearchResult
+    from foundry_cli.store.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,32 @@ def show(choice: Choice, output_format: Format) -> None:
     machine = local_machine()
     reasons = {model.id: "" if model.is_bundled else reason_against(model, machine) for model in models}
     shown = [model for model in models if choice.all_devices or not reasons[model.id] or model.is_cached]
+    verdicts = _verdicts()
     if output_format is Format.json:
-        output.document({"models": [_fields(model, reasons[model.id]) for model in shown]})
+        output.document({"models": [_fields(model, reasons[model.id], verdicts) for model in shown]})
         return
-    model_table.print_models(shown, {model.id: _remark(model, reasons[model.id]) for model in shown})
+    remarks = {model.id: _remark(verdicts.get(model.id.lower()), reasons[model.id]) for model in shown}
+    model_table.print_models(shown, remarks)
     if hidden := len(models) - len(shown):
         output.note(f"{hidden} more do not run on this machine; --all-devices shows them, and why.")
 
 
-def _remark(model: ModelInfo, reason: str) -> str:
-    parts = [f"test {model.verdict}" if model.verdict else "", reason]
+def _verdicts() -> dict[str, Verdict]:
+    from foundry_cli.paths import Paths
+    from foundry_cli.store.verdicts import read_verdicts
+
+    return read_verdicts(Paths.from_environment())
+
+
+def _remark(verdict: Verdict | None, reason: str) -> str:
+    parts = [f"test {verdict.verdict}" if verdict else "", reason]
     return "; ".join(part for part in parts if part)
 
 
-def _fields(model: ModelInfo, reason: str) -> dict[str, Any]:
-    return {**model_table.model_fields(model), "runsHere": not reason, "reason": reason or None}
+def _fields(model: ModelInfo, reason: str, verdicts: dict[str, Verdict]) -> dict[str, Any]:
+    verdict = verdicts.get(model.id.lower())
+    own = {"runsHere": not reason, "reason": reason or None, "verdict": verdict.verdict if verdict else None}
+    return {**model_table.model_fields(model), **own}
 
 
 def show_one(name: str, device: str | None, *, has_license: bool, output_format: Format) -> None:
@@ -73,7 +85,7 @@ def show_one(name: str, device: str | None, *, has_license: bool, output_format:
     info = find_model(name, device)
     reason = "" if info.is_bundled else reason_against(info, local_machine())
     if output_format is Format.json:
-        output.document({"model": {**_fields(info, reason), "licenseDescription": info.license_description}})
+        output.document({"model": {**_fields(info, reason, _verdicts()), "licenseDescription": info.license_description}})
         return
     is_alias = name.strip().lower() == info.alias.lower() and device is None
     variants = [other for other in local_inventory().models() if is_alias and other.alias == info.alias]
@@ -95,8 +107,13 @@ def _facts(model: ModelInfo, reason: str) -> dict[str, str]:
         "Context": f"{model.context_length} tokens" if model.context_length else "",
         "On this machine": str(model.path) if model.path else model.problem or "no",
         "Runs here": reason or "yes",
-        "Test": model.verdict,
+        "Test": _verdict_text(model),
     }
+
+
+def _verdict_text(model: ModelInfo) -> str:
+    verdict = _verdicts().get(model.id.lower())
+    return f"{verdict.verdict}, {verdict.date}" if verdict else ""
 
 
 def search_hugging_face(text: str, limit: int, output_format: Format) -> None:

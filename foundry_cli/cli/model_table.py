@@ -61,6 +61,5 @@ def model_fields(model: ModelInfo) -> dict[str, Any]:
         "supportsToolCalling": model.supports_tool_calling,
         "source": model.source,
         "uri": model.uri,
-        "verdict": model.verdict or None,
         "path": str(model.path) if model.path else None,
     }

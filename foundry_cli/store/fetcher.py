@@ -203,7 +203,7 @@ class Fetcher:
             if count == 1:
                 return
         seconds = self._client.retry.wait(count, setback.retry_after)
-        self.note = f"waiting {seconds:.0f} s: {setback.error.message}"
+        self.note = f"waiting {seconds:.0f} s: {setback.error.message.rstrip('.')}"
         self._work.ended.wait(seconds)
         self.note = ""
         self._check_ended()
@@ -260,7 +260,7 @@ class _Setbacks:
     def count(self, setback: Setback, cursor: Cursor, received_by_all: int) -> int:
         """How many there are now. Raises the error of the setback when these are enough."""
         kind = type(setback)
-        mark = {TransientSetback: received_by_all, SlowSetback: cursor.received // CHUNK_BYTES}.get(kind, cursor.received)
+        mark = {TransientSetback: received_by_all, SlowSetback: received_by_all // CHUNK_BYTES}.get(kind, cursor.received)
         if self._marks.get(kind) != mark:
             self._marks[kind], self._counts[kind] = mark, 0
         self._counts[kind] += 1

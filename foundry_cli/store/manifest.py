@@ -14,7 +14,8 @@ import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from foundry_cli import mirror_index
@@ -48,7 +49,6 @@ class Manifest:
 
     model: ModelInfo
     files: tuple[StoredFile, ...]
-    verdict: str = ""  # of the last `foundry model test`
 
     @property
     def size_bytes(self) -> int:
@@ -58,11 +58,15 @@ class Manifest:
 
 def check_path(text: str) -> str:
     """`text` if it is a relative path of plain names that every system takes. Raises `SourceError`."""
-    parts = PurePosixPath(text).parts
-    is_plain = bool(parts) and not text.startswith("/") and str(PurePosixPath(text)) == text and len(parts) <= _MOST_LEVELS
-    if not is_plain or not all(_is_plain_name(part) for part in parts):
+    if not _is_plain_path(text):
         raise SourceError(f"The model has a file with the name {text[:200]!r}, which is not used.")
     return text
+
+
+@lru_cache(4096)  # the files of all models have much the same names
+def _is_plain_path(text: str) -> bool:
+    parts = text.split("/")
+    return len(parts) <= _MOST_LEVELS and all(_is_plain_name(part) for part in parts)
 
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -100,8 +104,6 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     files = [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in manifest.files]
     record = {**to_record(manifest.model), "fileSizeBytes": manifest.size_bytes, "fileSizeMb": manifest.size_bytes >> 20}
     document = {"version": _VERSION, "model": record, "files": files}
-    if manifest.verdict:
-        document["verdict"] = manifest.verdict
     write_atomically(root / MANIFEST, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
 
 
@@ -115,8 +117,7 @@ def read_manifest(root: Path) -> Manifest | None:
     stored = [_stored_file(entry) for entry in files]
     if not all(stored):
         return None
-    verdict = document.get("verdict")
-    return Manifest(model, tuple(file for file in stored if file), verdict if isinstance(verdict, str) else "")
+    return Manifest(model, tuple(file for file in stored if file))
 
 
 def read_chunks(root: Path) -> dict[str, tuple[str, ...]]:
@@ -128,7 +129,7 @@ def first_problem(root: Path, manifest: Manifest) -> str:
     """The first file that is missing or has another size, in words; "" when there is none. No content is read."""
     for file in manifest.files:
         try:
-            status = os.lstat(root / file.path)
+            status = os.lstat(f"{root}/{file.path}")
         except OSError:
             return f"{file.path} is missing"
         if not stat.S_ISREG(status.st_mode):

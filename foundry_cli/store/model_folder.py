@@ -33,7 +33,6 @@ class ModelFolder:
     model: ModelInfo
     root: Path
     files: tuple[RemoteFile, ...]
-    verdict: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -54,7 +53,7 @@ def read_folder(model: ModelInfo) -> ModelFolder:
     if problem := first_problem(root, manifest):
         raise ModelInvalidError(f"{model.id} is not complete: {problem}.", hint=f"Run 'foundry cache repair {model.id}'.")
     files = tuple(RemoteFile(file.path, file.size, file.sha256) for file in manifest.files)
-    return ModelFolder(manifest.model, root, files, manifest.verdict)
+    return ModelFolder(manifest.model, root, files)
 
 
 def copy_folder(
@@ -81,7 +80,7 @@ def copy_folder(
             pass  # another one has just completed it; its files are kept when they are the same
         try:
             files = copy_files(folder.files, folder.root, root, cancelled=cancelled, report=report)
-            manifest = Manifest(folder.model, (*files, *write_descriptions(root, folder.model, files)), folder.verdict)
+            manifest = Manifest(folder.model, (*files, *write_descriptions(root, folder.model, files)))
             write_manifest(root, manifest)
             lock.complete()
         finally:

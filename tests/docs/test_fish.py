@@ -41,13 +41,13 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("foundry ", "cache model service zip-logs"),
-        ("foundry model ", "info list load run unload"),
+        ("foundry ", "cache catalog hardware model service zip-logs"),
+        ("foundry model ", "add convert download info list load run search test unload"),
         ("foundry model nonsense ", ""),
         ("foundry --", "--help --license --version"),
-        ("foundry model list --", "--filter --help --output"),
-        ("foundry model ls --", "--filter --help --output"),
-        ("foundry cache rm -", "--help --yes -h -y"),
+        ("foundry model list --", "--all-devices --cached --filter --help --output --search --source"),
+        ("foundry model ls --", "--all-devices --cached --filter --help --output --search --source"),
+        ("foundry cache rm -", "--all --device --force --help --output --yes -h -o -y"),
         ("foundry service list --o", "--output"),
         ("foundry model list --output ", "json text"),
         ("foundry model list -o j", "json"),

@@ -117,7 +117,7 @@ def test_examples_exist_in_the_tree() -> None:
     for examples in generator.EXAMPLES.values():
         for example in examples:
             words = example.removeprefix("foundry ").split()
-            path = " ".join(words[:1] if words[0] == "zip-logs" else words[:2])
+            path = " ".join(words[:1] if words[0] in ("zip-logs", "hardware") else words[:2])
             assert path in COMMANDS, example
             for word in words:
                 if word.startswith("--"):

@@ -39,7 +39,7 @@ def test_table_of_a_command(command) -> None:  # type: ignore[no-untyped-def]
     assert _table(command.path, "Commands") == {child.name: child.title for child in command.commands}
     assert _table(command.path, "Options") == {name: generator.summary(option.help) for name, option in options.items()}
     assert _table(command.path, "Takes") == {name: option.kind for name, option in options.items() if option.kind}
-    kinds = ", ".join(f"'{argument.kind}'" for argument in command.arguments)
+    kinds = ", ".join(f"'{argument.kind}'" for argument in command.places)
     assert f"            Arguments = @({kinds})\n" in _tables()[command.path]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -49,9 +50,9 @@ def test_lines(prompt: Prompt, keys: str, line: str) -> None:
 
 
 def test_commands_and_options_have_descriptions(prompt: Prompt, recorder: Recorder) -> None:
-    assert "service   -- Manage the local model inference service" in prompt.listing_after(f"foundry {LIST}")
+    assert re.search("service +-- Manage the local model inference service", prompt.listing_after(f"foundry {LIST}"))
     listing = prompt.listing_after(f"foundry model {LIST}")
-    assert "run     -- Chat with a model" in listing
+    assert re.search("run +-- Chat with a model", listing)
     assert "\nls " not in listing
     options = " ".join(prompt.listing_after(f"foundry model run -{LIST}").split())
     assert "--temperature -- 0: always the most probable word" in options

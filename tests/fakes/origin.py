@@ -46,6 +46,7 @@ class Behaviour:
     shorter: int = 0  # … says less
     endless: int = 0  # no length, and no end
     unmeasured: bool = False  # no Content-Length: the body ends with the connection
+    chunked: bool = False  # instead of a Content-Length, too
     redirect: str = ""
     stalls: int = 0  # after `after` bytes nothing more comes, until `Origin.release`
     silent: int = 0  # not even a status comes, until `Origin.release`
@@ -82,6 +83,7 @@ class Origin:
 
     def __init__(self, files: Mapping[str, bytes], behaviour: Behaviour = Behaviour()) -> None:
         self.requests: list[Request] = []
+        self.connections = 0  # that were ever made
         self.release = threading.Event()  # ends stalls
         self.lock = threading.RLock()
         self.progress = threading.Condition(self.lock)
@@ -159,6 +161,7 @@ class Origin:
         """Used by the handler: `connection` is open."""
         with self.lock:
             self._connections.add(connection)
+            self.connections += 1
         try:
             yield
         finally:
@@ -307,31 +310,39 @@ class _Handler(BaseHTTPRequestHandler):
         return {"Content-Range": f"bytes {start}-{stop - 1}/{total}"}
 
     def _send(self, status: int, body: bytes, start: int, headers: dict[str, str]) -> None:
+        body = self._spoilt(body, start, headers)
+        is_endless = self._does("endless")
+        length = len(body)
+        if self._does("longer"):
+            length += 100_000
+        elif self._does("shorter"):
+            length //= 2
+        if self._behaviour.chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        elif is_endless or self._behaviour.unmeasured:
+            headers["Connection"] = "close"
+        else:
+            headers["Content-Length"] = str(length)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self._write_faultily(body)
+        if self._behaviour.chunked:
+            self.wfile.write(b"0\r\n\r\n")
+        while is_endless:
+            self._write(b"\0" * _PIECE)
+        if length != len(body) or "Connection" in headers:
+            raise _Broken
+
+    def _spoilt(self, body: bytes, start: int, headers: dict[str, str]) -> bytes:
         if start <= self._behaviour.flip_at < start + len(body) and self._does("flips"):
             at = self._behaviour.flip_at - start
             body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
         if self._does("gzips"):
             body = gzip.compress(b"\0" * len(body))
             headers["Content-Encoding"] = "gzip"
-        length = len(body)
-        if self._does("longer"):
-            length += 100_000
-        elif self._does("shorter"):
-            length //= 2
-        is_endless = self._does("endless")
-        self.send_response(status)
-        if is_endless or self._behaviour.unmeasured:
-            headers["Connection"] = "close"
-        else:
-            headers["Content-Length"] = str(length)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self._write_faultily(body)
-        while is_endless:
-            self._write(b"\0" * _PIECE)
-        if length != len(body) or "Connection" in headers:
-            raise _Broken
+        return body
 
     def _write_faultily(self, body: bytes) -> None:
         after = self._behaviour.after
@@ -355,7 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
         view = memoryview(body)
         for offset in range(0, len(body), self._behaviour.piece):
             piece = view[offset : offset + self._behaviour.piece]
-            self.wfile.write(piece)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._behaviour.chunked else piece)
             with self.server.origin.lock:
                 self._file.sent += len(piece)
                 self.server.origin.progress.notify_all()

@@ -25,7 +25,7 @@ tokenizers = pytest.importorskip("tokenizers", reason="the extra 'build' is not 
 pytest.importorskip("onnx_ir", reason="the extra 'build' is not installed")
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.build,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of the libraries that make the checkpoints
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]

@@ -22,7 +22,7 @@ from foundry_cli.store.export import export
 from foundry_cli.store.manifest import CHUNKS, MANIFEST, Manifest, first_problem, read_chunks, read_manifest
 from foundry_cli.store.model_folder import ModelFolder
 from foundry_cli.types import ModelInfo
-from tests.fakes.nginx import NGINX, nginx
+from tests.fakes.nginx import NGINX, nginx, public_directory
 from tests.store.model_directories import WEIGHTS, add_downloaded, write_model
 
 MODEL = ModelInfo(

@@ -48,14 +48,24 @@ end
 # Whether the option at the end of the arguments takes a value, in the command before it.
 function __foundry_takes_value
     switch "$argv"
-        case 'model list --filter' \
+        case 'hardware --output' \
+            'hardware -o' \
+            'model list --filter' \
+            'model list --search' \
+            'model list --source' \
             'model list --output' \
             'model list -o' \
+            'model search --source' \
+            'model search --limit' \
+            'model search --output' \
+            'model search -o' \
             'model info --device' \
             'model info --output' \
             'model info -o' \
+            'model download --device' \
             'model load --ttl' \
             'model load --device' \
+            'model load --ep' \
             'model run --prompt' \
             'model run --system' \
             'model run --temperature' \
@@ -64,11 +74,34 @@ function __foundry_takes_value
             'model run --seed' \
             'model run --ttl' \
             'model run --device' \
+            'model run --ep' \
             'model run --retain' \
+            'model add --name' \
+            'model add --alias' \
+            'model convert --output' \
+            'model convert --precision' \
+            'model convert --device' \
+            'model convert --name' \
+            'model convert --alias' \
+            'model test --device' \
+            'model test --output' \
+            'model test -o' \
             'cache location --output' \
             'cache location -o' \
             'cache list --output' \
             'cache list -o' \
+            'cache remove --device' \
+            'cache remove --output' \
+            'cache remove -o' \
+            'cache verify --output' \
+            'cache verify -o' \
+            'cache prune --older-than' \
+            'cache prune --max-size' \
+            'cache prune --output' \
+            'cache prune -o' \
+            'catalog list --output' \
+            'catalog list -o' \
+            'catalog add --name' \
             'service start --output' \
             'service start -o' \
             'service stop --output' \
@@ -94,20 +127,32 @@ end
 # The visible name of a command; nothing when there is none of that name.
 function __foundry_command
     switch "$argv"
+        case 'hardware'
+            echo 'hardware'
         case 'zip-logs'
             echo 'zip-logs'
         case 'model'
             echo 'model'
         case 'model list' 'model ls'
             echo 'model list'
+        case 'model search'
+            echo 'model search'
         case 'model info'
             echo 'model info'
+        case 'model download'
+            echo 'model download'
         case 'model load'
             echo 'model load'
         case 'model unload'
             echo 'model unload'
         case 'model run'
             echo 'model run'
+        case 'model add'
+            echo 'model add'
+        case 'model convert'
+            echo 'model convert'
+        case 'model test'
+            echo 'model test'
         case 'cache'
             echo 'cache'
         case 'cache location'
@@ -118,6 +163,28 @@ function __foundry_command
             echo 'cache cd'
         case 'cache remove' 'cache rm'
             echo 'cache remove'
+        case 'cache verify'
+            echo 'cache verify'
+        case 'cache repair'
+            echo 'cache repair'
+        case 'cache move'
+            echo 'cache move'
+        case 'cache prune'
+            echo 'cache prune'
+        case 'cache export'
+            echo 'cache export'
+        case 'cache import'
+            echo 'cache import'
+        case 'catalog'
+            echo 'catalog'
+        case 'catalog list' 'catalog ls'
+            echo 'catalog list'
+        case 'catalog add'
+            echo 'catalog add'
+        case 'catalog remove' 'catalog rm'
+            echo 'catalog remove'
+        case 'catalog refresh'
+            echo 'catalog refresh'
         case 'service'
             echo 'service'
         case 'service start'
@@ -153,37 +220,62 @@ end
 # Names of the models that 'foundry <group> list' knows.
 function __foundry_models -a group
     command -q foundry; or return
+    set -lx FOUNDRY_OFFLINE 1
     command foundry $group list --output json 2>/dev/null </dev/null | awk -F '"' -v group=$group '($2 == "alias" || $2 == "id") && $4 ~ /^[A-Za-z0-9][A-Za-z0-9._:@+\/-]*$/ { names = names $4 "\n" } $2 == "bundled" && /true/ && group == "cache" { skip = 1 } /^ *}/ { if (!skip) printf "%s", names; names = ""; skip = 0 }'
 end
 
 complete -c foundry -e
 complete -c foundry -f
+complete -c foundry -n '__foundry_argument 0' -a hardware -d 'Show the devices of this machine and the execution providers that work'
 complete -c foundry -n '__foundry_argument 0' -a zip-logs -d 'Collect the logs into a zip file, for a report'
 complete -c foundry -n '__foundry_argument 0' -a model -d 'Discover, run and manage models'
 complete -c foundry -n '__foundry_argument 0' -a cache -d 'Manage the local cache'
+complete -c foundry -n '__foundry_argument 0' -a catalog -d 'Manage the catalogs that models come from'
 complete -c foundry -n '__foundry_argument 0' -a service -d 'Manage the local model inference service'
 complete -c foundry -n '__foundry_inside' -l version -d 'Show the version and exit'
 complete -c foundry -n '__foundry_inside' -l license -d 'Show the licence and exit'
 complete -c foundry -n '__foundry_inside' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside hardware' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside hardware' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument zip-logs 0' -F
 complete -c foundry -n '__foundry_inside zip-logs' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_argument model 0' -a list -d 'List the models that are known on this machine'
+complete -c foundry -n '__foundry_argument model 0' -a list -d 'List the models of the catalogs and of this machine'
+complete -c foundry -n '__foundry_argument model 0' -a search -d 'Look for models in the catalogs, or on Hugging Face'
 complete -c foundry -n '__foundry_argument model 0' -a info -d 'Show what is known about a model'
+complete -c foundry -n '__foundry_argument model 0' -a download -d 'Download a model'
 complete -c foundry -n '__foundry_argument model 0' -a load -d 'Load a model into the service, so that the first answer comes at once'
 complete -c foundry -n '__foundry_argument model 0' -a unload -d 'Unload a model from the service and give its memory back'
 complete -c foundry -n '__foundry_argument model 0' -a run -d 'Chat with a model'
+complete -c foundry -n '__foundry_argument model 0' -a add -d 'Check a model folder and copy it into the cache'
+complete -c foundry -n '__foundry_argument model 0' -a convert -d 'Make a model of a checkpoint in safetensors format'
+complete -c foundry -n '__foundry_argument model 0' -a test -d 'Test how a model behaves: template, stop tokens, streaming, Unicode and more'
 complete -c foundry -n '__foundry_inside model' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside model list' -l filter -x -d 'Show only some models'
+complete -c foundry -n '__foundry_inside model list' -l search -x -d 'Only models whose names contain this text'
+complete -c foundry -n '__foundry_inside model list' -l source -x -d 'Only models of this catalog'
+complete -c foundry -n '__foundry_inside model list' -l cached -d 'Only models on this machine'
+complete -c foundry -n '__foundry_inside model list' -l all-devices -d 'Also models that do not run on this machine, with the reason'
 complete -c foundry -n '__foundry_inside model list' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside model list' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model search 0'
+complete -c foundry -n '__foundry_inside model search' -l source -x -d 'A catalog, or \'hf\' for Hugging Face'
+complete -c foundry -n '__foundry_inside model search' -l limit -x -d 'Most results of Hugging Face'
+complete -c foundry -n '__foundry_inside model search' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside model search' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument model info 0' -a '(__foundry_models model)' -d Model
 complete -c foundry -n '__foundry_inside model info' -l license -d 'Show the licence of the model'
 complete -c foundry -n '__foundry_inside model info' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
 complete -c foundry -n '__foundry_inside model info' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside model info' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model download 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside model download' -l force -d 'Also when it does not run on this machine; check and mend it when it is here already'
+complete -c foundry -n '__foundry_inside model download' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
+complete -c foundry -n '__foundry_inside model download' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model download' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument model load 0' -a '(__foundry_models model)' -d Model
 complete -c foundry -n '__foundry_inside model load' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
 complete -c foundry -n '__foundry_inside model load' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model load' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
 complete -c foundry -n '__foundry_inside model load' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument model unload 0' -a '(__foundry_models model)' -d Model
 complete -c foundry -n '__foundry_inside model unload' -l all -d 'Unload every model'
@@ -198,13 +290,38 @@ complete -c foundry -n '__foundry_inside model run' -l max-tokens -x -d 'Longest
 complete -c foundry -n '__foundry_inside model run' -l seed -x -d 'Same seed, same answer'
 complete -c foundry -n '__foundry_inside model run' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
 complete -c foundry -n '__foundry_inside model run' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model run' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
 complete -c foundry -n '__foundry_inside model run' -l retain -x -a 'true false' -d 'Keep other models loaded'
+complete -c foundry -n '__foundry_inside model run' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
 complete -c foundry -n '__foundry_inside model run' -l verbose -d 'Show times and speed'
 complete -c foundry -n '__foundry_inside model run' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model add 0' -a '(__fish_complete_directories)'
+complete -c foundry -n '__foundry_inside model add' -l name -x -d 'Name of the model'
+complete -c foundry -n '__foundry_inside model add' -l alias -x -d 'Short name of the model'
+complete -c foundry -n '__foundry_inside model add' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model convert 0'
+complete -c foundry -n '__foundry_inside model convert' -l output -x -a '(__fish_complete_directories)' -d 'Where the model is put; new or empty'
+complete -c foundry -n '__foundry_inside model convert' -l precision -x -a 'int4 int8 fp16 bf16 fp32' -d 'Type of the weights'
+complete -c foundry -n '__foundry_inside model convert' -l device -x -a 'cpu cuda dml webgpu trtrtx' -d 'What the model will run on'
+complete -c foundry -n '__foundry_inside model convert' -l name -x -d 'Name of the model'
+complete -c foundry -n '__foundry_inside model convert' -l alias -x -d 'Short name of the model'
+complete -c foundry -n '__foundry_inside model convert' -l add -d 'Add the model to the cache, too'
+complete -c foundry -n '__foundry_inside model convert' -l force -d 'Replace a model that is in the output directory'
+complete -c foundry -n '__foundry_inside model convert' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model test 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside model test' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model test' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside model test' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument cache 0' -a location -d 'Show the directory where models are kept'
-complete -c foundry -n '__foundry_argument cache 0' -a list -d 'List the models on this machine'
+complete -c foundry -n '__foundry_argument cache 0' -a list -d 'List the models on this machine, and downloads that are not complete'
 complete -c foundry -n '__foundry_argument cache 0' -a cd -d 'Keep models in another directory'
-complete -c foundry -n '__foundry_argument cache 0' -a remove -d 'Delete a model from the cache'
+complete -c foundry -n '__foundry_argument cache 0' -a remove -d 'Delete models, and downloads that are not complete, from the cache'
+complete -c foundry -n '__foundry_argument cache 0' -a verify -d 'Read the files of models and compare them with what was downloaded'
+complete -c foundry -n '__foundry_argument cache 0' -a repair -d 'Fetch the damaged parts of a model again, and nothing else'
+complete -c foundry -n '__foundry_argument cache 0' -a move -d 'Move all models to another directory'
+complete -c foundry -n '__foundry_argument cache 0' -a prune -d 'Delete what is not needed: remains of interrupted work, and models by age or size'
+complete -c foundry -n '__foundry_argument cache 0' -a export -d 'Write models as a mirror: a directory that other machines can use with \'foundry catalog add\''
+complete -c foundry -n '__foundry_argument cache 0' -a import -d 'Copy models from a directory into the cache'
 complete -c foundry -n '__foundry_inside cache' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside cache location' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside cache location' -l help -s h -d 'Show this message and exit'
@@ -213,8 +330,66 @@ complete -c foundry -n '__foundry_inside cache list' -l help -s h -d 'Show this 
 complete -c foundry -n '__foundry_argument cache cd 0' -a '(__fish_complete_directories)'
 complete -c foundry -n '__foundry_inside cache cd' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument cache remove 0' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache remove 1' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache remove 2' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache remove 3' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache remove 4' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache remove 5' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache remove 6' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache remove 7' -a '(__foundry_models cache)' -d Model
 complete -c foundry -n '__foundry_inside cache remove' -l yes -s y -d 'Do not ask'
+complete -c foundry -n '__foundry_inside cache remove' -l all -d 'Every model in the cache'
+complete -c foundry -n '__foundry_inside cache remove' -l force -d 'Also a model that is loaded; its answers end'
+complete -c foundry -n '__foundry_inside cache remove' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside cache remove' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside cache remove' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument cache verify 0' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache verify 1' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache verify 2' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache verify 3' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache verify 4' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache verify 5' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache verify 6' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache verify 7' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_inside cache verify' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside cache verify' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument cache repair 0' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_inside cache repair' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument cache move 0' -a '(__fish_complete_directories)'
+complete -c foundry -n '__foundry_inside cache move' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside cache prune' -l partials -d 'Downloads that were not finished; without another choice they go, too'
+complete -c foundry -n '__foundry_inside cache prune' -l older-than -x -d 'Models not used for so many days'
+complete -c foundry -n '__foundry_inside cache prune' -l max-size -x -d 'The least recently used models, until SIZE is left (20GB)'
+complete -c foundry -n '__foundry_inside cache prune' -l dry-run -d 'Only show what would be deleted'
+complete -c foundry -n '__foundry_inside cache prune' -l yes -s y -d 'Do not ask'
+complete -c foundry -n '__foundry_inside cache prune' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside cache prune' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument cache export 0' -a '(__fish_complete_directories)'
+complete -c foundry -n '__foundry_argument cache export 1' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache export 2' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache export 3' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache export 4' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache export 5' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache export 6' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache export 7' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_argument cache export 8' -a '(__foundry_models cache)' -d Model
+complete -c foundry -n '__foundry_inside cache export' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument cache import 0' -a '(__fish_complete_directories)'
+complete -c foundry -n '__foundry_inside cache import' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument catalog 0' -a list -d 'List the catalogs, how many models each knows, and how old its list is'
+complete -c foundry -n '__foundry_argument catalog 0' -a add -d 'Add a catalog: a mirror made by \'foundry cache export\', in a directory or on a web server'
+complete -c foundry -n '__foundry_argument catalog 0' -a remove -d 'Remove a catalog'
+complete -c foundry -n '__foundry_argument catalog 0' -a refresh -d 'Fetch the lists of the catalogs now'
+complete -c foundry -n '__foundry_inside catalog' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside catalog list' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside catalog list' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument catalog add 0' -a '(__fish_complete_directories)'
+complete -c foundry -n '__foundry_inside catalog add' -l name -x -d 'What it is called here'
+complete -c foundry -n '__foundry_inside catalog add' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument catalog remove 0'
+complete -c foundry -n '__foundry_inside catalog remove' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument catalog refresh 0'
+complete -c foundry -n '__foundry_inside catalog refresh' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument service 0' -a start -d 'Start the service in the background; returns when it answers'
 complete -c foundry -n '__foundry_argument service 0' -a stop -d 'Stop the service; running answers get up to ten seconds'
 complete -c foundry -n '__foundry_argument service 0' -a restart -d 'Stop the service and start it again'
