@@ -6,7 +6,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
     $tree = @{
         '' = @{
             Commands = [ordered]@{
-                'hardware' = 'Show the devices of this machine and the execution providers that work'
+                'hardware' = 'Show processor, devices and execution providers'
                 'zip-logs' = 'Collect the logs into a zip file, for a report'
                 'model' = 'Discover, run and manage models'
                 'cache' = 'Manage the local cache'

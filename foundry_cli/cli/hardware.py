@@ -16,7 +16,7 @@ _WIDTH, _INDENT = 80, 11
 
 
 def show_hardware(output_format: OutputOption = Format.text) -> None:
-    """Show the devices of this machine and the execution providers that work."""
+    """Show processor, devices and execution providers."""
     from foundry_cli.execution_providers import provider_report
     from foundry_cli.hardware import detect_hardware
     from foundry_cli.paths import Paths

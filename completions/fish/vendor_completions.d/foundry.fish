@@ -226,7 +226,7 @@ end
 
 complete -c foundry -e
 complete -c foundry -f
-complete -c foundry -n '__foundry_argument 0' -a hardware -d 'Show the devices of this machine and the execution providers that work'
+complete -c foundry -n '__foundry_argument 0' -a hardware -d 'Show processor, devices and execution providers'
 complete -c foundry -n '__foundry_argument 0' -a zip-logs -d 'Collect the logs into a zip file, for a report'
 complete -c foundry -n '__foundry_argument 0' -a model -d 'Discover, run and manage models'
 complete -c foundry -n '__foundry_argument 0' -a cache -d 'Manage the local cache'
