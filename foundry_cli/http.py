@@ -5,7 +5,6 @@ Requests of commands to the service of this machine do not come here, see `clien
 
 from __future__ import annotations
 
-import email.utils
 import json
 import random
 import re
@@ -40,7 +39,8 @@ _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
 class RetryPolicy:
     """How often and after which time a request is made again. Seconds."""
 
-    tries: int = 6  # without any progress between them
+    tries: int = 8  # of a transfer, without any progress between them
+    document_tries: int = 4  # of an answer that is read as a whole: somebody waits for it
     first_wait: float = 0.5
     longest_wait: float = 30.0
     longest_retry_after: float = 60.0
@@ -121,7 +121,7 @@ class HttpClient:
             except SourceUnreachableError as unreachable:
                 error, retry_after = unreachable, None
             failures += 1
-            if failures >= self.retry.tries:
+            if failures >= min(self.retry.tries, self.retry.document_tries):
                 raise error
             self.pause(self.retry.wait(failures, retry_after))
 
@@ -273,6 +273,8 @@ def host_of(url: str) -> str:
 
 def retry_after_of(headers: Mapping[str, str]) -> float | None:
     """Seconds that the header `Retry-After` asks for (a number or a date; RFC 9110 10.2.3); None without a usable one."""
+    import email.utils
+
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:12])

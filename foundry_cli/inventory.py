@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -209,6 +208,8 @@ def _incomplete(model_id: str) -> ModelInvalidError:
 
 
 def _near(wanted: str, models: list[ModelInfo]) -> list[str]:
+    import difflib
+
     base, _ = split_model_id(wanted)
     names = list(dict.fromkeys(name for model in models for name in (model.alias, model.name)))
     lowered = {name.lower(): name for name in names}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from foundry_cli.execution_providers import available_providers, obstacle
+from foundry_cli.execution_providers import CPU, available_providers, obstacle, required_provider
 from foundry_cli.hardware import Hardware, detect_hardware
 from foundry_cli.paths import Paths
 from foundry_cli.types import ModelInfo
@@ -17,21 +18,32 @@ _FLOAT_BYTES = 4  # keys and values
 _MOST = 1 << 20
 
 
-@dataclass(frozen=True)
 class Machine:
-    """What there is to run models on."""
+    """What there is to run models on. Looked at when it is needed: asking for providers starts a process the first time."""
 
-    providers: tuple[str, ...]
-    hardware: Hardware
+    def __init__(self, providers: Callable[[], Sequence[str]], hardware: Callable[[], Hardware] = detect_hardware) -> None:
+        self._ask_providers = providers
+        self._detect_hardware = hardware
 
     @classmethod
     def of(cls, paths: Paths) -> Machine:
         """This machine, with the providers that the installed packages offer."""
-        return cls(available_providers(paths), detect_hardware())
+        return cls(lambda: available_providers(paths))
+
+    @cached_property
+    def providers(self) -> tuple[str, ...]:
+        """Names of the execution providers."""
+        return tuple(self._ask_providers())
+
+    @cached_property
+    def hardware(self) -> Hardware:
+        """Processor, memory and devices."""
+        return self._detect_hardware()
 
     def obstacle(self, model: ModelInfo) -> str:
-        """Which device or provider that `model` needs is missing, in a sentence; "" when nothing is."""
-        return obstacle(model, self.providers, self.hardware)
+        """Which device or provider that `model` needs is missing, as the end of a sentence; "" when nothing is."""
+        names = (CPU,) if required_provider(model, ()) == CPU else self.providers
+        return obstacle(model, names, self.hardware)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ def _count(value: object) -> int:
 
 def reason_against(model: ModelInfo, machine: Machine, genai_config: dict[str, Any] | None = None) -> str:
     """Why `model` would not run on `machine`, in a sentence with the numbers; "" when it would."""
-    if reason := obstacle(model, machine.providers, machine.hardware):
+    if reason := machine.obstacle(model):
         return f"{model.id} {reason}"
     need = memory_need(model, genai_config)
     if model.device == "CPU" and need.total > machine.hardware.memory_bytes:

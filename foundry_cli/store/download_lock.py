@@ -50,6 +50,7 @@ class DownloadLock:
     def complete(self) -> None:
         """The model is complete: remove the journal and `download.tmp`, then release. Raises `CacheError`."""
         try:
+            sync_directory(self._root)  # the manifest must be there for good before the marker goes
             (self._root / JOURNAL).unlink(missing_ok=True)
             self._path.unlink(missing_ok=True)  # still locked: whoever waits sees the name gone before it gets the lock
             sync_directory(self._root)

@@ -1,4 +1,4 @@
-"""The threads of a transfer that do not fetch: one computes the hash of every file as it grows, one gives files their names."""
+"""The thread of a transfer that computes the hash of every file as it grows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import hashlib
 import os
 
 from foundry_cli.store.attempt import CLAIMED, Attempt
-from foundry_cli.store.journal import Journal, chunk_size
-from foundry_cli.store.manifest import CHUNK_BYTES, StoredFile
-from foundry_cli.store.plain_file import sync_directory
+from foundry_cli.store.journal import chunk_size
+from foundry_cli.store.manifest import CHUNK_BYTES
 from foundry_cli.store.segments import Workload
 
 
@@ -41,34 +40,3 @@ def _is_proven(attempt: Attempt, index: int, data: memoryview) -> bool:
     known = attempt.expected_digest(index) or attempt.digests[index]
     attempt.digests[index] = digest
     return known in ("", digest)
-
-
-class Publisher:
-    """Makes data durable, and gives files whose hash is right their final names."""
-
-    def __init__(self, work: Workload, journal: Journal) -> None:
-        self._work = work
-        self._journal = journal
-
-    def run(self) -> None:
-        """Name files until the work is over. Raises `OSError`."""
-        while found := self._work.next_to_publish():
-            if isinstance(found, tuple):
-                self._publish(*found)
-            else:
-                for descriptor in found:
-                    os.fsync(descriptor)
-                self._journal.sync()
-
-    def _publish(self, attempt: Attempt, sha256: str) -> None:
-        file = StoredFile(attempt.file.path, attempt.file.size, sha256, tuple(attempt.digests))
-        os.fsync(attempt.descriptor)
-        if attempt.is_adopted:
-            self._journal.begin(file.path, file.size, attempt.sha256, attempt.validator)
-            for index, digest in enumerate(file.chunks):
-                self._journal.add_chunk(file.path, index, digest)
-        else:
-            os.replace(attempt.path, attempt.final)
-            sync_directory(attempt.final.parent)
-        self._journal.publish(file.path, sha256)
-        self._work.published(attempt, file)

@@ -47,9 +47,10 @@ def is_plain(path: Path) -> bool:
 
 
 def make_directory(directory: Path) -> None:
-    """Make a folder, or check that what is there is a real one. Raises `NotPlainError`, `OSError`."""
+    """Make a folder durably, or check that what is there is a real one. Raises `NotPlainError`, `OSError`."""
     try:
         os.mkdir(directory)
+        sync_directory(directory.parent)
     except FileExistsError:
         if not stat.S_ISDIR(os.lstat(directory).st_mode):
             raise NotPlainError(directory) from None

@@ -1,7 +1,7 @@
 """The transfer of a model's files: what is missing is fetched in parallel byte ranges, proven by hash, and only then named.
 
-Threads: some fetchers (`fetcher.py`), a hasher and a publisher (`hasher.py`) around one `Workload` (`segments.py`); the
-calling thread reports progress and watches for the end.
+Threads: some fetchers, a hasher and a publisher (a file each) around one `Workload` (`segments.py`); the calling thread
+reports progress and watches for the end.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path, PurePosixPath
 from foundry_cli.errors import DownloadCancelledError, FoundryError, SourceError
 from foundry_cli.http import HttpClient
 from foundry_cli.remote import RemoteFile, RemoteModel
-from foundry_cli.store.attempt import PARTIAL_SUFFIX, Attempt, plan_file
+from foundry_cli.store.attempt import PARTIAL_SUFFIX, Attempt, partial_path, plan_file
 from foundry_cli.store.fetcher import Addresses, Fetcher, Patience
-from foundry_cli.store.hasher import Hasher, Publisher
+from foundry_cli.store.hasher import Hasher
 from foundry_cli.store.journal import JOURNAL, Journal, JournalReader
 from foundry_cli.store.manifest import StoredFile, check_paths
-from foundry_cli.store.plain_file import disk_error
+from foundry_cli.store.plain_file import disk_error, is_plain
+from foundry_cli.store.publisher import Publisher
 from foundry_cli.store.segments import Workload
 
 _PATIENCE = Patience()
@@ -59,12 +60,20 @@ def transfer(
         work = Workload(files, root, journal, streams)
         fetchers = _fetchers(work, remote, client, streams, patience)
         _Crew(work, root, fetchers, [Hasher(work).run, Publisher(work, journal).run]).work(client.cancelled, report)
+        _remove_partials(files, root)
         journal.sync()
     except OSError as error:
         raise disk_error(error, root, missing_bytes(files, root)) from error
     finally:
         journal.close()
     return tuple(work.stored[file.path] for file in files)
+
+
+def _remove_partials(files: Sequence[RemoteFile], root: Path) -> None:
+    """What an earlier transfer of another version left beside a file that was there already."""
+    for partial in (partial_path(root, file.path) for file in files):
+        if is_plain(partial):
+            partial.unlink()
 
 
 def missing_bytes(files: Sequence[RemoteFile], root: Path) -> int:

@@ -20,7 +20,7 @@ _CONFIG: dict[str, Any] = {
 
 def _machine(memory: int) -> Machine:
     hardware: Hardware = replace(detect_hardware(), memory_bytes=memory, devices=())
-    return Machine(("CPUExecutionProvider",), hardware)
+    return Machine(lambda: ("CPUExecutionProvider",), lambda: hardware)
 
 
 def _model(name: str, size: int, **fields: object) -> ModelInfo:

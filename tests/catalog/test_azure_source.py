@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from foundry_cli.catalog.sources.azure import MICROSOFT, AzureSource, Endpoints
+from foundry_cli.catalog.sources.azure import AzureSource
+from foundry_cli.catalog.sources.azure_endpoints import MICROSOFT, Endpoints
 from foundry_cli.catalog.sources.azure_entry import model_of
 from foundry_cli.catalog.sources.azure_registry import is_usable
 from foundry_cli.catalog.sources.base import RemoteSource

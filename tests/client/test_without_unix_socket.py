@@ -23,7 +23,7 @@ def test_everything_works_with_the_token(fresh_service: RunningService) -> None:
     *deltas, end = client.chat("mine", [{"role": "user", "content": "hi"}])
     assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == "hello"
     assert isinstance(end, AnswerEnd)
-    client.remove("mine")
+    client.remove("mine", force=True)
     assert not directory.exists()
     client.stop()
 

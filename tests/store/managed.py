@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def add_managed(cache: Path, model_id: str, **fields: object) -> Path:
     root = cache / "Tests" / model_id.replace(":", "-")
     (root / "v1").mkdir(parents=True)
     (root / "v1" / "genai_config.json").write_text('{"model": {"context_length": 512}}')
-    (root / "v1" / "inference_model.json").write_text('{"Name": "%s"}' % model_id)
+    (root / "v1" / "inference_model.json").write_text(json.dumps({"Name": model_id}))
     (root / "v1" / "model.onnx").write_bytes(WEIGHTS)
     manage(root, describe(model_id, **fields))
     return root

@@ -154,6 +154,14 @@ def test_a_file_with_its_final_name_but_no_journal_is_taken_if_its_hash_is_right
         assert transfer(OriginModel(origin), tmp_path, client, ignore) == (stored("a", CONTENT),)
 
 
+def test_a_partial_beside_a_file_that_is_right_is_removed(tmp_path: Path, client: HttpClient) -> None:
+    with Origin({"a": CONTENT}) as origin:
+        transfer(OriginModel(origin), tmp_path, client, ignore)
+        (tmp_path / "a.partial").write_bytes(b"of another version")
+        transfer(OriginModel(origin), tmp_path, client, ignore)
+    assert not (tmp_path / "a.partial").exists()
+
+
 @pytest.mark.parametrize("hashes", [True, False])
 def test_a_file_with_its_final_name_that_is_wrong_or_unproven_is_replaced(
     tmp_path: Path, client: HttpClient, hashes: bool
