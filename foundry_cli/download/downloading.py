@@ -14,7 +14,7 @@ from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
 from foundry_cli.store.copying import copy_files
 from foundry_cli.store.download_lock import DownloadLock
-from foundry_cli.store.manifest import CHUNK_BYTES, Manifest, StoredFile, read_manifest, write_manifest
+from foundry_cli.store.manifest import CHUNK_BYTES, Manifest, StoredFile, first_problem, read_manifest, write_manifest
 from foundry_cli.store.model_folder import write_descriptions
 from foundry_cli.store.repair import begin_repair
 from foundry_cli.store.transfer import Progress, Report, transfer
@@ -30,14 +30,25 @@ def download(plan: DownloadPlan, client: HttpClient, report: Report) -> bool:
     Raises `DownloadError` and its kinds (what has arrived is kept) and `CacheError`.
     """
     plan.check_disk()
-    lock = DownloadLock(plan.root)
-    if not lock.acquire(client.cancelled, lambda done: report(_waiting(plan, done))):
-        return False
-    try:
-        _complete(plan, client, report, lock)
-    finally:
-        lock.release()
-    return True
+    while True:
+        lock = DownloadLock(plan.root)
+        if not lock.acquire(client.cancelled, lambda done: report(_waiting(plan, done))):
+            if _is_complete(plan.root):
+                return False
+            continue  # what the other process had made was removed at once
+        try:
+            if _is_complete(plan.root):  # since the plan was made
+                lock.complete()
+                return False
+            _complete(plan, client, report, lock)
+        finally:
+            lock.release()
+        return True
+
+
+def _is_complete(root: Path) -> bool:
+    manifest = read_manifest(root)
+    return manifest is not None and not first_problem(root, manifest)
 
 
 def _waiting(plan: DownloadPlan, done: int) -> Progress:

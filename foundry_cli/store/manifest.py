@@ -80,7 +80,7 @@ def _is_plain_name(name: str) -> bool:
         and not any(character in '<>:"|?*\\' for character in name)
         and not name.endswith((".", " "))
         and not name.startswith((".foundry", "foundry.manifest", "foundry.chunks"))
-        and name != "download.tmp"
+        and name not in ("download.tmp", "download.journal")
         and not _RESERVED.fullmatch(name)
     )
 

@@ -15,7 +15,7 @@ from foundry_cli.store.attempt import CLAIMED, HERE, MISSING, TAKEN, Attempt, pl
 from foundry_cli.store.journal import Journal, chunk_size
 from foundry_cli.store.manifest import CHUNK_BYTES, StoredFile
 
-_MOST_CHUNKS = 64  # of one request: each costs the server some 10 ms
+_MOST_CHUNKS = 128  # of one request: each costs the server some 10 ms
 _FEWEST_CHUNKS = 4  # near the end, when the streams share what is left
 _MOST_RESTARTS = 3  # of a file that changes at the server
 _ROUNDS = 2  # of a file or chunk whose hash is wrong
