@@ -48,7 +48,10 @@ def _searchable(model: ModelInfo) -> str:
 
 def show(choice: Choice, output_format: Format) -> None:
     """Print the models that are wanted; those that do not run here only when they were asked for."""
-    models = choice.of(local_inventory(is_fresh=not choice.is_cached))
+    inventory = local_inventory(is_fresh=not choice.is_cached)
+    models = choice.of(inventory)
+    if problem := inventory.cache_problem():
+        output.note(f"{problem.message} {problem.hint or ''}".strip())
     machine = local_machine()
     reasons = {model.id: "" if model.is_bundled else reason_against(model, machine) for model in models}
     shown = [model for model in models if choice.all_devices or not reasons[model.id] or model.is_cached]
@@ -56,7 +59,7 @@ def show(choice: Choice, output_format: Format) -> None:
     if output_format is Format.json:
         output.document({"models": [_fields(model, reasons[model.id], verdicts) for model in shown]})
         return
-    remarks = {model.id: _remark(verdicts.get(model.id.lower()), reasons[model.id]) for model in shown}
+    remarks = {model.id: _remark(model, verdicts.get(model.id.lower()), reasons[model.id]) for model in shown}
     model_table.print_models(shown, remarks)
     if hidden := len(models) - len(shown):
         output.note(f"{hidden} more do not run on this machine; --all-devices shows them, and why.")
@@ -69,14 +72,14 @@ def _verdicts() -> dict[str, Verdict]:
     return read_verdicts(Paths.from_environment())
 
 
-def _remark(verdict: Verdict | None, reason: str) -> str:
-    parts = [f"test {verdict.verdict}" if verdict else "", reason]
+def _remark(model: ModelInfo, verdict: Verdict | None, reason: str) -> str:
+    parts = [f"damaged: {model.problem}" if model.problem else "", f"test {verdict.verdict}" if verdict else "", reason]
     return "; ".join(part for part in parts if part)
 
 
 def _fields(model: ModelInfo, reason: str, verdicts: dict[str, Verdict]) -> dict[str, Any]:
     verdict = verdicts.get(model.id.lower())
-    own = {"runsHere": not reason, "reason": reason or None, "verdict": verdict.verdict if verdict else None}
+    own = {"problem": model.problem or None, "runsHere": not reason, "reason": reason or None, "verdict": verdict.verdict if verdict else None}
     return {**model_table.model_fields(model), **own}
 
 

@@ -232,3 +232,28 @@ def test_a_running_service_sees_a_new_catalog_and_keeps_its_models(
         assert foundry("catalog", "add", server.url, home=fresh_service.paths.home).code == 0
         assert "hello-generic-cpu:1" in [model["name"] for model in fresh_service.client.models()]
         assert fresh_service.client.loaded_models() == ["foundry-guide-generic-cpu:1"]
+
+
+def test_a_damaged_model_of_nobody_is_named_and_one_of_a_catalog_is_completed(
+    foundry: Foundry, known: WebServer, tmp_path: Path
+) -> None:
+    foundry("model", "download", "hello-generic-cpu")
+    (_root(tmp_path) / "tokenizer.json").unlink()
+    listed = foundry("model", "list", "--source", "office").stdout
+    assert "(damaged: tokenizer.json is missing)" in listed
+    loaded = foundry("model", "load", "hello-generic-cpu")
+    assert loaded.code == 1
+    assert "tokenizer.json is missing" in loaded.stderr
+    assert "cache repair" in loaded.stderr
+    assert foundry("model", "run", "hello-generic-cpu", "--prompt", "hi").stdout == "Hello from afar.\n"
+
+
+def test_a_model_does_not_take_the_folder_of_another(foundry: Foundry, known: WebServer, tmp_path: Path) -> None:
+    foundry("model", "download", "hello-generic-cpu")
+    manifest = _root(tmp_path) / "foundry.manifest.json"
+    document = json.loads(manifest.read_text())
+    document["model"]["id"] = "somebody-else:7"
+    manifest.write_text(json.dumps(document))
+    output = foundry("model", "download", "hello-generic-cpu:1")
+    assert output.code == 1
+    assert "holds the model somebody-else:7" in output.stderr
