@@ -11,9 +11,9 @@ from pathlib import Path
 
 from foundry_cli.errors import FoundryError, IntegrityError
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.attempt import CLAIMED, HERE, MISSING, TAKEN, Attempt, plan_file
 from foundry_cli.store.journal import Journal, chunk_size
 from foundry_cli.store.manifest import CHUNK_BYTES, StoredFile
+from foundry_cli.store.transfer.attempt import CLAIMED, HERE, MISSING, TAKEN, Attempt, plan_file
 
 _MOST_CHUNKS = 128  # of one request: each costs the server some 10 ms
 _FEWEST_CHUNKS = 4  # near the end, when the streams share what is left

@@ -15,14 +15,14 @@ from pathlib import Path, PurePosixPath
 from foundry_cli.errors import DownloadCancelledError, FoundryError, SourceError
 from foundry_cli.http import HttpClient
 from foundry_cli.remote import RemoteFile, RemoteModel
-from foundry_cli.store.attempt import PARTIAL_SUFFIX, Attempt, partial_path, plan_file
-from foundry_cli.store.fetcher import Addresses, Fetcher, Patience
-from foundry_cli.store.hasher import Hasher
 from foundry_cli.store.journal import JOURNAL, Journal, JournalReader
 from foundry_cli.store.manifest import StoredFile, check_paths
 from foundry_cli.store.plain_file import disk_error, is_plain
-from foundry_cli.store.publisher import Publisher
-from foundry_cli.store.segments import Workload
+from foundry_cli.store.transfer.attempt import PARTIAL_SUFFIX, Attempt, partial_path, plan_file
+from foundry_cli.store.transfer.fetcher import Addresses, Fetcher, Patience
+from foundry_cli.store.transfer.hasher import Hasher
+from foundry_cli.store.transfer.publisher import Publisher
+from foundry_cli.store.transfer.segments import Workload
 
 _PATIENCE = Patience()
 _GRACE_SECONDS = 1.0

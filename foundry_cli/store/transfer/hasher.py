@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 
-from foundry_cli.store.attempt import CLAIMED, Attempt
 from foundry_cli.store.journal import chunk_size
 from foundry_cli.store.manifest import CHUNK_BYTES
-from foundry_cli.store.segments import Workload
+from foundry_cli.store.transfer.attempt import CLAIMED, Attempt
+from foundry_cli.store.transfer.segments import Workload
 
 
 class Hasher:

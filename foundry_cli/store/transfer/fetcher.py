@@ -16,7 +16,7 @@ from foundry_cli.remote import FileAddress, RemoteFile, RemoteModel
 from foundry_cli.store.journal import chunk_size
 from foundry_cli.store.manifest import CHUNK_BYTES
 from foundry_cli.store.plain_file import write_all
-from foundry_cli.store.range_request import (
+from foundry_cli.store.transfer.range_request import (
     ChangedSetback,
     RangeBody,
     RefusedSetback,
@@ -26,7 +26,7 @@ from foundry_cli.store.range_request import (
     UnusableSetback,
     open_range,
 )
-from foundry_cli.store.segments import AttemptOver, Segment, Workload
+from foundry_cli.store.transfer.segments import AttemptOver, Segment, Workload
 
 _PIECE_BYTES = 256 * 1024
 _MOST_USELESS = 3  # answers in a row that bring nothing: an address that is refused, a wrong range

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from foundry_cli.store.attempt import Attempt
 from foundry_cli.store.journal import Journal
 from foundry_cli.store.manifest import StoredFile
 from foundry_cli.store.plain_file import sync_directory
-from foundry_cli.store.segments import Workload
+from foundry_cli.store.transfer.attempt import Attempt
+from foundry_cli.store.transfer.segments import Workload
 
 
 class Publisher:
