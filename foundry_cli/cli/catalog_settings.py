@@ -44,7 +44,13 @@ def _tell_service(paths: Paths) -> None:
 def _checked_location(text: str) -> str:
     if "://" not in text:
         return str(Path(text).expanduser().absolute())
-    if urlsplit(text).scheme not in ("http", "https", "file"):
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in ("http", "https", "file") and (parts.scheme == "file" or bool(parts.hostname))
+        _ = parts.port
+    except ValueError:
+        is_address = False
+    if not is_address:
         raise InvalidRequestError(f"{text!r} is not the address of a mirror.", hint="Give a directory or an http(s) address.")
     return text
 

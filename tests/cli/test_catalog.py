@@ -1,0 +1,164 @@
+"""`foundry catalog …`, and lists that are old, missing or cannot be fetched."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from foundry_cli.catalog.stored_list import StoredList
+from foundry_cli.cli.errors import ExitCode
+from foundry_cli.paths import Paths
+from foundry_cli.types import ModelInfo
+from tests.conftest import Foundry
+from tests.fakes.azure_catalog import azure_stand_in, entry
+from tests.fakes.mirror import served, write_mirror
+from tests.fakes.web import Answer, Seen, web_server
+
+
+def _catalogs(foundry: Foundry) -> dict[str, dict[str, object]]:
+    listed = json.loads(foundry("catalog", "list", "-o", "json").stdout)["catalogs"]
+    return {catalog["name"]: catalog for catalog in listed}
+
+
+def _store_old_list(home: Path, hours: float) -> None:
+    paths = Paths(home)
+    stored = StoredList(paths.default_cache / "foundry.modelinfo.json", paths.catalogs / "azure.json", "azure")
+    stored.save([ModelInfo("old-generic-cpu", 1, "old", publisher="Tests", size_bytes=1 << 20)])
+    past = time.time() - hours * 3600
+    os.utime(stored.file, (past, past))
+
+
+def test_what_there_is_at_first(foundry: Foundry) -> None:
+    catalogs = _catalogs(foundry)
+    assert list(catalogs) == ["bundled", "azure"]
+    assert catalogs["bundled"]["models"] == 1
+    assert catalogs["azure"]["refreshed"] is None
+    text = foundry("catalog", "ls").stdout.splitlines()
+    assert text[0].split() == ["Catalog", "Models", "Age", "Location"]
+
+
+def test_a_mirror_is_added_and_removed(foundry: Foundry, tmp_path: Path) -> None:
+    with served(write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})) as server:
+        added = foundry("catalog", "add", f"{server.url}/", "--name", "office")
+        assert added.stdout == "Catalog office was added; it has 1 models.\n"
+        assert list(_catalogs(foundry)) == ["bundled", "office", "azure"]
+        again = foundry("catalog", "add", f"{server.url}/", "--name", "other")
+        assert again.code == 0
+        assert list(_catalogs(foundry)) == ["bundled", "other", "azure"]  # the same place, renamed
+        refreshed = foundry("catalog", "refresh", "other")
+        assert refreshed.stdout == "other: 1 models.\n"
+    broken = foundry("catalog", "refresh", "other")
+    assert broken.code == ExitCode.DOWNLOAD_FAILED
+    assert "connection refused" in broken.stdout
+    assert foundry("catalog", "remove", "OTHER").code == 0
+    assert list(_catalogs(foundry)) == ["bundled", "azure"]
+    assert "hello-generic-cpu" not in foundry("model", "list").stdout
+
+
+def test_a_directory_is_a_catalog(foundry: Foundry, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
+    assert foundry("catalog", "add", str(mirror)).code == 0
+    assert foundry("model", "run", "hello-generic-cpu", "--prompt", "hi").stdout == "Hello.\n"
+
+
+def test_azure_can_be_switched_off_and_on(foundry: Foundry) -> None:
+    assert foundry("catalog", "remove", "azure").code == 0
+    assert list(_catalogs(foundry)) == ["bundled"]
+    assert foundry("catalog", "add", "azure").code == 0
+    assert list(_catalogs(foundry)) == ["bundled", "azure"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["add", "ftp://models.example/"], ExitCode.USAGE, "is not the address of a mirror"),
+        (["add", "nowhere-at-all"], ExitCode.DOWNLOAD_FAILED, "index.json cannot be read"),
+        (["add", "http://[bad/"], ExitCode.USAGE, "address"),
+        (["remove", "nobody"], ExitCode.USAGE, "There is no catalog 'nobody'"),
+        (["refresh", "nobody"], ExitCode.USAGE, "There is no catalog 'nobody'"),
+    ],
+)
+def test_what_cannot_be_a_catalog_is_one_clear_line(foundry: Foundry, arguments: list[str], code: int, text: str) -> None:
+    output = foundry("catalog", *arguments)
+    assert (output.code, output.stderr.count("\n")) == (code, 1)
+    assert text in output.stderr
+    assert list(_catalogs(foundry)) == ["bundled", "azure"]
+
+
+@pytest.mark.parametrize("name", ["azure", "bundled", "hf", "a b", ""])
+def test_names_that_are_taken_or_none(foundry: Foundry, tmp_path: Path, name: str) -> None:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
+    if name:
+        assert foundry("catalog", "add", str(mirror), "--name", name).code == ExitCode.USAGE
+    else:
+        assert foundry("catalog", "add", str(mirror), "--name", name).code == 0
+
+
+def test_the_first_list_is_fetched_and_an_old_one_is_fetched_again(foundry: Foundry, tmp_path: Path) -> None:
+    with azure_stand_in() as azure:
+        env = {"FOUNDRY_CATALOG_URL": azure.gallery_url}
+        azure.entries = [entry("first-generic-cpu")]
+        assert "first-generic-cpu:1" in foundry("model", "list", env=env).stdout
+        asked = len(azure.asked)
+        assert "first-generic-cpu:1" in foundry("model", "list", env=env).stdout
+        assert len(azure.asked) == asked  # it is fresh
+        stored = Paths(tmp_path / "home").default_cache / "foundry.modelinfo.json"
+        past = time.time() - 7 * 3600
+        os.utime(stored, (past, past))
+        azure.entries = [entry("second-generic-cpu")]
+        output = foundry("model", "list", env=env)
+        assert "second-generic-cpu:1" in output.stdout
+        assert output.stderr == ""
+
+
+def test_an_old_list_is_shown_with_its_age_while_the_server_says_nothing(foundry: Foundry, tmp_path: Path) -> None:
+    _store_old_list(tmp_path / "home", hours=30)
+    answered = threading.Event()
+
+    def respond(_: Seen) -> Answer:
+        answered.wait()
+        return Answer(503)
+
+    with web_server(respond) as server:
+        output = foundry("model", "list", env={"FOUNDRY_CATALOG_URL": f"{server.url}/asset-gallery/v1.0/models"})
+        assert "old-generic-cpu:1" in output.stdout
+        assert "The list of the catalog azure is 30 hours old." in output.stderr
+        assert server.seen  # it was asked, and the command did not wait for it
+        answered.set()
+
+
+def test_a_server_that_fails_is_told_once_with_the_age_and_left_alone_for_a_while(foundry: Foundry, tmp_path: Path) -> None:
+    _store_old_list(tmp_path / "home", hours=30)
+    with web_server(lambda _: Answer(404)) as server:
+        env = {"FOUNDRY_CATALOG_URL": f"{server.url}/asset-gallery/v1.0/models"}
+        output = foundry("model", "list", env=env)
+        assert "old-generic-cpu:1" in output.stdout
+        assert "30 hours old. It could not be fetched again:" in output.stderr
+        asked = len(server.seen)
+        foundry("model", "list", env=env)
+        assert len(server.seen) == asked
+
+
+def test_a_list_of_the_original_is_read_as_it_is(foundry: Foundry, tmp_path: Path) -> None:
+    cache = Paths(tmp_path / "home").default_cache
+    cache.mkdir(parents=True)
+    for sample in ("modelinfo_1.2.4.json", "modelinfo_2.x.json"):
+        text = (Path(__file__).parent.parent / "catalog" / "samples" / sample).read_text(encoding="utf-8")
+        (cache / "foundry.modelinfo.json").write_text(text, encoding="utf-8")
+        listed = json.loads(foundry("model", "list", "--source", "azure", "--all-devices", "-o", "json").stdout)["models"]
+        assert listed
+        assert {model["id"] for model in listed} <= {entry["id"] for entry in json.loads(text)["models"]}
+
+
+def test_search_looks_into_all_catalogs(foundry: Foundry, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello.", "other-generic-cpu:1": "Other."})
+    foundry("catalog", "add", str(mirror))
+    assert "hello-generic-cpu:1" in foundry("model", "search", "HELLO").stdout
+    assert "other-generic-cpu:1" not in foundry("model", "list", "--search", "hello").stdout
+    assert foundry("model", "search", "nothing like it").stdout.endswith("No models match.\n")
+    assert foundry("model", "list", "--source", "nobody").code == ExitCode.USAGE
