@@ -187,8 +187,18 @@ def check_source_url(url: str | None, name: str) -> str | None:
         raise ConfigError(f"{name} is not an address: {error}") from error
     is_allowed = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS)
     if not is_allowed or not host or "@" in parts.netloc:
-        raise ConfigError(f"{name} is {url!r}; it begins with https://, or with http:// on this machine only.")
+        shown = url if "@" not in url else "an address with a password"
+        raise ConfigError(f"{name} is {shown!r}; it begins with https://, or with http:// on this machine only.")
     return url
+
+
+def without_credentials(location: str) -> str:
+    """`location` without user, password and query, to be shown."""
+    scheme, separator, rest = location.partition("://")
+    if not separator:
+        return location
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def _optional_text(value: object) -> str | None:

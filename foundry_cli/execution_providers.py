@@ -28,6 +28,7 @@ WEBGPU = "WebGpuExecutionProvider"
 _PROBE = (sys.executable, "-m", "foundry_cli.engine.provider_probe")
 _PROBE_SECONDS = 60.0
 _LARGEST_RECORD = 1 << 20  # bytes
+_NO_RUNTIME = "ONNX Runtime cannot be loaded"  # how the probe's note begins when an import failed
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class ProviderReport:
 
     names: tuple[str, ...] = (CPU,)
     notes: tuple[str, ...] = ()
+    is_complete: bool = True  # False: the packages could not be asked, the notes say why
+
+    def note_about(self, provider: Provider) -> str:
+        """Why a provider that is installed cannot be used; "" when nothing is known."""
+        return next((note for note in self.notes if note.partition(" ")[0] == provider.name), "")
 
 
 def find_provider(text: str) -> Provider | None:
@@ -114,6 +120,17 @@ def _configured_provider(directory: Path) -> str:
         value = value.get(key) if isinstance(value, dict) else None
     names = [name for entry in value if isinstance(entry, dict) for name in entry] if isinstance(value, list) else []
     return next((provider.name for name in names if (provider := find_provider(name))), CPU)
+
+
+def provider_obstacle(provider: Provider, report: ProviderReport, hardware: Hardware) -> str:
+    """What is missing to use `provider` on this machine, in one sentence; "" when it is in `report`."""
+    if provider.name in report.names:
+        return ""
+    if note := report.note_about(provider):
+        return note
+    missing = [_missing_device(provider, kind, hardware) for kind in provider.devices]
+    reason = missing[0] if all(missing) else f"needs the package {provider.package}, which is not installed."
+    return reason if provider.name in reason else f"{provider.name} {reason}"
 
 
 def obstacle(model: ModelInfo, available: Sequence[str], hardware: Hardware | None = None) -> str:
@@ -162,11 +179,16 @@ def available_providers(paths: Paths) -> tuple[str, ...]:
 
 
 def provider_report(paths: Paths, *, refresh: bool = False) -> ProviderReport:
-    """What is known from the last probe of the same packages; else (or with `refresh`) a new probe, up to a minute."""
+    """What is known from the last probe of the same packages; else (or with `refresh`) a new probe, up to a minute.
+
+    A probe that failed is not remembered.
+    """
     key = _installation()
     if not refresh and (report := _read_report(paths, key)):
         return report
     report = probe_providers()
+    if not report.is_complete:
+        return report  # the reason may be gone the next time
     record = {"installation": key, "providers": report.names, "notes": report.notes}
     with suppress(OSError):  # a home that cannot be written: asked again next time
         write_atomically(_record_file(paths), json.dumps(record, indent=1).encode())
@@ -182,15 +204,19 @@ def probe_providers(command: Sequence[str] = _PROBE, timeout: float = _PROBE_SEC
             timeout=timeout, check=False, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return ProviderReport(notes=(f"The execution providers did not answer within {timeout:g} s.",))
+        return _failure(f"The execution providers did not answer within {timeout:g} s.")
     except OSError as error:
-        return ProviderReport(notes=(f"The execution providers cannot be asked: {error.strerror}.",))
+        return _failure(f"The execution providers cannot be asked: {error.strerror}.")
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     if done.returncode == 0 and lines and (report := _parse(lines[-1])):
         return report
     last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
     reason = last[0][:300] if last and done.returncode > 0 else f"exit code {done.returncode}"
-    return ProviderReport(notes=(f"Asking the execution providers failed: {reason}",))
+    return _failure(f"Asking the execution providers failed: {reason}")
+
+
+def _failure(note: str) -> ProviderReport:
+    return ProviderReport(notes=(note,), is_complete=False)
 
 
 def _parse(text: str) -> ProviderReport | None:
@@ -206,7 +232,8 @@ def _report(document: dict[str, Any]) -> ProviderReport | None:
     if not isinstance(names, list) or not isinstance(notes, list):
         return None
     known = [provider.name for provider in PROVIDERS if provider.name != CPU and provider.name in names]
-    return ProviderReport((CPU, *known), tuple(note for note in notes if isinstance(note, str)))
+    texts = tuple(note for note in notes if isinstance(note, str))
+    return ProviderReport((CPU, *known), texts, is_complete=not any(note.startswith(_NO_RUNTIME) for note in texts))
 
 
 def _record_file(paths: Paths) -> Path:
@@ -215,7 +242,8 @@ def _record_file(paths: Paths) -> Path:
 
 def _read_report(paths: Paths, key: list[str]) -> ProviderReport | None:
     document = _read_object(_record_file(paths))
-    return _report(document) if document.get("installation") == key else None
+    report = _report(document) if document.get("installation") == key else None
+    return report if report and report.is_complete else None
 
 
 def _read_object(path: Path) -> dict[str, Any]:

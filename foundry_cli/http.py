@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -29,6 +29,8 @@ READ_SECONDS = 20.0  # between two pieces of an answer
 MOST_REDIRECTS = 5
 LARGEST_DOCUMENT = 256 * 1024 * 1024  # bytes of an answer that is read as a whole
 _PIECE = 256 * 1024
+_WORTH_SAYING = 3.0  # seconds of a wait
+_SLOWEST, _PATIENCE_SECONDS = 1024, 30.0  # bytes per second of a document, and how long it may be slower
 _WINDOW_BYTES = 1024 * 1024  # what a server may send ahead of what has been read; lost when the process is killed
 _TCP_WINDOW_CLAMP = 10  # Linux, tcp(7)
 _LOOPBACK_ADDRESS = re.compile(r"127(\.\d{1,3}){3}")
@@ -63,12 +65,14 @@ class HttpClient:
         retry: RetryPolicy = RetryPolicy(),
         cancelled: threading.Event | None = None,
         read_seconds: float = READ_SECONDS,
+        on_wait: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """`cancelled` ends waits and retries with `DownloadCancelledError` when it is set."""
+        """`cancelled` ends waits and retries with `DownloadCancelledError` when it is set; `on_wait` is told of longer ones."""
         self.retry = retry
         self.cancelled = cancelled or threading.Event()
         self._is_offline = is_offline
         self._read_seconds = read_seconds
+        self._on_wait = on_wait
         self._of_thread = threading.local()
 
     def open(
@@ -123,7 +127,10 @@ class HttpClient:
             failures += 1
             if failures >= min(self.retry.tries, self.retry.document_tries):
                 raise error
-            self.pause(self.retry.wait(failures, retry_after))
+            seconds = self.retry.wait(failures, retry_after)
+            if seconds >= _WORTH_SAYING:
+                self._on_wait(f"{error.message} Asking again in {seconds:.0f} s.")
+            self.pause(seconds)
 
     def read_json(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: Any = None
@@ -187,9 +194,7 @@ def _new_session(window: bool) -> requests.Session:
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
             clamp = [(socket.IPPROTO_TCP, _TCP_WINDOW_CLAMP, _WINDOW_BYTES)] if window and sys.platform == "linux" else []
-            super().init_poolmanager(
-                *arguments, socket_options=[*HTTPConnection.default_socket_options, *clamp], **options
-            )
+            super().init_poolmanager(*arguments, socket_options=[*HTTPConnection.default_socket_options, *clamp], **options)
 
     class Session(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> None:
@@ -211,13 +216,15 @@ def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedReque
 def _content(response: requests.Response, largest: int) -> bytes:
     import requests
 
-    pieces, size = [], 0
+    pieces, size, began = [], 0, time.monotonic()
     try:
         for piece in response.iter_content(_PIECE):
             pieces.append(piece)
             size += len(piece)
             if size > largest:
                 raise SourceError(f"The answer of {host_of(response.url)} is larger than {largest} bytes.")
+            if size < _SLOWEST * (time.monotonic() - began - _PATIENCE_SECONDS):
+                raise SourceUnreachableError(f"{host_of(response.url)} has sent only {size} bytes in all this time.")
     except (requests.RequestException, OSError) as error:
         raise unreachable(response.url, error) from None
     declared = response.headers.get("Content-Length", "")

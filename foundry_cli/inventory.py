@@ -14,6 +14,7 @@ from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidErro
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import CacheScan, PartialModel, check_incomplete, is_readable, scan
 from foundry_cli.store.cache_marker import check_cache
+from foundry_cli.store.manifest import read_manifest
 from foundry_cli.types import DEVICES, ModelInfo, split_model_id, variant_order
 
 FILTER_KEYS = ("device", "provider", "task", "alias")
@@ -22,6 +23,7 @@ _LONGEST_NAME = 200  # characters that are repeated in messages
 Obstacle = Callable[[ModelInfo], str]
 """Why a model would not run here; "" when it would."""
 
+_OWN_SOURCE = "local"  # of models that no catalog knows
 COMPLETE, PARTIAL, DAMAGED = "complete", "partial", "damaged"
 
 
@@ -49,21 +51,27 @@ class Inventory:
     A cache that cannot be read takes only its own models away: those that come with the program can still be used.
     """
 
-    def __init__(self, cache: Path, catalog: Catalog | None = None, cache_id: str | None = None) -> None:
-        """`cache_id` is what the marker in the directory must say, see `store.cache_marker`."""
+    def __init__(
+        self, cache: Path, catalog: Catalog | None = None, cache_id: str | None = None, *, is_set: bool = False
+    ) -> None:
+        """`cache_id` is what the marker in the directory must say, see `store.cache_marker`.
+
+        `is_set`: the directory is not the default one, which may be missing.
+        """
         self.cache = cache
         self._cache_id = cache_id
+        self._is_set = is_set
         self.catalog = catalog or Catalog([BundledSource()])
 
     def scan(self) -> CacheScan:
         """What the cache directory holds. Raises `CacheError` when it is not available."""
-        check_cache(self.cache, self._cache_id)
+        check_cache(self.cache, self._cache_id, is_set=self._is_set)
         return scan(self.cache)
 
     def cache_problem(self) -> CacheError | None:
         """Why the cache is not available; None when it is."""
         try:
-            check_cache(self.cache, self._cache_id)
+            check_cache(self.cache, self._cache_id, is_set=self._is_set)
             is_readable(self.cache)
         except CacheError as error:
             return error
@@ -151,7 +159,7 @@ class Inventory:
         """Raise what is better to know than that there is no model called `wanted`."""
         for partial in self.scan().partials:
             if wanted in (partial.id.lower(), split_model_id(partial.id)[0].lower()):
-                raise _incomplete(partial.id)
+                raise _incomplete(partial)
         check_incomplete(self.cache, wanted)
 
     def _folders(self, entry: CacheEntry) -> set[str]:
@@ -166,7 +174,8 @@ _LIST_HINT = "'foundry cache list' shows what is."
 
 def open_inventory(paths: Paths, config: Config) -> Inventory:
     """What can be named with the settings `config`; nothing is read yet."""
-    return Inventory(config.cache_path(paths), open_catalog(paths, config), config.cache_id)
+    is_set = config.cache_directory is not None
+    return Inventory(config.cache_path(paths), open_catalog(paths, config), config.cache_id, is_set=is_set)
 
 
 def _choose(candidates: list[ModelInfo], obstacle: Obstacle | None) -> ModelInfo:
@@ -181,11 +190,11 @@ def _order(model: ModelInfo) -> tuple[object, ...]:
 
 
 def _joined(known: ModelInfo | None, cached: ModelInfo) -> ModelInfo:
-    """The catalog describes it, the cache has it."""
+    """The catalog describes it, the cache has it: a copy of what comes with the program is a model like others."""
     if known is None:
         return cached
     size = cached.size_bytes or known.size_bytes
-    return replace(known, path=cached.path, root=cached.root, size_bytes=size, problem=cached.problem)
+    return replace(known, path=cached.path, root=cached.root, size_bytes=size, problem=cached.problem, is_bundled=False)
 
 
 def _entry(model: ModelInfo) -> CacheEntry:
@@ -199,12 +208,33 @@ def _partial_entry(known: ModelInfo | None, partial: PartialModel) -> CacheEntry
     return CacheEntry(model, PARTIAL, partial.done_bytes, total)
 
 
-def _incomplete(model_id: str) -> ModelInvalidError:
-    return ModelInvalidError(
-        f"The download of {model_id} is not complete.",
-        hint=f"'foundry model download {model_id}' continues it, 'foundry cache remove {model_id}' deletes it.",
-        param="model",
-    )
+def _incomplete(partial: PartialModel) -> ModelInvalidError:
+    model = _partial_entry(None, partial).model
+    return ModelInvalidError(f"{model.id} is not complete.", hint=way_out(model, PARTIAL), param="model")
+
+
+def is_repairable(model: ModelInfo) -> bool:
+    """Whether it is known what the files of a cached model were, and where they could be fetched."""
+    return model.source != _OWN_SOURCE and model.root is not None and read_manifest(model.root) is not None
+
+
+def way_out(model: ModelInfo, state: str) -> str:
+    """What can be done about a model that is PARTIAL or DAMAGED."""
+    deletion = f"'foundry cache remove {model.id}' deletes it."
+    if state == PARTIAL and model.source != _OWN_SOURCE:
+        return f"'foundry model download {model.id}' goes on with it, {deletion}"
+    if state == PARTIAL:
+        return f"The command that began it (download, add or import) goes on with it, {deletion}"
+    if is_repairable(model):
+        return f"'foundry cache repair {model.id}' fetches again what is wrong, {deletion}"
+    return f"It cannot be repaired. {deletion} Then download, add or import it again."
+
+
+def check_sound(model: ModelInfo) -> None:
+    """Raise `ModelInvalidError` with the problem of a damaged model and the way out."""
+    if model.problem:
+        message = f"The model {model.id} is damaged: {model.problem}."
+        raise ModelInvalidError(message, hint=way_out(model, DAMAGED), param="model")
 
 
 def _near(wanted: str, models: list[ModelInfo]) -> list[str]:

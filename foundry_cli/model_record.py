@@ -11,6 +11,8 @@ from typing import Any
 from foundry_cli.types import DEVICES, ModelInfo, split_model_id
 
 _MIB = 1 << 20
+_LONGEST_NAME, _LONGEST_TEXT, _LONGEST_LICENCE = 200, 500, 100_000  # characters
+_LARGEST_NUMBER = 1 << 53
 
 
 def to_record(model: ModelInfo) -> dict[str, Any]:
@@ -56,8 +58,8 @@ def from_record(record: object, *, source: str | None = None) -> ModelInfo | Non
     """The model in `record`, of `source` unless None; None for something that is not a record of a model."""
     if not isinstance(record, dict):
         return None
-    name, version = split_model_id(_text(record, "id") or _text(record, "name"))
-    if not name or not name.isprintable():
+    name, version = split_model_id(_name(record))
+    if not name:
         return None
     runtime = record.get("runtime")
     runtime = runtime if isinstance(runtime, dict) else {}
@@ -74,8 +76,8 @@ def from_record(record: object, *, source: str | None = None) -> ModelInfo | Non
         task=_text(record, "task") or "chat-completion",
         size_bytes=_number(record, "fileSizeBytes") or (_number(record, "fileSizeMb") or 0) * _MIB,
         license=_text(record, "license"),
-        license_description=_text(record, "licenseDescription"),
-        prompt_template={k: v for k, v in template.items() if isinstance(v, str)} if isinstance(template, dict) else None,
+        license_description=_long_text(record, "licenseDescription"),
+        prompt_template=_template(template) if isinstance(template, dict) else None,
         parent_uri=_text(record, "parentModelUri"),
         uri=_text(record, "uri"),
         provider_type=_text(record, "providerType"),
@@ -92,9 +94,32 @@ def from_record(record: object, *, source: str | None = None) -> ModelInfo | Non
     )
 
 
+def _name(record: dict[str, Any]) -> str:
+    """The id as it is, because two names must not become one; "" for one that cannot be shown."""
+    name = record.get("id") or record.get("name")
+    return name if isinstance(name, str) and name.isprintable() and len(name) <= _LONGEST_NAME else ""
+
+
 def _text(record: dict[str, Any], key: str) -> str:
+    """A text on one line that can be shown: what a terminal would take for a command is left out."""
     value = record.get(key)
-    return value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    text = value if value.isprintable() else "".join(character for character in value if character.isprintable())
+    return text[:_LONGEST_TEXT]
+
+
+def _long_text(record: dict[str, Any], key: str) -> str:
+    """The same for a text that may have lines."""
+    value = record.get(key)
+    if not isinstance(value, str):
+        return ""
+    text = value.replace("\r\n", "\n")[:_LONGEST_LICENCE]
+    return "".join(character for character in text if character.isprintable() or character in "\n\t")
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _number(record: dict[str, Any], key: str) -> int | None:
@@ -102,7 +127,11 @@ def _number(record: dict[str, Any], key: str) -> int | None:
     value = record.get(key)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         value = int(value)
-    return value if type(value) is int and value > 0 else None
+    return value if type(value) is int and 0 < value <= _LARGEST_NUMBER else None
+
+
+def _template(template: dict[str, Any]) -> dict[str, str]:
+    return {_encodable(key): _encodable(value) for key, value in template.items() if isinstance(value, str)}
 
 
 def _property(record: dict[str, Any], key: str) -> int | None:

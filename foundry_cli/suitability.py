@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from foundry_cli.execution_providers import CPU, available_providers, obstacle, required_provider
+from foundry_cli.execution_providers import CPU, available_providers, find_provider, obstacle, required_provider
 from foundry_cli.hardware import Hardware, detect_hardware
 from foundry_cli.paths import Paths
 from foundry_cli.types import ModelInfo
@@ -39,6 +39,14 @@ class Machine:
     def hardware(self) -> Hardware:
         """Processor, memory and devices."""
         return self._detect_hardware()
+
+    def device_memory(self, model: ModelInfo) -> int | None:
+        """Bytes of the largest GPU that can run `model`, which is made for one; None when one of them does not say."""
+        provider = find_provider(required_provider(model, self.providers))
+        vendors = provider.vendors if provider else ()
+        gpus = [device for device in self.hardware.devices if device.kind == "GPU"]
+        sizes = [gpu.memory_bytes for gpu in gpus if not (vendors and gpu.vendor) or gpu.vendor in vendors]
+        return max((size for size in sizes if size), default=None) if all(sizes) else None
 
     def obstacle(self, model: ModelInfo) -> str:
         """Which device or provider that `model` needs is missing, as the end of a sentence; "" when nothing is."""
@@ -86,6 +94,9 @@ def reason_against(model: ModelInfo, machine: Machine, genai_config: dict[str, A
             f"{_gigabytes(need.context)} for {need.tokens} tokens), and this machine has "
             f"{_gigabytes(machine.hardware.memory_bytes)}."
         )
+    memory = machine.device_memory(model) if model.device == "GPU" else None
+    if memory and need.weights > memory:
+        return f"{model.id} has {_gigabytes(need.weights)} of weights, and the GPU has {_gigabytes(memory)} of memory."
     return ""
 
 

@@ -12,7 +12,7 @@ from foundry_cli.errors import CacheError, DownloadError
 from foundry_cli.http import HttpClient, RetryPolicy
 from foundry_cli.paths import Paths, make_private_directory
 
-_LOCK_SECONDS = 120
+_LOCK_SECONDS = 5  # for another process that does the same
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from foundry_cli.catalog.catalog import Catalog
+from foundry_cli.catalog.sources.base import RemoteSource
 from foundry_cli.config import Config
 from foundry_cli.paths import Paths
 from foundry_cli.processes import detached
@@ -18,11 +19,22 @@ _FIRST_PATIENCE_SECONDS = 8.0  # when there is none yet
 
 def refresh_in_background(paths: Paths, config: Config, catalog: Catalog) -> None:
     """Start fetching lists that are old, and wait a little for them; what takes longer is there the next time."""
-    stale = catalog.stale(is_offline=config.is_offline)
-    if not stale:
+    states = [source.state() for source in catalog.sources if isinstance(source, RemoteSource)]
+    is_first = all(state.refreshed is None and not state.problem for state in states)  # nothing to show yet, and no failure
+    process = start_refresh(paths, config, catalog)
+    if process is None:
         return
-    is_first = any(source.state().refreshed is None for source in stale)
-    process = subprocess.Popen(
+    try:
+        process.wait(_FIRST_PATIENCE_SECONDS if is_first else _PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.returncode = 0  # it goes on by itself, and its end is nobody's business here
+
+
+def start_refresh(paths: Paths, config: Config, catalog: Catalog) -> subprocess.Popen[bytes] | None:
+    """Start the process that fetches lists that are old; None when there is none. Of several processes one does the work."""
+    if not catalog.stale(is_offline=config.is_offline):
+        return None
+    return subprocess.Popen(
         [sys.executable, "-m", "foundry_cli.catalog"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -31,7 +43,3 @@ def refresh_in_background(paths: Paths, config: Config, catalog: Catalog) -> Non
         env={**os.environ, "FOUNDRY_HOME": str(paths.home)},
         **detached(sys.platform),
     )
-    try:
-        process.wait(_FIRST_PATIENCE_SECONDS if is_first else _PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.returncode = 0  # it goes on by itself, and its end is nobody's business here

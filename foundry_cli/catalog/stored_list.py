@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable
@@ -34,20 +36,26 @@ class StoredList:
         self._attempts = attempts
         self._source = source
         self._clock = clock
-        self._known: tuple[tuple[int, int], list[ModelInfo]] | None = None
+        self._known: tuple[tuple[int, int], list[ModelInfo], float] | None = None  # stamp of the file, models, time in it
 
     def models(self) -> list[ModelInfo]:
         """The models of the list; entries that are no models are left out. Read again only when the file has changed."""
+        return list(self._load()[0])
+
+    def _load(self) -> tuple[list[ModelInfo], float | None]:
+        """The models, and when they were fetched."""
         try:
             status = self.file.stat()
         except OSError:
-            return []
+            return [], None
         stamp = status.st_mtime_ns, status.st_size
         if self._known is None or self._known[0] != stamp:
-            entries = self._document().get("models")
+            document = self._document()
+            entries = document.get("models")
             models = (from_record(entry, source=self._source) for entry in entries) if isinstance(entries, list) else ()
-            self._known = stamp, [model for model in models if model is not None]
-        return list(self._known[1])
+            saved = min(status.st_mtime, _saved(document))  # a copy of an old list is not new
+            self._known = stamp, [model for model in models if model is not None], saved
+        return self._known[1:]
 
     def document(self) -> dict[str, Any]:
         """The file as it is, for keys beside the models; {} when there is none."""
@@ -56,11 +64,7 @@ class StoredList:
     @property
     def refreshed(self) -> float | None:
         """Unix time of the list; None when there is none."""
-        try:
-            modified = self.file.stat().st_mtime
-        except OSError:
-            return None
-        return modified
+        return self._load()[1]
 
     @property
     def problem(self) -> str:
@@ -110,6 +114,18 @@ class StoredList:
     def _write(self, record: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # without a record the next command asks again, nothing worse
             write_atomically(self._attempts, json.dumps(record).encode())
+
+
+def _saved(document: dict[str, Any]) -> float:
+    """The time in the list, as one of the two generations of the original writes it; infinity when there is none."""
+    seconds = document.get("savedAtUnix")
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+        return float(seconds)
+    try:
+        saved = datetime.fromisoformat(re.sub(r"\.\d+|Z$", "", str(document.get("savedAt"))))
+        return saved.replace(tzinfo=timezone.utc).timestamp()
+    except (ValueError, OverflowError):
+        return math.inf
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,9 +14,7 @@ from foundry_cli.cli.output import Format, symbol
 app = group("Manage the local cache")
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-ModelsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[MODEL]...", help="Aliases or model ids.", show_default="all")
-]
+ModelsArgument = Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Aliases or model ids.", show_default="all")]
 
 
 @app.command("location")
@@ -50,7 +48,11 @@ def list_cached(output_format: OutputOption = Format.text) -> None:
 def change_directory(
     path: Annotated[str, typer.Argument(help="The new cache directory; created when missing.", show_default=False)],
 ) -> None:
-    """Keep models in another directory. The models in the old one stay there."""
+    """Keep models in another directory.
+
+    The models in the old one stay there; those of them that are loaded go on answering until they are unloaded, but
+    other commands do not find them any more. 'foundry cache move' takes the models along.
+    """
     from foundry_cli.cli.cache_location import checked_directory, switch_cache
 
     directory = checked_directory(path)
@@ -63,7 +65,7 @@ def change_directory(
 def remove(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL...", help="Aliases or model ids; '*' means all.", show_default=False),
+        typer.Argument(metavar="MODEL", help="Aliases or model ids; '*' means all.", show_default=False),
     ] = None,
     yes: YesOption = False,
     every: Annotated[bool, typer.Option("--all", help="Every model in the cache.")] = False,

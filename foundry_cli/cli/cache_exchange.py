@@ -12,7 +12,7 @@ from foundry_cli.cli.errors import sentence
 from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.output import gigabytes
 from foundry_cli.errors import ModelInvalidError, ModelNotFoundError
-from foundry_cli.inventory import COMPLETE, Inventory
+from foundry_cli.inventory import COMPLETE, Inventory, way_out
 from foundry_cli.store import export as exporting
 from foundry_cli.store import importing
 from foundry_cli.types import ModelInfo
@@ -52,8 +52,7 @@ def _chosen(inventory: Inventory, names: Sequence[str]) -> list[ModelInfo]:
     entries = [inventory.find_entries(name)[0] for name in names]
     for entry in entries:
         if entry.state != COMPLETE:
-            hint = f"'foundry model download {entry.model.id}' completes it."
-            raise ModelInvalidError(f"{entry.model.id} is not complete.", hint=hint)
+            raise ModelInvalidError(f"{entry.model.id} is not complete.", hint=way_out(entry.model, entry.state))
     if not names:
         entries = [e for e in inventory.contents().entries if e.state == COMPLETE and not e.model.is_bundled]
         if not entries:

@@ -9,7 +9,7 @@ from typing import Any
 from foundry_cli.cli import output
 from foundry_cli.cli.inventory import age_text, local_inventory
 from foundry_cli.cli.output import Format, gigabytes, symbol
-from foundry_cli.inventory import COMPLETE, PARTIAL, CacheEntry
+from foundry_cli.inventory import COMPLETE, PARTIAL, CacheEntry, way_out
 from foundry_cli.paths import Paths
 from foundry_cli.store.usage import read_usage
 from foundry_cli.store.verdicts import Verdict, read_verdicts
@@ -54,7 +54,7 @@ def _print_rest(entries: Sequence[CacheEntry]) -> None:
     output.line("Not complete:")
     for entry in entries:
         output.line(f"   {entry.state:<10}{entry.model.id}: {_condition(entry)}")
-        output.line(f"   {'':<10}{way_out(entry)}")
+        output.line(f"   {'':<10}{way_out(entry.model, entry.state)}")
 
 
 def _condition(entry: CacheEntry) -> str:
@@ -62,14 +62,6 @@ def _condition(entry: CacheEntry) -> str:
         return entry.model.problem
     total = f" of {gigabytes(entry.total_bytes)}" if entry.total_bytes else ""
     return f"{gigabytes(entry.done_bytes)}{total} downloaded"
-
-
-def way_out(entry: CacheEntry) -> str:
-    """What can be done about a model that is not complete."""
-    model = entry.model.id
-    mending = "model download" if entry.state == PARTIAL else "cache repair"
-    effect = "goes on with it" if entry.state == PARTIAL else "fetches again what is wrong"
-    return f"'foundry {mending} {model}' {effect}, 'foundry cache remove {model}' deletes it."
 
 
 def _fields(entry: CacheEntry, usage: dict[str, float], verdicts: dict[str, Verdict]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.output import Format, gigabytes
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import find_service
-from foundry_cli.errors import FoundryError
+from foundry_cli.errors import FoundryError, ModelInUseError
 from foundry_cli.paths import Paths
 from foundry_cli.store.prune import PruneChoice, PruneItem, execute, plan_prune
 from foundry_cli.store.usage import read_usage
+from foundry_cli.store.verdicts import store_verdict
 
 
 def prune(choice: PruneChoice, *, dry_run: bool, yes: bool, output_format: Format) -> bool:
@@ -53,10 +54,11 @@ def _delete(items: Sequence[PruneItem], cache: Path, client: ServiceClient | Non
     failed = []
     for item in items:
         try:
-            if item.is_complete and item.model and client:
-                client.remove(item.model.id)  # it knows what has been loaded meanwhile
-            else:
-                execute(item, cache)
+            if item.is_complete and item.model and client and item.model.id in client.loaded_models():
+                raise ModelInUseError(f"The model {item.model.id} has been loaded meanwhile.")
+            execute(item, cache)
+            if item.model:
+                store_verdict(Paths.from_environment(), item.model.id, None)
         except FoundryError as error:
             output.note(error.message)
             failed.append(item)

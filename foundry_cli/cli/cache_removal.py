@@ -15,6 +15,7 @@ from foundry_cli.inventory import CacheEntry, Inventory
 from foundry_cli.paths import Paths
 from foundry_cli.store.removal import RemovalPlan, plan_removal
 from foundry_cli.store.removal import remove as remove_files
+from foundry_cli.store.verdicts import store_verdict
 
 
 def remove(names: Sequence[str] | None, device: str | None, *, yes: bool, force: bool, output_format: Format) -> None:
@@ -81,6 +82,7 @@ def _delete(plans: Sequence[RemovalPlan], inventory: Inventory, *, force: bool) 
         return
     for plan in plans:
         remove_files(plan, inventory.cache)
+    store_verdict(Paths.from_environment(), plans[0].model.id, None)
 
 
 def confirm(work: str, say: output.Say) -> bool:

@@ -12,7 +12,7 @@ from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.output import Format, gigabytes, symbol
 from foundry_cli.cli.progress import DownloadProgress
 from foundry_cli.errors import ModelInvalidError
-from foundry_cli.inventory import DAMAGED, PARTIAL, CacheEntry, Inventory
+from foundry_cli.inventory import DAMAGED, PARTIAL, CacheEntry, Inventory, is_repairable, way_out
 from foundry_cli.store.manifest import read_manifest
 from foundry_cli.store.transfer import Progress
 from foundry_cli.store.verify import FileCheck
@@ -50,14 +50,30 @@ def repair(name: str) -> None:
 
     (entry, *_) = local_inventory().find_entries(name)
     if entry.state == PARTIAL:
-        hint = f"'foundry model download {entry.model.id}' goes on with it."
-        raise ModelInvalidError(f"The download of {entry.model.id} is not complete.", hint=hint)
+        raise ModelInvalidError(f"{entry.model.id} is not complete.", hint=way_out(entry.model, PARTIAL))
     if entry.model.is_bundled:
         raise ModelInvalidError(f"{entry.model.id} is part of the program.", hint="Install the program again to mend it.")
+    if not is_repairable(entry.model):
+        _refuse_damage(entry)
+        output.line(f"Model {entry.model.id} is undamaged.")
+        return
     mended = Downloads(say=output.note, stream=sys.stderr).mend(entry.model)
     for check in mended:
         output.line(f"Mended {check.path}: {check.problem}")
     output.line(f"Model {entry.model.id} is undamaged." if not mended else f"Model {entry.model.id} is repaired.")
+
+
+def _refuse_damage(entry: CacheEntry) -> None:
+    """Raise `ModelInvalidError` when a model that cannot be repaired is damaged, or when that cannot be told."""
+    finding = _check(entry)
+    if finding.state == BAD:
+        problem = _problems(finding)[0]
+        raise ModelInvalidError(f"{entry.model.id} is damaged: {problem}.", hint=way_out(entry.model, DAMAGED))
+    if finding.state == UNKNOWN:
+        raise ModelInvalidError(
+            f"{entry.model.id} was not downloaded by this program, so there is nothing to compare its files with.",
+            hint="Remove it with 'foundry cache remove' and download or add it again.",
+        )
 
 
 def _chosen(inventory: Inventory, names: Sequence[str]) -> list[CacheEntry]:
@@ -94,7 +110,7 @@ def _print(finding: Finding) -> None:
     else:
         for problem in _problems(finding):
             output.line(f"{symbol('✗ ')}{model.id}: {problem}")
-        output.line(f"  'foundry cache repair {model.id}' fetches again what is damaged.")
+        output.line(f"  {way_out(model, DAMAGED)}")
     output.flush()
 
 

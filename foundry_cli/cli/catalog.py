@@ -28,9 +28,9 @@ def list_catalogs(output_format: OutputOption = Format.text) -> None:
     if output_format is Format.json:
         output.document({"catalogs": [_fields(state) for state in states]})
         return
-    output.line(f"{'Catalog':<16}{'Models':>7}  {'Age':<10}Location")
+    output.line(f"{'Catalog':<16}{'Models':>7}  {'Age':<12}Location")
     for state in states:
-        output.line(f"{state.name:<16}{state.models:>7}  {_age(state):<10}{state.location}")
+        output.line(f"{state.name:<16}{state.models:>7}  {_age(state):<12}{state.location}")
         if state.problem:
             output.line(f"{'':<25}{state.problem}")
 

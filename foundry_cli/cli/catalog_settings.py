@@ -12,7 +12,7 @@ from foundry_cli.catalog.assembly import open_catalog
 from foundry_cli.catalog.sources.base import RemoteSource, SourceState
 from foundry_cli.catalog.sources.mirror import MirrorSource
 from foundry_cli.client.supervisor import find_service
-from foundry_cli.config import MirrorSetting, load_config
+from foundry_cli.config import MirrorSetting, load_config, without_credentials
 from foundry_cli.errors import FoundryError, InvalidRequestError
 from foundry_cli.http import HttpClient
 from foundry_cli.paths import Paths
@@ -42,6 +42,8 @@ def _tell_service(paths: Paths) -> None:
 
 
 def _checked_location(text: str) -> str:
+    if not text.strip():
+        raise InvalidRequestError("The mirror has no location.", hint="Give a directory or an http(s) address.")
     if "://" not in text:
         return str(Path(text).expanduser().absolute())
     try:
@@ -51,7 +53,8 @@ def _checked_location(text: str) -> str:
     except ValueError:
         is_address = False
     if not is_address:
-        raise InvalidRequestError(f"{text!r} is not the address of a mirror.", hint="Give a directory or an http(s) address.")
+        shown = without_credentials(text)
+        raise InvalidRequestError(f"{shown!r} is not the address of a mirror.", hint="Give a directory or an http(s) address.")
     return text
 
 

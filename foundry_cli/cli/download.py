@@ -30,7 +30,7 @@ class Downloads:
         self._paths = Paths.from_environment()
         self._config: Config = load_config(self._paths)
         self.inventory = open_inventory(self._paths, self._config)
-        self.client = HttpClient(is_offline=self._config.is_offline, cancelled=threading.Event())
+        self.client = HttpClient(is_offline=self._config.is_offline, cancelled=threading.Event(), on_wait=output.note)
         self._say = say
         self._stream = stream or sys.stdout
 

@@ -32,8 +32,10 @@ class Choice:
         """The models of `inventory` that are wanted, whatever they need to run."""
         models = inventory.models()
         if self.source is not None:
-            inventory.catalog.source(self.source)
-            models = [model for model in models if model.source.lower() == self.source.lower()]
+            source = {"hf": "huggingface"}.get(self.source.lower(), self.source.lower())
+            if source not in ("local", "huggingface", *(model.source.lower() for model in models)):
+                inventory.catalog.source(source)  # says which there are
+            models = [model for model in models if model.source.lower() == source]
         if self.is_cached:
             models = [model for model in models if model.is_cached]
         if self.search is not None:
@@ -79,7 +81,8 @@ def _remark(model: ModelInfo, verdict: Verdict | None, reason: str) -> str:
 
 def _fields(model: ModelInfo, reason: str, verdicts: dict[str, Verdict]) -> dict[str, Any]:
     verdict = verdicts.get(model.id.lower())
-    own = {"problem": model.problem or None, "runsHere": not reason, "reason": reason or None, "verdict": verdict.verdict if verdict else None}
+    tested = verdict.verdict if verdict else None
+    own = {"problem": model.problem or None, "runsHere": not reason, "reason": reason or None, "verdict": tested}
     return {**model_table.model_fields(model), **own}
 
 

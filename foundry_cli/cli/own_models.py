@@ -15,11 +15,13 @@ from foundry_cli.cli.output import Format, symbol
 
 if TYPE_CHECKING:
     from foundry_cli.client.client import ServiceClient
+    from foundry_cli.inventory import Inventory
     from foundry_cli.own_models.checking import ModelFacts
     from foundry_cli.own_models.conformance import Answer, Result
     from foundry_cli.own_models.conversion import Conversion
     from foundry_cli.own_models.identity import Identity
     from foundry_cli.paths import Paths
+    from foundry_cli.store.verdicts import Verdict
     from foundry_cli.types import ModelInfo
 
 
@@ -81,13 +83,14 @@ def convert(
 ) -> None:
     """Make a model of a checkpoint in safetensors format. Needs the extra 'build' of this program."""
     from foundry_cli.own_models.builder import check_extra, check_precision
-    from foundry_cli.own_models.checkpoint import checkpoint_name
-    from foundry_cli.own_models.conversion import Conversion, check_output
+    from foundry_cli.own_models.checkpoint import check_source
+    from foundry_cli.own_models.conversion import Conversion, check_output, suggest_name
     from foundry_cli.own_models.identity import make_identity
 
     check_precision(precision.value, device.value)
     check_output(output_directory, is_replacing=force)
-    identity = make_identity(name, alias, checkpoint_name(source))
+    check_source(source)
+    identity = make_identity(name, alias, suggest_name(source, output_directory))
     if is_added:
         _check_unused(identity)
     check_extra()
@@ -132,7 +135,7 @@ def test(  # the name of the command
         checks = [{**vars(result), "status": result.status.value, "seconds": round(result.seconds, 3)} for result in results]
         output.document({"model": info.id, "verdict": verdict.verdict, "date": verdict.date, "checks": checks})
     else:
-        output.line(_summary(info, results))
+        output.line(_summary(info, verdict, results))
     if verdict.verdict != PASSED:
         raise typer.Exit(1)
 
@@ -204,11 +207,19 @@ class ServiceChat:
         raise AssertionError("an answer without an end")
 
 
-def _check_unused(identity: Identity) -> None:
+def _usable_inventory() -> Inventory:
+    """The models that are known, with a cache that can take more."""
     from foundry_cli.cli.inventory import local_inventory
+
+    inventory = local_inventory()
+    inventory.require_cache()
+    return inventory
+
+
+def _check_unused(identity: Identity) -> None:
     from foundry_cli.own_models.identity import check_unused
 
-    check_unused(identity, local_inventory().models())
+    check_unused(identity, _usable_inventory().models())
 
 
 def _convert(source: str, conversion: Conversion) -> ModelFacts:
@@ -226,14 +237,15 @@ def _convert(source: str, conversion: Conversion) -> ModelFacts:
 
 def _add(folder: Path, name: str | None, alias: str | None, facts: ModelFacts | None = None) -> None:
     """Add a folder and say so; `facts`: what a check has found already."""
-    from foundry_cli.cli.inventory import local_inventory
     from foundry_cli.own_models.adding import add, plan_addition
     from foundry_cli.own_models.checking import check_model
     from foundry_cli.paths import Paths
     from foundry_cli.store.verdicts import store_verdict
 
-    inventory = local_inventory()
+    inventory = _usable_inventory()
     plan = plan_addition(folder, inventory.cache, inventory.models(), name=name, alias=alias)
+    if plan.left_out:
+        output.note(f"Sub-folders are not copied, because a model uses no files in them: {', '.join(plan.left_out)}.")
     with PhaseLine() as say:
 
         def report(done: int, total: int) -> None:
@@ -268,7 +280,18 @@ def _started_service(paths: Paths) -> ServiceClient:
     return client
 
 
-_SYMBOLS = {"passed": ("✓", "ok"), "failed": ("✗", "FAILED"), "skipped": ("–", "-")}  # noqa: RUF001
+_SYMBOLS = {
+    "passed": ("✓", "ok"),
+    "failed": ("✗", "FAILED"),
+    "not shown": ("–", "-"),  # noqa: RUF001
+    "skipped": ("–", "-"),  # noqa: RUF001
+}
+_WORDS = {"passed": "passed", "failed": "failed", "not shown": "not shown", "skipped": "not supported"}
+_SENTENCES = {
+    "passed": ("🟢 ", "passed the test"),
+    "failed": ("🔴 ", "failed the test"),
+    "undecided": ("🟡 ", "could not be judged"),
+}
 
 
 def _result_line(result: Result) -> str:
@@ -276,9 +299,13 @@ def _result_line(result: Result) -> str:
     return f"{symbol(sign) or word} {result.name:<14} {result.detail}".rstrip()
 
 
-def _summary(model: ModelInfo, results: list[Result]) -> str:
-    counts = {status: sum(result.status.value == status for result in results) for status in _SYMBOLS}
+def _summary(model: ModelInfo, verdict: Verdict, results: list[Result]) -> str:
+    """How many checks ended how, with the names of those that did not pass."""
+    parts = []
+    for status, word in _WORDS.items():
+        names = [result.name for result in results if result.status.value == status]
+        if names:
+            parts.append(f"{len(names)} {word}" + ("" if status == "passed" else f" ({', '.join(names)})"))
     seconds = sum(result.seconds for result in results)
-    word = "failed" if counts["failed"] else "passed"
-    text = f"{counts['passed']} checks passed, {counts['failed']} failed, {counts['skipped']} do not apply, in {seconds:.1f} s"
-    return f"{symbol('🔴 ' if counts['failed'] else '🟢 ')}{model.id} {word} the test: {text}."
+    sign, sentence = _SENTENCES[verdict.verdict]
+    return f"{symbol(sign)}{model.id} {sentence}: {', '.join(parts)}, in {seconds:.1f} s."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
     from foundry_cli.store.transfer import Progress
 
 _STEP = 5  # percent
-_BAR = "[{bar:36}] {percentage:.2f} % [Time remaining: about {remaining_about}]{rate_megabytes:>17}"
+_FORM = "{percentage:.2f} % [Time remaining: about {remaining_about}]"
+_BAR, _RATE = 36, 17  # columns, as in the original
+_NARROWEST_BAR = 6
+_FORM_COLUMNS = 37  # of `_FORM` with "100.00" and "59s", and some air
 _MIB = 1 << 20
 
 
@@ -92,12 +96,27 @@ def _new_bar(progress: Progress, stream: TextIO) -> Any:
         initial=progress.done,
         file=stream,
         ascii=" #",
-        bar_format=_BAR,
+        bar_format=_bar_format(_columns(stream)),
         mininterval=0.1,
         smoothing=0.1,
         dynamic_ncols=True,
         leave=True,
     )
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 120
+
+
+def _bar_format(columns: int) -> str:
+    """The line for a terminal of so many columns: the bar becomes shorter and goes before the numbers do."""
+    rate = min(_RATE, max(columns - _FORM_COLUMNS - 1, 0))
+    bar = min(_BAR, columns - _FORM_COLUMNS - _RATE - 3)
+    form = f"{_FORM}{{rate_megabytes:>{rate}}}" if rate >= 10 else "{percentage:.2f} %"
+    return f"[{{bar:{bar}}}] {form}" if bar >= _NARROWEST_BAR else form
 
 
 def _duration(seconds: float | None) -> str:

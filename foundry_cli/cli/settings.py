@@ -9,7 +9,7 @@ from foundry_cli.cli import output
 from foundry_cli.cli.cache_location import checked_directory, hand_over, with_cache
 from foundry_cli.cli.lifecycle import check_settings, restart_if_running
 from foundry_cli.cli.output import Format
-from foundry_cli.config import check_log_level, load_config, with_environment
+from foundry_cli.config import check_log_level, load_config, with_environment, without_credentials
 from foundry_cli.errors import ConfigError, InvalidRequestError
 from foundry_cli.paths import Paths
 
@@ -37,7 +37,17 @@ def change(given: dict[str, Any], *, show: bool, output_format: Format) -> None:
     else:
         say("No settings changed")
     if show or output_format is Format.json:
-        output.document(config.to_document(paths))
+        output.document(_without_passwords(config.to_document(paths)))
+
+
+def _without_passwords(document: dict[str, Any]) -> dict[str, Any]:
+    """The settings as they may be shown: addresses of mirrors can hold a password."""
+    catalogs = document.get("catalogSettings") or {}
+    mirrors = catalogs.get("mirrors")
+    if not mirrors:
+        return document
+    shown = [{**mirror, "location": without_credentials(mirror["location"])} for mirror in mirrors]
+    return {**document, "catalogSettings": {**catalogs, "mirrors": shown}}
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 Standard output has one JSON object per line: `{"done", "total", "file", "note"}`, and at the end `{"success": true}` or
 `{"error": {"code", "message", "hint"}}`. It ends when its standard input does, and keeps what has arrived.
+`--accept-license` before the model accepts the licence of one whose source asks for that.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from foundry_cli.config import load_config
 from foundry_cli.download.downloading import download
 from foundry_cli.download.planning import plan_download
-from foundry_cli.errors import FoundryError, UnsuitableModelError
+from foundry_cli.errors import FoundryError, LicenseNotAcceptedError, UnsuitableModelError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import open_inventory
 from foundry_cli.paths import Paths
@@ -23,11 +25,11 @@ from foundry_cli.suitability import Machine, reason_against
 
 
 def main() -> None:
-    """Download the model whose id is the only argument."""
+    """Download the model whose id is the last argument."""
     cancelled = threading.Event()
     threading.Thread(target=_watch_parent, args=(cancelled,), daemon=True).start()
     try:
-        _download(sys.argv[1], cancelled)
+        _download(sys.argv[-1], cancelled, is_accepted="--accept-license" in sys.argv[1:-1])
         _say({"success": True})
     except FoundryError as error:
         _say({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
@@ -35,17 +37,23 @@ def main() -> None:
 
 
 def _watch_parent(cancelled: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through `sys.stdin`, whose lock this thread would hold at the end of the process
+        pass
     cancelled.set()
 
 
-def _download(name: str, cancelled: threading.Event) -> None:
+def _download(name: str, cancelled: threading.Event, *, is_accepted: bool) -> None:
     paths = Paths.from_environment()
     config = load_config(paths)
     inventory = open_inventory(paths, config)
     model = inventory.resolve(name)
     if model.is_cached:
         return
+    if model.requires_acceptance and not is_accepted:
+        raise LicenseNotAcceptedError(
+            f"{model.id} is given only to those who accept its licence.",
+            hint=f"'foundry model download {model.id}' shows it; or send \"acceptLicense\": true.",
+        )
     client = HttpClient(is_offline=config.is_offline, cancelled=cancelled)
     plan = plan_download(model, inventory, client)
     if reason := reason_against(plan.model, Machine.of(paths), plan.genai_config):

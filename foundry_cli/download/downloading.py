@@ -14,6 +14,7 @@ from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
 from foundry_cli.store.copying import copy_files
 from foundry_cli.store.download_lock import DownloadLock
+from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import CHUNK_BYTES, Manifest, StoredFile, first_problem, read_manifest, write_manifest
 from foundry_cli.store.model_folder import write_descriptions
 from foundry_cli.store.repair import begin_repair
@@ -47,8 +48,9 @@ def download(plan: DownloadPlan, client: HttpClient, report: Report) -> bool:
 
 
 def _is_complete(root: Path) -> bool:
+    """Whether nothing is left to do; a journal is of work that has not ended, a repair for example."""
     manifest = read_manifest(root)
-    return manifest is not None and not first_problem(root, manifest)
+    return manifest is not None and not (root / JOURNAL).exists() and not first_problem(root, manifest)
 
 
 def _waiting(plan: DownloadPlan, done: int) -> Progress:

@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foundry_cli.catalog.sources.mirror import LocalModel
 from foundry_cli.errors import CacheError, DiskFullError, DownloadError, SourceError
@@ -41,8 +41,8 @@ class DownloadPlan:
         """Raise `DiskFullError` when the rest does not fit."""
         if self.missing + _SPARE_BYTES > self.free:
             raise DiskFullError(
-                f"{self.model.id} needs {_megabytes(self.missing)} more on the disk of {self.root.parent}, "
-                f"{_megabytes(self.free)} are free.",
+                f"{self.model.id} needs {_megabytes(self.missing)} more on the disk of {self.root.parent}, and "
+                f"{_megabytes(_SPARE_BYTES)} to spare; {_megabytes(self.free)} are free.",
                 hint="Make room with 'foundry cache prune' or 'foundry cache remove', or use 'foundry cache move'.",
             )
 
@@ -57,12 +57,15 @@ def plan_download(model: ModelInfo, inventory: Inventory, client: HttpClient) ->
     remote = inventory.catalog.open(model, client)
     check_paths(file.path for file in remote.files)
     total = sum(file.size for file in remote.files)
+    disk = _disk(inventory.cache)
+    if total > disk.total:  # before anything is counted chunk by chunk
+        raise DiskFullError(f"{model.id} has {_megabytes(total)}; the whole disk has {_megabytes(disk.total)}.")
     model = replace(model, size_bytes=total)
     root = model_root(inventory.cache, model)
     _check_owner(root, model)
     config = _read_config(remote, client)
     missing = missing_bytes(remote.files, root)
-    return DownloadPlan(model, root, remote, total, missing, _free(inventory.cache), memory_need(model, config), config)
+    return DownloadPlan(model, root, remote, total, missing, disk.free, memory_need(model, config), config)
 
 
 def _check_owner(root: Path, model: ModelInfo) -> None:
@@ -75,9 +78,15 @@ def _check_owner(root: Path, model: ModelInfo) -> None:
         )
 
 
-def _free(cache: Path) -> int:
+class _Disk(NamedTuple):
+    total: int
+    free: int
+
+
+def _disk(cache: Path) -> _Disk:
     try:
-        return shutil.disk_usage(cache).free
+        usage = shutil.disk_usage(cache)
+        return _Disk(usage.total, usage.free)
     except OSError as error:
         raise DownloadError(f"The free space of {cache} cannot be told: {error.strerror}.") from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import stat
 import threading
 from collections.abc import Iterable, Iterator
@@ -14,19 +13,20 @@ from pathlib import Path
 
 from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidError
 from foundry_cli.own_models.checking import ModelFacts
-from foundry_cli.own_models.identity import Identity, check_unused, make_identity
+from foundry_cli.own_models.identity import Identity, check_unused, is_damaged, make_identity, name_of_folder
 from foundry_cli.own_models.licence import read_licence
+from foundry_cli.own_models.unfinished import discard, empty
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.cache import INCOMPLETE_MARKER, check_writable
 from foundry_cli.store.copying import Report, check_room, copy_files, translated
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.layout import model_root
-from foundry_cli.store.manifest import CHUNKS, MANIFEST, Manifest, check_paths, read_object, write_manifest
-from foundry_cli.store.model_folder import CONFIG, DESCRIPTION, write_descriptions
+from foundry_cli.store.manifest import MANIFEST, Manifest, check_paths, read_object, write_manifest
+from foundry_cli.store.model_folder import CONFIG, DESCRIPTION, is_model_file, write_descriptions
+from foundry_cli.store.removal import plan_removal, remove
 from foundry_cli.types import ModelInfo
 
 PUBLISHER = "Local"
-_OURS = (DESCRIPTION, MANIFEST, CHUNKS, INCOMPLETE_MARKER, "download.journal")
 _LARGEST_DESCRIPTION = 1 << 20  # bytes
 _DEEPEST = 3  # levels below the folder given
 _MOST_CANDIDATES = 10  # that a message names
@@ -41,6 +41,8 @@ class Addition:
     files: tuple[RemoteFile, ...]
     prompt_template: dict[str, str] | None
     cache: Path
+    left_out: tuple[str, ...] = ()  # sub-folders
+    damaged: tuple[ModelInfo, ...] = ()  # copies of the model in the cache that cannot be used; they go
 
     @property
     def size_bytes(self) -> int:
@@ -51,9 +53,9 @@ class Addition:
 def find_model_folder(directory: Path) -> Path:
     """`directory` or the one folder below it with genai_config.json. Raises `ModelInvalidError`, `InvalidRequestError`."""
     directory = Path(os.path.abspath(directory))
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise InvalidRequestError(f"There is no directory {directory}.", param="directory")
-    if (directory / CONFIG).is_file():
+    if os.path.isfile(directory / CONFIG):
         return directory
     found = sorted(_folders_below(directory, 1))
     if len(found) == 1:
@@ -68,13 +70,14 @@ def find_model_folder(directory: Path) -> Path:
 
 def _folders_below(directory: Path, depth: int) -> Iterator[Path]:
     try:
-        folders = [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        with os.scandir(directory) as listing:
+            folders = [Path(entry.path) for entry in listing if entry.is_dir(follow_symlinks=False)]
     except OSError:  # what cannot be read holds no model that could be added
         return
     for folder in folders:
         if folder.name.startswith("."):
             continue
-        if (folder / CONFIG).is_file():
+        if os.path.isfile(folder / CONFIG):  # unlike `Path.is_file` also False where nobody may look
             yield folder
         elif depth < _DEEPEST:
             yield from _folders_below(folder, depth + 1)
@@ -93,6 +96,8 @@ def plan_addition(
 
     Raises `InvalidRequestError` for names and places, `ModelInvalidError`, `SourceError` for names of files.
     """
+    known = list(known)
+    _check_finished(folder)
     if cache.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise InvalidRequestError(
             f"{folder} is in the cache already.",
@@ -100,11 +105,22 @@ def plan_addition(
             param="directory",
         )
     description = read_object(folder / DESCRIPTION, _LARGEST_DESCRIPTION)
-    identity = make_identity(name, alias, _old_name(description) or _folder_name(folder))
+    identity = make_identity(name, alias, _old_name(description) or name_of_folder(folder))
     check_unused(identity, known)
     template = description.get("PromptTemplate")
     texts = {key: text for key, text in template.items() if isinstance(text, str)} if isinstance(template, dict) else None
-    return Addition(folder, identity, tuple(_files(folder)), texts, cache)
+    files, left_out = _contents(folder)
+    damaged = tuple(model for model in known if model.id.lower() == identity.id.lower() and is_damaged(model))
+    return Addition(folder, identity, files, texts, cache, left_out, damaged)
+
+
+def _check_finished(folder: Path) -> None:
+    """Raise `ModelInvalidError` when `folder`, or the one above it as in a cache, is a download that is not complete."""
+    for place in (folder, folder.parent):
+        if os.path.lexists(place / INCOMPLETE_MARKER):
+            raise ModelInvalidError(
+                f"{place} is a download that is not complete.", hint="Complete it where it is, then add it."
+            )
 
 
 def _old_name(description: dict[str, object]) -> str | None:
@@ -112,35 +128,42 @@ def _old_name(description: dict[str, object]) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _folder_name(folder: Path) -> str:
-    """The name of the folder; of the one above it when it is called as the tools call it."""
-    return folder.parent.name if folder.name.lower() in ("model", "onnx") else folder.name
+def _contents(folder: Path) -> tuple[tuple[RemoteFile, ...], tuple[str, ...]]:
+    """The plain files directly in `folder`, and the names of its sub-folders: a model's own files can name none in them.
 
-
-def _files(folder: Path) -> Iterator[RemoteFile]:
-    """The plain files directly in `folder`: a model's own files can name no others."""
+    Raises `ModelInvalidError` for links and the like, and `SourceError` for names.
+    """
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
         raise ModelInvalidError(f"The directory {folder} cannot be read: {error.strerror}.") from error
-    kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _OURS]
-    files = [entry for entry in kept if stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode)]
+    kept = [entry for entry in entries if is_model_file(entry.name) and entry.name != DESCRIPTION]
+    folders = tuple(entry.name for entry in kept if entry.is_dir())
+    files = [entry for entry in kept if entry.name not in folders]
     check_paths(entry.name for entry in files)
     for entry in files:
-        yield RemoteFile(entry.name, entry.stat(follow_symlinks=False).st_size)
+        if not stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+            raise ModelInvalidError(
+                f"{entry.path} is a link or not a plain file.", hint=f"Add a copy of the folder: cp -rL {folder} DIRECTORY."
+            )
+    return tuple(RemoteFile(entry.name, entry.stat().st_size) for entry in files), folders
 
 
 def add(addition: Addition, facts: ModelFacts, report: Report | None = None) -> ModelInfo:
-    """Copy the files and make them a model of the cache; what it made is gone when it fails or is interrupted.
+    """Copy the files and make them a model of the cache, instead of damaged copies of it, which are deleted first.
 
-    Raises `CacheError`, `DiskFullError`, `IntegrityError`, and `InvalidRequestError` when another process was first.
+    What it made is gone when it fails or is interrupted. Raises `CacheError`, `DiskFullError`, `IntegrityError`, and
+    `InvalidRequestError` when another process was first.
     """
     model = _describe(addition, facts)
     root = model_root(addition.cache, model)
-    if root.exists() and not (root / INCOMPLETE_MARKER).exists():
-        raise CacheError(f"The folder {root} exists already.", hint="Move it away, or give another --name.")
     check_writable(addition.cache)
     check_room(addition.size_bytes, addition.cache, addition.folder / CONFIG)
+    for damaged in addition.damaged:
+        remove(plan_removal(damaged, addition.cache), addition.cache)
+    if root.exists() and not (root / INCOMPLETE_MARKER).exists():
+        raise CacheError(f"The folder {root} exists already.", hint="Move it away, or give another --name.")
     lock = DownloadLock(root)
     is_held = lock.acquire(threading.Event(), lambda _: None)
     if not is_held or (root / MANIFEST).exists():
@@ -148,14 +171,12 @@ def add(addition: Addition, facts: ModelFacts, report: Report | None = None) -> 
             lock.complete()
         raise InvalidRequestError(f"Another process has just added {model.id}.", param="name")
     try:
-        _empty(root)  # what an addition left that was killed
+        empty(root)  # what an addition left that was killed
         _fill(root, addition, model, report)
         lock.complete()
     except BaseException:
-        _empty(root)
+        discard(root, lock)
         with contextlib.suppress(OSError):  # the error above is the one to tell
-            lock.complete()
-            root.rmdir()
             root.parent.rmdir()
         raise
     finally:
@@ -167,16 +188,6 @@ def _fill(root: Path, addition: Addition, model: ModelInfo, report: Report | Non
     stored = copy_files(addition.files, addition.folder, root, report=report)
     with translated(f"{root} cannot be written"):
         write_manifest(root, Manifest(model, (*stored, *write_descriptions(root, model, stored))))
-
-
-def _empty(root: Path) -> None:
-    """Remove everything below `root` but the lock."""
-    for entry in list(os.scandir(root)):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        elif entry.name != INCOMPLETE_MARKER:
-            with contextlib.suppress(OSError):  # the marker stays then, and with it the folder is no model
-                os.unlink(entry.path)
 
 
 def _describe(addition: Addition, facts: ModelFacts) -> ModelInfo:

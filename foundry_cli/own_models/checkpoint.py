@@ -29,6 +29,12 @@ def checkpoint_name(source: str) -> str:
     return reference["repo"].partition("/")[2] if reference else Path(source).resolve().name
 
 
+def check_source(source: str) -> None:
+    """Raise `ModelInvalidError` when `source` is a directory of this machine that cannot be converted."""
+    if _is_directory(source):
+        check_files((path.name for path in Path(source).iterdir()), source)
+
+
 def open_checkpoint(source: str, say: Say, *, is_offline: bool = False) -> Path:
     """The directory of a checkpoint; `[hf:]owner/repo[@revision]` is fetched into the cache of Hugging Face's own tools.
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from foundry_cli.errors import ContextLengthError, FoundryError, ServiceUnreachableError, UnsupportedFieldError
 from foundry_cli.own_models.checking import ModelFacts
-from foundry_cli.store.verdicts import FAILED, PASSED, Verdict
+from foundry_cli.store.verdicts import FAILED, PASSED, UNDECIDED, Verdict
 
 Message = dict[str, str]
 
@@ -44,6 +44,7 @@ class Status(str, Enum):
 
     passed = "passed"
     failed = "failed"
+    not_shown = "not shown"  # neither: what the model did says nothing about it
     skipped = "skipped"  # neither: the model, or this version of the program, does not have what is checked
 
 
@@ -70,12 +71,16 @@ class CheckFailedError(Exception):
     """A check found that the model does not behave; the message says how."""
 
 
+class CheckNotShownError(Exception):
+    """A check could not see what it looks for; the message says why."""
+
+
 class CheckSkippedError(Exception):
     """A check does not apply; the message says why."""
 
 
 Check = Callable[[Subject], str]
-"""Returns what was seen, in a few words. Raises one of the two errors above, or what the service reports."""
+"""Returns what was seen, in a few words. Raises one of the three errors above, or what the service reports."""
 
 
 def run_checks(subject: Subject, clock: Callable[[], float] = time.monotonic) -> Iterator[Result]:
@@ -91,6 +96,8 @@ def _outcome(check: Check, subject: Subject) -> tuple[Status, str]:
         return Status.passed, check(subject)
     except CheckFailedError as error:
         return Status.failed, str(error)
+    except CheckNotShownError as error:
+        return Status.not_shown, str(error)
     except CheckSkippedError as error:
         return Status.skipped, str(error)
     except ServiceUnreachableError:
@@ -102,10 +109,11 @@ def _outcome(check: Check, subject: Subject) -> tuple[Status, str]:
 
 
 def verdict_of(results: list[Result], now: Callable[[], float] = time.time) -> Verdict:
-    """The verdict on a model: passed when no check failed."""
+    """The verdict on a model: failed when a check failed, passed when those of `CORE` passed, else undecided."""
     failed = tuple(result.name for result in results if result.status is Status.failed)
+    passed = {result.name for result in results if result.status is Status.passed}
     date = datetime.fromtimestamp(int(now()), timezone.utc).isoformat()
-    return Verdict(FAILED if failed else PASSED, date, failed)
+    return Verdict(FAILED if failed else PASSED if passed >= CORE else UNDECIDED, date, failed)
 
 
 GREEDY: dict[str, Any] = {"temperature": 0}
@@ -131,7 +139,7 @@ def check_template(subject: Subject) -> str:
     """Every message of a conversation is in the prompt once, turns in order, with something of the model's own between."""
     prompt = subject.facts.rendered
     if prompt is None:
-        raise CheckSkippedError("the template is the runtime's own and cannot be seen")
+        raise CheckNotShownError("the template is the runtime's own and cannot be seen")
     takes_system = _SYSTEM_TEXT in prompt  # wherever: some templates put it into the last question
     for text in _TURN_TEXTS:
         _require(prompt.count(text) == 1, f"a message is in the prompt {prompt.count(text)} times instead of once")
@@ -161,7 +169,7 @@ def check_stop(subject: Subject) -> str:
         _require(not leaked, f"the answer shows the control token {leaked[:1]}")
         if answer.finish_reason == "stop":
             return f"ended after {answer.completion_tokens} tokens"
-    return f"no answer ended within {_LONGEST_ANSWER} tokens; none shows a control token"
+    raise CheckNotShownError(f"no answer ended within {_LONGEST_ANSWER} tokens; none shows a control token")
 
 
 def check_streaming(subject: Subject) -> str:
@@ -199,7 +207,7 @@ def check_context_limit(subject: Subject) -> str:
     """A conversation that does not fit is refused with the right error, and the model goes on."""
     count = subject.facts.context_length + 64
     if count > _MOST_WORDS:
-        raise CheckSkippedError("the context is longer than what one request may send")
+        raise CheckNotShownError("the context is longer than what one request may send")
     text = " ".join(_WORDS[number % len(_WORDS)] for number in range(count))
     try:
         subject.chat.complete(_user(text), max_tokens=1, **GREEDY)
@@ -257,3 +265,6 @@ CHECKS: dict[str, Check] = {
     "JSON mode": check_json,
     "tool calls": check_tools,
 }
+
+CORE = frozenset({"chat template", "streaming", "Unicode"})
+"""The checks that a model must pass: what every conversation needs."""

@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
-import uuid
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foundry_cli.errors import FoundryError, InvalidRequestError
+from foundry_cli.errors import CacheError, DownloadCancelledError, FoundryError, InvalidRequestError
 from foundry_cli.own_models.builder import ModelBuilder
 from foundry_cli.own_models.checking import ModelFacts, check_model
-from foundry_cli.own_models.identity import Identity
+from foundry_cli.own_models.checkpoint import checkpoint_name
+from foundry_cli.own_models.identity import Identity, has_own_name
 from foundry_cli.own_models.licence import licence_files
 from foundry_cli.own_models.phase import Say
+from foundry_cli.own_models.unfinished import discard, empty
+from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.manifest import StoredFile
 from foundry_cli.store.model_folder import CONFIG, write_descriptions
 from foundry_cli.types import ModelInfo
 
 Check = Callable[[Path], ModelFacts]
+_REPLACED = "replaced"  # the older model, below the directory of the work
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Conversion:
     precision: str
     device: str
     is_replacing: bool = False  # an older model in `output` goes
+
+
+def suggest_name(source: str, output: Path) -> str:
+    """What the model may be called when nobody says it: as the directory it is put into, or as its source."""
+    folder = Path(os.path.abspath(output))
+    return folder.name if has_own_name(folder) else checkpoint_name(source)
 
 
 def check_output(output: Path, *, is_replacing: bool) -> None:
@@ -61,6 +70,7 @@ def convert(
     output = Path(os.path.abspath(conversion.output))
     check_output(output, is_replacing=conversion.is_replacing)
     with _work_directory(output) as work:
+        check_output(output, is_replacing=conversion.is_replacing)  # again: now no other process is at it
         made = work / "model"
         builder.build(checkpoint, made, conversion.precision, conversion.device, say)
         say("Checking the model", "")
@@ -85,24 +95,47 @@ def _describe(folder: Path, identity: Identity) -> None:
 
 @contextlib.contextmanager
 def _work_directory(output: Path) -> Iterator[Path]:
-    """A directory on the same file system as `output`, which is gone at the end, with the parents that were made for it."""
+    """A directory beside `output`, of this process alone, which is gone at the end, with the parents that were made for it."""
     made = [parent for parent in output.parents if not parent.exists()]
+    work = output.with_name(f".{output.name}.converting")
+    lock = _lock(work, output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{output.name[:50]}.", suffix=".converting", dir=output.parent))
-    except OSError as error:
-        raise InvalidRequestError(f"{output} cannot be made: {error.strerror}.", param="output") from error
-    try:
+        _clear(work, output)
         yield work
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        discard(work, lock)
         with contextlib.suppress(OSError):  # they are not empty when the model is there
             for parent in made:
                 parent.rmdir()
 
 
+def _lock(work: Path, output: Path) -> DownloadLock:
+    """Make `work` and hold it. Raises `InvalidRequestError` when another process does, or when it cannot be made."""
+    lock, is_busy = DownloadLock(work), threading.Event()
+    try:
+        is_held = lock.acquire(is_busy, lambda _: is_busy.set())
+    except DownloadCancelledError:
+        is_held = False
+    except CacheError as error:
+        raise InvalidRequestError(f"{output} cannot be made: {error.message}", param="output") from error
+    if not is_held:
+        raise InvalidRequestError(
+            f"Another process is making a model in {output}.",
+            hint="Wait for its end, or give another --output.",
+            param="output",
+        )
+    return lock
+
+
+def _clear(work: Path, output: Path) -> None:
+    """Remove what a conversion left that was killed; an older model that it was just replacing comes back."""
+    with contextlib.suppress(OSError):  # there is none, or a directory with files is at its place
+        os.rename(work / _REPLACED, output)
+    empty(work)
+
+
 def _put_in_place(made: Path, output: Path, work: Path) -> None:
     check_output(output, is_replacing=True)
     if output.exists():
-        os.rename(output, work / f"replaced-{uuid.uuid4().hex}")
+        os.rename(output, work / _REPLACED)
     os.rename(made, output)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from foundry_cli.errors import InvalidRequestError
 from foundry_cli.types import ModelInfo, split_model_id
 
 LONGEST_NAME = 100  # characters
+_NAMELESS = frozenset({"model", "models", "onnx", "out", "output"})  # folders as tools call them
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RULE = f"Use letters, digits, '.', '_' and '-', at most {LONGEST_NAME} of them, beginning with a letter or a digit."
 
@@ -37,10 +39,30 @@ def make_identity(name: str | None, alias: str | None, suggestion: str) -> Ident
     return Identity(_checked(base, "name"), version, _checked(alias, "alias") if alias is not None else base)
 
 
+def has_own_name(folder: Path) -> bool:
+    """Whether the name of `folder` says something about the model in it."""
+    return folder.name.lower() not in _NAMELESS
+
+
+def name_of_folder(folder: Path) -> str:
+    """The name of a folder for its model; that of the one above when it says nothing."""
+    return folder.name if has_own_name(folder) else folder.parent.name
+
+
+def is_damaged(model: ModelInfo) -> bool:
+    """Whether `model` is an own one that cannot be used, so that another may take its id; a catalog can repair its own."""
+    return bool(model.problem) and model.source == "local"
+
+
 def check_unused(identity: Identity, known: Iterable[ModelInfo]) -> None:
-    """Raise `InvalidRequestError` when a model of `known` has the id, or another one on this machine answers to the alias."""
+    """Raise `InvalidRequestError` when a model of `known` has the id, or another one on this machine answers to the alias.
+
+    Damaged own models do not count.
+    """
     names = {identity.name.lower(), identity.alias.lower()}
     for model in known:
+        if is_damaged(model):
+            continue
         if model.id.lower() == identity.id.lower():
             raise InvalidRequestError(
                 f"There is a model {model.id} already.",

@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from foundry_cli import __version__
+from foundry_cli.catalog.refreshing import refresh_in_background
 from foundry_cli.config import Config, check_address, check_exposure, load_config
 from foundry_cli.engine.model_manager import ModelManager
 from foundry_cli.errors import FoundryError, ServiceStartError
@@ -127,6 +128,7 @@ def _serve(paths: Paths, config: Config) -> None:
         _report({"instance": asdict(record)})
         _leave_console(console)
         threading.Thread(target=_sweep, args=(inventory,), daemon=True).start()
+        threading.Thread(target=refresh_in_background, args=(paths, config, inventory.catalog), daemon=True).start()
 
     server = Server(create_app(state, _access(config, record)), on_ready, models.close)
     try:

@@ -15,6 +15,7 @@ from foundry_cli.paths import Paths
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
 from foundry_cli.service.state import ServiceState, state_of
 from foundry_cli.store.removal import plan_removal, remove
+from foundry_cli.store.verdicts import store_verdict
 from foundry_cli.types import ModelInfo
 
 router = APIRouter(tags=["Foundry"])
@@ -46,6 +47,7 @@ async def remove_model(name: str, request: Request, force: str | None = None) ->
         await _end_use(state, model, force=is_forced)
         await asyncio.to_thread(remove, plan, inventory.cache)
         size += plan.size_bytes
+    await asyncio.to_thread(store_verdict, Paths.from_environment(), entries[0].model.id, None)
     return {"removed": entries[0].model.id, "bytes": size}
 
 

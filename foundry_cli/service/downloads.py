@@ -23,6 +23,7 @@ from foundry_cli.errors import (
     DownloadError,
     FoundryError,
     InvalidRequestError,
+    ModelNotFoundError,
     QueueFullError,
     ServiceStoppingError,
     UnsupportedFieldError,
@@ -32,6 +33,7 @@ from foundry_cli.service.errors import body_of, status_of
 from foundry_cli.service.event_stream import EventStream
 from foundry_cli.service.json_body import read_json
 from foundry_cli.service.state import ServiceState, state_of
+from foundry_cli.types import ModelInfo
 
 router = APIRouter(tags=["Foundry"])
 
@@ -60,19 +62,37 @@ _REQUEST_BODY = {
 async def download(request: Request) -> Response:
     """Download a model of the catalogs. Lines `Total 45.67% Downloading FILE`, and at the end a JSON object."""
     state = state_of(request)
-    wanted = await read_json(request, _wanted_name)
+    wanted, is_accepted = await read_json(request, _wanted)
     try:
-        model = await state.resolve(wanted)
+        model = await _find(state, wanted)
         if len(state.downloads) >= _MOST_DOWNLOADS and not model.is_cached:
             raise QueueFullError(f"{_MOST_DOWNLOADS} downloads are running.", hint="Wait until one has ended.")
     except FoundryError as error:
         return JSONResponse({**_failure(error), **body_of(error)}, status_of(error))
-    lines = _nothing_to_do() if model.is_cached else _lines(state, model.id)
+    lines = _nothing_to_do() if model.is_cached else _lines(state, model.id, is_accepted=is_accepted)
     return EventStream(lines, {}, media_type="text/plain; charset=utf-8", last_words=_result(_failure(_stopping())))
 
 
-def _wanted_name(body: dict[str, Any]) -> str:
-    """The id in a request; keys in any case, as the original reads them. Raises `InvalidRequestError`."""
+async def _find(state: ServiceState, name: str) -> ModelInfo:
+    """The model called `name`, also one that the catalogs have had for a short time only. Raises `ModelNotFoundError`."""
+    if name.lower().startswith("hf:"):
+        raise UnsupportedFieldError(
+            "The service downloads models of the catalogs only.",
+            hint=f"'foundry model download {name}' fetches it.",
+            param="model",
+        )
+    try:
+        return await state.resolve(name)
+    except ModelNotFoundError:
+        await state.refresh_lists()
+        return await state.resolve(name)
+
+
+def _wanted(body: dict[str, Any]) -> tuple[str, bool]:
+    """The id in a request, and whether its licence is accepted; keys in any case, as the original reads them.
+
+    Raises `InvalidRequestError`.
+    """
     fields = {key.lower(): value for key, value in body.items()}
     if fields.get("customdirpath"):
         raise UnsupportedFieldError(
@@ -83,7 +103,7 @@ def _wanted_name(body: dict[str, Any]) -> str:
         model = next((value for key, value in model.items() if key.lower() == "name"), None)
     if not isinstance(model, str) or not 0 < len(model.strip()) <= _LONGEST_NAME:
         raise InvalidRequestError("model: the name of a model is missing.", hint='Send {"model": {"Name": ID}}.', param="model")
-    return model
+    return model, fields.get("acceptlicense") is True
 
 
 async def _nothing_to_do() -> AsyncGenerator[bytes, None]:
@@ -92,10 +112,18 @@ async def _nothing_to_do() -> AsyncGenerator[bytes, None]:
     yield _result(_success())
 
 
-async def _lines(state: ServiceState, model_id: str) -> AsyncGenerator[bytes, None]:
+async def _lines(state: ServiceState, model_id: str, *, is_accepted: bool) -> AsyncGenerator[bytes, None]:
     """The lines of one download; closing the generator ends it."""
+    options = ["--accept-license"] if is_accepted else []
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "foundry_cli.download", model_id, stdin=PIPE, stdout=PIPE, cwd=Path(sys.executable).anchor
+        sys.executable,
+        "-m",
+        "foundry_cli.download",
+        *options,
+        model_id,
+        stdin=PIPE,
+        stdout=PIPE,
+        cwd=Path(sys.executable).anchor,
     )
     state.downloads.add(process)
     try:

@@ -73,6 +73,7 @@ async def loaded_models(request: Request) -> list[str]:
 @router.get("/foundry/list")
 async def catalog(request: Request) -> list[dict[str, Any]]:
     """Everything that is known, the best variant of each alias first."""
+    await state_of(request).refresh_lists()
     return [catalog_entry(model) for model in await state_of(request).known_models()]
 
 

@@ -12,13 +12,17 @@ from typing import cast
 
 from fastapi import Request
 
+from foundry_cli.catalog.refreshing import refresh_in_background
+from foundry_cli.config import load_config
 from foundry_cli.engine.model_manager import ModelManager, Placement
 from foundry_cli.errors import InvalidRequestError, ModelInvalidError, ModelNotFoundError, UnsuitableModelError
 from foundry_cli.execution_providers import (
     CPU,
+    PROVIDERS,
     ProviderReport,
     find_provider,
     obstacle,
+    provider_obstacle,
     provider_report,
     required_provider,
 )
@@ -48,11 +52,15 @@ class InstalledProviders:
         self.start()
         return self._answer.result() if self._answer.done() else None
 
-    async def names(self) -> tuple[str, ...]:
-        """Names of the providers, once they are known."""
+    async def report(self) -> ProviderReport:
+        """The answer, once it is there."""
         self.start()
         # A request that goes away does not take the answer from the others.
-        return (await asyncio.shield(asyncio.wrap_future(self._answer))).names
+        return await asyncio.shield(asyncio.wrap_future(self._answer))
+
+    async def names(self) -> tuple[str, ...]:
+        """Names of the providers, once they are known."""
+        return (await self.report()).names
 
     def _run(self) -> None:
         try:
@@ -76,6 +84,12 @@ class ServiceState:
     async def known_models(self) -> list[ModelInfo]:
         """Everything that can be named; the disk is read outside the event loop."""
         return await asyncio.to_thread(self.inventory.models)
+
+    async def refresh_lists(self) -> None:
+        """Have old lists of the catalogs fetched by another process; waits for it as commands do."""
+        paths = Paths.from_environment()
+        config = await asyncio.to_thread(load_config, paths)
+        await asyncio.to_thread(refresh_in_background, paths, config, self.inventory.catalog)
 
     async def resolve(self, name: str, device: str | None = None) -> ModelInfo:
         """The model called `name`; a loaded variant of an alias before others. Raises `ModelNotFoundError`."""
@@ -127,11 +141,16 @@ class ServiceState:
         provider = find_provider(ep)
         if provider is not None and provider.name == CPU:
             return CPU
-        names = await self.providers.names()
-        if provider is None or provider.name not in names:
-            message = f"ep: the execution provider {ep[:40]!r} is not available on this machine."
-            raise InvalidRequestError(message, hint=valid_providers(names), param="ep")
-        return provider.name
+        report = await self.providers.report()
+        if provider is None:
+            known = ", ".join(each.short_names[0] for each in PROVIDERS)
+            message = f"ep: {ep[:40]!r} is no execution provider; there is {known}."
+        elif provider.name not in report.names:
+            reason = provider_obstacle(provider, report, await asyncio.to_thread(detect_hardware))
+            message = f"ep: {ep[:40]!r} is not available on this machine: {reason}"
+        else:
+            return provider.name
+        raise InvalidRequestError(message, hint=valid_providers(report.names), param="ep")
 
 
 _OTHER_DEVICE = "Use a CPU variant of the model, or try ep=cpu (--ep cpu). 'foundry hardware' shows what there is."

@@ -2,8 +2,8 @@
 
 The layout is the original's (`<publisher>/<name>-<version>/v<n>/…`), but only files count: a model is found at any depth,
 whoever put it there. With `foundry.manifest.json` the model is what that says; else it is the folder with
-`genai_config.json` and `inference_model.json`, and its name comes from the latter. Below a folder with `download.tmp` there
-is a download and no model. Links are not followed.
+`genai_config.json` and `inference_model.json`, and its name comes from the latter. Below the folder of a download there is
+no model; a marker of the original makes a folder that only if it looks like a model's. Links are not followed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from foundry_cli.errors import CacheError, ModelInvalidError
-from foundry_cli.store.journal import JournalReader
+from foundry_cli.store.journal import JOURNAL, JournalReader
 from foundry_cli.store.manifest import MANIFEST, Manifest, first_problem, read_manifest, read_object
 from foundry_cli.types import ModelInfo, split_model_id
 
@@ -30,6 +30,14 @@ REMOVED = "foundry.manifest.removed"
 TRASH_PREFIX = ".foundry-trash-"
 PROBE_PREFIX = ".foundry-probe-"
 DESCRIPTIONS = ("genai_config.json", "inference_model.json")
+_MODEL_FILE = re.compile(
+    r".+\.(onnx.*|ort|jinja|spm)|model\.data|(tokenizer|vocab|merges|special_tokens|added_tokens|spiece|sentencepiece).*"
+    r"|(genai_|generation_|preprocessor_|processor_)?config\.json|(vision_|audio_|speech_|pre)?processor(_config)?\.json"
+    r"|chat_template\.\w+|inference_model\.json",
+    re.IGNORECASE | re.DOTALL,
+)
+_VERSION_FOLDER = re.compile(r"v\d+", re.IGNORECASE)
+_MODEL_FOLDER = re.compile(r".+-\d{1,9}", re.DOTALL)
 _DEEPEST = 8  # levels below the cache directory
 _LARGEST_DESCRIPTION = 1024 * 1024  # bytes
 _LONGEST_NAME = 256  # characters
@@ -96,26 +104,90 @@ class _Scanner:
         except OSError as error:  # one unreadable folder must not hide the others
             self.problems.append(f"The folder {_plain(directory, 1000)} cannot be read: {error.strerror}.")
             return
-        if depth and self._take(directory, {entry.name for entry in entries}):
-            return
+        below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        below = [path for path in below if not os.path.basename(path).startswith(TRASH_PREFIX)]
+        if depth:
+            below = self._take(Path(directory), {entry.name for entry in entries}, below)
         if depth < _DEEPEST:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(TRASH_PREFIX):
-                    self.visit(entry.path, depth + 1)
+            for path in below:
+                self.visit(path, depth + 1)
 
-    def _take(self, directory: str, names: set[str]) -> bool:
-        """Whether the folder is something as a whole, so that nothing below it is looked at."""
-        if INCOMPLETE_MARKER in names or any(name.endswith(CHUNK_BITMAP) for name in names):
-            self.partials.append(_describe_partial(Path(directory)))
-        elif MANIFEST in names:
-            self.models.append(_describe_managed(Path(directory)))
-        elif REMOVED in names:
-            self.removed.append(Path(directory))
-        elif names.issuperset(DESCRIPTIONS):
-            self.models.append(_describe(self._cache, Path(directory)))
-        else:
-            return False
+    def _take(self, root: Path, names: set[str], below: list[str]) -> list[str]:
+        """Note what the folder is; those `below` it that are not a part of that."""
+        if _is_partial(root, names):
+            self.partials.append(_describe_partial(root))
+            others = () if names & {MANIFEST, JOURNAL} else other_models(root, ())
+            return [str(root / other) for other in sorted(others)]
+        if MANIFEST in names:
+            self.models.append(_describe_managed(root))
+            return []
+        if REMOVED in names:
+            self.removed.append(root)
+            return []
+        if names.issuperset(DESCRIPTIONS):
+            self.models.append(_describe(self._cache, root))
+        return below
+
+
+def is_known_name(name: str) -> bool:
+    """Whether files of models are called so; what else is in a folder that nobody has described is somebody else's."""
+    return bool(_MODEL_FILE.fullmatch(name.removesuffix(".partial")))
+
+
+def _is_partial(root: Path, names: set[str]) -> bool:
+    """Whether a download ended here, or goes on: the original leaves no more than markers, which others use, too."""
+    if INCOMPLETE_MARKER not in names:
+        return MANIFEST not in names and _has_bitmap(root, names)
+    if names & {MANIFEST, JOURNAL} or _MODEL_FOLDER.fullmatch(_named_folder(root).name):
         return True
+    return any(is_known_name(name) or _VERSION_FOLDER.fullmatch(name) for name in names)
+
+
+def _has_bitmap(root: Path, names: set[str]) -> bool:
+    """Whether there is the original's record of a file of a model in transfer."""
+    files = {name.removesuffix(CHUNK_BITMAP) for name in names if name.endswith(CHUNK_BITMAP)}
+    if any(map(is_known_name, files)):
+        return True
+    named = _named_folder(root)
+    return bool(_MODEL_FOLDER.fullmatch(named.name) and files and (named != root or files & names))
+
+
+def other_models(root: Path, listed: Collection[str]) -> frozenset[str]:
+    """Folders below `root` that are models of their own, relative with `/`; `listed`: what is known to be the root's."""
+    is_own_name = _own_names(root)
+    found = []
+    for place, folders, names in os.walk(root):
+        below = os.path.relpath(place, root).replace(os.sep, "/")
+        if below == "." or f"{below}/{DESCRIPTIONS[0]}" in listed:
+            continue
+        if MANIFEST in names or (set(names).issuperset(DESCRIPTIONS) and not is_own_name(Path(place))):
+            found.append(below)
+            folders.clear()
+    return frozenset(found)
+
+
+def _own_names(root: Path) -> Callable[[Path], bool]:
+    """What tells whether a folder below `root` with the two files is a part of the model in `root`."""
+    if all(os.path.lexists(root / name) for name in DESCRIPTIONS) and not os.path.lexists(root / MANIFEST):
+        return lambda _: False  # it is the model itself
+    own = _letters(_named_folder(root).name)
+
+    def is_own(folder: Path) -> bool:
+        name = _plain(read_object(folder / DESCRIPTIONS[1], _LARGEST_DESCRIPTION).get("Name"))
+        # Behind the name comes the version, and before that a digest when the name is no good for a folder, see `layout.py`.
+        return not name or bool(re.fullmatch(re.escape(_letters(split_model_id(name)[0])) + r"([0-9a-f]{8})?\d*", own))
+
+    return is_own
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"\W+", "", name).lower()
+
+
+def _named_folder(root: Path) -> Path:
+    """The folder whose name is the model's: of `name-4/v4` the upper one."""
+    is_version = _VERSION_FOLDER.fullmatch(root.name) and _MODEL_FOLDER.fullmatch(root.parent.name)
+    return root.parent if is_version else root
 
 
 def _describe_partial(root: Path) -> PartialModel:
@@ -169,8 +241,8 @@ def is_real_folder(root: Path, folder: str) -> bool:
 
 
 def folder_id(root: Path) -> str:
-    """The model id that the name of a folder says: `name-4` is `name:4`."""
-    name = _plain(root.name) or "unnamed"
+    """The model id that the name of a folder says: `name-4` is `name:4`, and so is `name-4/v4`."""
+    name = _plain(_named_folder(root).name) or "unnamed"
     found = re.fullmatch(r"(.+)-(\d{1,9})", name)
     return f"{found[1]}:{int(found[2])}" if found else f"{name}:0"
 
@@ -199,7 +271,7 @@ def _describe(cache: Path, directory: Path) -> ModelInfo:
     model = read_object(directory / "genai_config.json", _LARGEST_DESCRIPTION).get("model")
     context = model.get("context_length") if isinstance(model, dict) else None
     template = description.get("PromptTemplate")
-    device = _device(name)
+    device, others = _device(name), other_models(directory, ())
     return ModelInfo(
         name=name,
         version=version or 0,
@@ -208,7 +280,7 @@ def _describe(cache: Path, directory: Path) -> ModelInfo:
         execution_provider="CPUExecutionProvider" if device == "CPU" else "",
         display_name=name,
         publisher=_publisher(cache, directory),
-        size_bytes=directory_size(directory),
+        size_bytes=sum(status.st_size for path, status in plain_files(directory) if not is_inside(path, others)),
         prompt_template=_texts(template) if isinstance(template, dict) else None,
         uri=f"local://{name}",
         context_length=context if type(context) is int and context > 0 else None,
@@ -256,6 +328,11 @@ def plain_files(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield name if prefix == "." else f"{prefix}/{name}", status
+
+
+def is_inside(path: str, folders: Collection[str]) -> bool:
+    """Whether a relative path leads into one of `folders`, which are relative, too."""
+    return any(path.startswith(f"{folder}/") for folder in folders)
 
 
 def directory_size(directory: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -12,24 +13,28 @@ from foundry_cli.errors import CacheError
 from foundry_cli.paths import write_atomically
 
 MARKER = ".foundry-cache"
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _ID = re.compile(rb"[0-9a-f]{32}")
 
 
-def mark_cache(directory: Path) -> str:
-    """The id of the cache in `directory`; it gets one when it has none. Raises `CacheError`."""
+def mark_cache(directory: Path) -> str | None:
+    """The id of the cache in `directory`; it gets one when it has none, unless it is read-only. Raises `CacheError`."""
     identity = _read_id(directory)
     if identity is None:
         identity = uuid.uuid4().hex
         try:
             write_atomically(directory / MARKER, identity.encode())
         except OSError as error:
+            if error.errno in _READ_ONLY and directory.is_dir():
+                return None
             raise CacheError(f"{directory / MARKER} cannot be written: {error.strerror}.") from error
     return identity
 
 
-def check_cache(directory: Path, identity: str | None) -> None:
-    """Raise `CacheError` unless `directory` is the cache with this id; None: any directory is."""
-    if identity is None or _read_id(directory) == identity:
+def check_cache(directory: Path, identity: str | None, *, is_set: bool = False) -> None:
+    """Raise `CacheError` unless `directory` is the cache with this id; None: any directory is, if `is_set` one that exists."""
+    is_there = not is_set or os.path.exists(directory)
+    if is_there and (identity is None or _read_id(directory) == identity):
         return
     what = "it is not the directory that was set" if directory.is_dir() else "the directory is missing"
     raise CacheError(

@@ -17,7 +17,8 @@ from foundry_cli.errors import (
     SourceError,
 )
 from foundry_cli.mirror_index import INDEX, LARGEST_INDEX, read_index
-from foundry_cli.store.cache import scan_cache
+from foundry_cli.paths import Paths
+from foundry_cli.store.cache import INCOMPLETE_MARKER, scan_cache
 from foundry_cli.store.copying import Report, shifted, translated
 from foundry_cli.store.layout import model_root
 from foundry_cli.store.manifest import read_manifest, read_object
@@ -30,6 +31,7 @@ from foundry_cli.store.model_folder import (
     copy_folder,
     read_folder,
 )
+from foundry_cli.store.verdicts import store_verdict
 from foundry_cli.types import ModelInfo, split_model_id
 
 _LARGEST_DESCRIPTION = 1024 * 1024  # bytes
@@ -45,12 +47,17 @@ class ImportResult:
 
 
 def import_models(
-    source: Path, cache: Path, report: Report | None = None, cancelled: threading.Event | None = None
+    source: Path,
+    cache: Path,
+    report: Report | None = None,
+    cancelled: threading.Event | None = None,
+    paths: Paths | None = None,
 ) -> ImportResult:
     """Copy the models of `source` into `cache`; SHA-256 is compared where it is known, and stored in any case.
 
-    One that cannot be used does not stop the others. Raises `ModelNotFoundError` when there is none, `CacheError` when
-    `source` and `cache` are not apart, `DiskFullError`, `DownloadCancelledError`.
+    One that cannot be used does not stop the others. Verdicts on earlier models with the same ids, kept below `paths` (those
+    of this user unless given), are forgotten. Raises `ModelNotFoundError` when there is no model, `ModelInvalidError` when
+    `source` is a download, `CacheError` when `source` and `cache` are not apart, `DiskFullError`, `DownloadCancelledError`.
     """
     check_apart(source, cache)
     present = {model.id.lower() for model in scan_cache(cache) if model.is_cached}
@@ -65,7 +72,10 @@ def import_models(
                 wanted.setdefault(found.model.id.lower(), found)
         else:
             failed.append(found)
-    imported = _take(list(wanted.values()), cache, report, cancelled, failed)
+    folders = list(wanted.values())
+    for folder in folders:
+        store_verdict(paths or Paths.from_environment(), folder.model.id, None)
+    imported = _take(folders, cache, report, cancelled, failed)
     if not (imported or skipped or failed):
         hint = f"A model has {CONFIG} and {DESCRIPTION}; 'foundry model add' takes a folder without the latter."
         raise ModelNotFoundError(f"There is no model in {source}.", hint=hint)
@@ -99,9 +109,11 @@ def _take(
 
 
 def _find(source: Path) -> Iterator[ModelFolder | tuple[str, FoundryError]]:
-    """Every model in `source`; those that are not complete with the reason. Raises `CacheError`, `SourceError`."""
+    """Every model in `source`; those that are not complete with the reason. Raises `CacheError`, `ModelInvalidError`."""
     if not source.is_dir():
         raise CacheError(f"{source} is not a directory.")
+    if (source / INCOMPLETE_MARKER).exists():
+        raise ModelInvalidError(f"{source} is a download that is not complete.", hint="Complete it where it is.")
     listed = _read_mirror(source)
     if listed is not None:
         yield from listed

@@ -66,14 +66,15 @@ def copy_folder(
 ) -> Manifest:
     """Make `base/relative` a complete copy of `folder`, with a manifest; while it is not complete it is no model.
 
-    What is there already of an earlier attempt, or of the same model, is kept or replaced; a folder with anything else is
-    refused. Raises `IntegrityError`, `DiskFullError`, `CacheError`, `ModelInvalidError`, `DownloadCancelledError`.
+    What is there already of an earlier attempt, or of the same model, is kept or replaced; a folder with anything else,
+    another model too, is refused. Raises `IntegrityError`, `DiskFullError`, `CacheError`, `ModelInvalidError`,
+    `DownloadCancelledError`.
     """
     if not any(PurePosixPath(file.path).name == CONFIG for file in folder.files):
         raise ModelInvalidError(f"{folder.model.id} has no {CONFIG}, so it cannot be run.")
     root = base / relative
     with translated(f"{root} cannot be written"):
-        _check_ours(root)
+        _check_ours(root, folder.model)
         make_parents(base, f"{relative}/{MANIFEST}")
         lock = DownloadLock(root)
         while not lock.acquire(cancelled or threading.Event(), lambda done: None):
@@ -121,8 +122,24 @@ def write_descriptions(root: Path, model: ModelInfo, files: Iterable[StoredFile]
     return [StoredFile(path, len(data), digest, (digest,)) for path in missing]
 
 
-def _check_ours(root: Path) -> None:
-    """Raise `CacheError` when `root` is there and holds something that is no model of this program."""
+def check_same_model(root: Path, model: ModelInfo) -> None:
+    """Raise `CacheError` when `root` holds another model than `model`: its files are not to be replaced."""
+    manifest = read_manifest(root)
+    if manifest and manifest.model.id.lower() != model.id.lower():
+        raise CacheError(
+            f"{root}, the folder for {model.id}, holds the model {manifest.model.id}.",
+            hint="Move that folder away, or to another place below the same directory.",
+        )
+
+
+def is_model_file(name: str) -> bool:
+    """Whether a file with this name in the folder of a model may be the model's: it is not about it, nor unfinished."""
+    return not name.startswith((".", *_OURS)) and not name.endswith(_UNFINISHED)
+
+
+def _check_ours(root: Path, model: ModelInfo) -> None:
+    """Raise `CacheError` when `root` is there and holds something else than `model`."""
+    check_same_model(root, model)
     if not root.is_dir() or (root / MANIFEST).exists() or (root / INCOMPLETE_MARKER).exists():
         return
     if any(root.iterdir()):
@@ -135,7 +152,7 @@ def _plain_files(root: Path, below: str) -> Iterator[RemoteFile]:
         entries = sorted(listing, key=lambda entry: entry.name)
     for entry in entries:
         path = f"{below}/{entry.name}" if below else entry.name
-        if entry.name.startswith((".", *_OURS)) or entry.name.endswith(_UNFINISHED):
+        if not is_model_file(entry.name):
             continue
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):

@@ -11,17 +11,18 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foundry_cli.errors import CacheError, FoundryError, IntegrityError, InvalidRequestError, ModelInUseError
-from foundry_cli.store.cache import INCOMPLETE_MARKER, check_writable, plain_files, scan
+from foundry_cli.store.cache import INCOMPLETE_MARKER, check_writable, is_inside, other_models, plain_files, scan
 from foundry_cli.store.cache_marker import MARKER
 from foundry_cli.store.copying import Progress, Report, check_room, copy_file, digest_file
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.manifest import MANIFEST, first_problem, read_manifest
+from foundry_cli.store.ownership import all_paths, foreign_files, has_list
 from foundry_cli.store.plain_file import is_plain
-from foundry_cli.store.removal import RemovalPlan, all_paths, no_download, plan_removal, remove, remove_if_empty
+from foundry_cli.store.removal import RemovalPlan, no_download, plan_removal, remove, remove_if_empty
 from foundry_cli.types import ModelInfo, split_model_id
 
 _CATALOG_LIST = "foundry.modelinfo.json"
@@ -51,7 +52,7 @@ def plan_move(cache: Path, destination: Path) -> MovePlan:
     _check_apart(cache, destination)
     found = scan(cache)
     models = [*found.models, *(_model_of(partial.id, partial.root) for partial in found.partials)]
-    plans = [plan_removal(model, cache) for model in models]
+    plans = [_with_unknown_files(plan_removal(model, cache)) for model in models]
     kept = {plan.directory: problem for plan in plans if (problem := _link_in(plan))}
     items = tuple(plan for plan in plans if plan.directory not in kept)
     for item in items:
@@ -82,7 +83,7 @@ def copy_models(plan: MovePlan, report: Report | None = None, cancelled: threadi
             progress(item.size_bytes)
         else:
             _copy_model(item, _target(item, plan), progress, cancelled)
-    if is_plain(plan.source / _CATALOG_LIST):
+    if _is_newer(plan.source / _CATALOG_LIST, plan.destination / _CATALOG_LIST):
         copy_file(plan.source / _CATALOG_LIST, plan.destination / _CATALOG_LIST)
 
 
@@ -90,6 +91,9 @@ def delete_moved(plan: MovePlan) -> list[str]:
     """Delete what was copied, after the switch; what could not be deleted, as sentences."""
     problems = []
     for item in plan.items:
+        if added := _added_since(item, _target(item, plan)):
+            problems.append(f"{item.directory} stays where it is, because {added} came into it meanwhile.")
+            continue
         try:
             remove(item, plan.source)
         except FoundryError as error:  # Windows keeps files that are in use
@@ -114,6 +118,29 @@ def _model_of(model_id: str, root: Path) -> ModelInfo:
     return ModelInfo(name, version or 0, name, root=root)
 
 
+def _with_unknown_files(item: RemovalPlan) -> RemovalPlan:
+    """The folder as a whole, where it is not written down what the model needs: it could miss what stays behind."""
+    root = item.directory
+    if has_list(root) or is_plain(root / INCOMPLETE_MARKER) or is_plain(root / MANIFEST):
+        return item
+    others = other_models(root, ())
+    foreign = tuple(sorted(path for path in item.foreign if is_inside(path, others)))
+    size = sum(status.st_size for path, status in plain_files(root) if not is_inside(path, others))
+    return replace(item, foreign=foreign, size_bytes=size, is_whole=not others)
+
+
+def _added_since(item: RemovalPlan, target: Path) -> str:
+    """The first file of a folder that moves as a whole and was not copied; "" when there is none."""
+    paths = sorted(all_paths(item.directory)) if item.is_whole else []
+    return next((path for path in paths if not os.path.lexists(target / path)), "")
+
+
+def _is_newer(source: Path, target: Path) -> bool:
+    if not is_plain(source):
+        return False
+    return not os.path.lexists(target) or source.stat().st_mtime_ns > os.lstat(target).st_mtime_ns
+
+
 def _link_in(item: RemovalPlan) -> str:
     """Why a folder is not moved: a copy would not be the same; "" for the usual case."""
     for path in all_paths(item.directory):
@@ -134,10 +161,28 @@ def _target(item: RemovalPlan, plan: MovePlan) -> Path:
 
 def _check_target(item: RemovalPlan, target: Path) -> None:
     """Raise `CacheError` when the new place holds something else under that name."""
-    if not os.path.lexists(target) or is_plain(target / INCOMPLETE_MARKER):
+    if not os.path.lexists(target) or (is_plain(target / INCOMPLETE_MARKER) and not _overwritten(item, target)):
         return
     if not _is_same(item, target):
-        raise CacheError(f"There is something else in {target} already.", hint="Move it away, or choose another directory.")
+        what = _overwritten(item, target) or "something else"
+        hint = "Move it away, or choose another directory."
+        raise CacheError(f"{item.model.id} is not moved: there is {what} in {target} already.", hint=hint)
+
+
+def _overwritten(item: RemovalPlan, target: Path) -> str:
+    """The first file of somebody else in `target` that a copy would replace by other bytes; "" when there is none."""
+    foreign = foreign_files(target)
+    for path, _ in _own_files(item):
+        if path in foreign and not _are_same_bytes(item.directory / path, target / path):
+            return path
+    return ""
+
+
+def _are_same_bytes(one: Path, other: Path) -> bool:
+    try:
+        return digest_file(one).sha256 == digest_file(other).sha256
+    except CacheError:  # a link, or what cannot be read
+        return False
 
 
 def _is_there(item: RemovalPlan, plan: MovePlan) -> bool:

@@ -14,21 +14,15 @@ from foundry_cli.errors import CacheError, InvalidRequestError
 from foundry_cli.store.cache import PROBE_PREFIX, TRASH_PREFIX, CacheScan, directory_size, scan
 from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import MANIFEST, read_manifest
-from foundry_cli.store.removal import (
-    PARTIAL,
-    finish_removal,
-    is_downloading,
-    own_size,
-    plan_removal,
-    remove,
-    trash_folders,
-)
+from foundry_cli.store.ownership import PARTIAL, all_paths, own_size
+from foundry_cli.store.removal import finish_removal, is_downloading, plan_removal, remove, trash_folders
 from foundry_cli.store.usage import last_used
 from foundry_cli.types import ModelInfo, split_model_id
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
 _DAY = 86400.0  # seconds
+_QUIET = 3600.0  # seconds without a change, after which a download of the original counts as given up
 
 
 @dataclass(frozen=True)
@@ -66,13 +60,15 @@ def plan_prune(
     found = scan(cache)
     items = _remains(cache, found)
     if choice.partials:
-        items += [_partial_item(partial.id, partial.root, cache) for partial in found.partials if _is_abandoned(partial.root)]
+        items += [
+            _partial_item(partial.id, partial.root, cache) for partial in found.partials if _is_abandoned(partial.root, now)
+        ]
     models = sorted((model for model in found.models if not model.problem), key=lambda model: last_used(model, usage))
     free = [model for model in models if model.id not in kept]
     old = _old(free, choice, usage, now)
-    items += [_model_item(model, f"not used for {(now - last_used(model, usage)) / _DAY:.0f} days") for model in old]
+    items += [_model_item(model, f"not used for {(now - last_used(model, usage)) / _DAY:.0f} days", cache) for model in old]
     surplus = _surplus(models, [model for model in free if model not in old], old, choice)
-    return items + [_model_item(model, "least recently used") for model in surplus]
+    return items + [_model_item(model, "least recently used", cache) for model in surplus]
 
 
 def execute(item: PruneItem, cache: Path) -> None:
@@ -112,14 +108,25 @@ def _surplus(
     return surplus
 
 
-def _is_abandoned(root: Path) -> bool:
+def _is_abandoned(root: Path, now: float) -> bool:
     """Whether a download can go: nobody works on it, and it is not the repair of a model, nearly all of which is good."""
-    return not (root / MANIFEST).exists() and not is_downloading(root)
+    if (root / MANIFEST).exists() or is_downloading(root):
+        return False
+    return (root / JOURNAL).exists() or now - _last_change(root) > _QUIET
 
 
-def _model_item(model: ModelInfo, reason: str) -> PruneItem:
-    assert model.root is not None  # it is in the cache
-    return PruneItem(model.root, model.size_bytes, reason, model, is_complete=True)
+def _last_change(root: Path) -> float:
+    """Unix time of the last change of anything in a folder."""
+    times = [root.lstat().st_mtime]
+    for path in all_paths(root):
+        with contextlib.suppress(FileNotFoundError):
+            times.append((root / path).lstat().st_mtime)
+    return max(times)
+
+
+def _model_item(model: ModelInfo, reason: str, cache: Path) -> PruneItem:
+    plan = plan_removal(model, cache)
+    return PruneItem(plan.directory, plan.size_bytes, reason, model, is_complete=True)
 
 
 def _partial_item(model_id: str, root: Path, cache: Path) -> PruneItem:
@@ -140,5 +147,6 @@ def _remains(cache: Path, found: CacheScan) -> list[PruneItem]:
 
 def _orphans(root: Path) -> list[Path]:
     manifest = read_manifest(root)
-    paths = [root / (file.path + PARTIAL) for file in manifest.files] if manifest else []
+    listed = {file.path for file in manifest.files} if manifest else set()
+    paths = [root / partial for partial in (path + PARTIAL for path in sorted(listed)) if partial not in listed]
     return [path for path in (*paths, root / JOURNAL) if path.is_file() and not path.is_symlink()]

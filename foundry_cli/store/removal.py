@@ -1,14 +1,13 @@
 """Removing models and downloads: gone from every list by one rename, then the bytes are deleted.
 
-Files that are not the model's stay where they are. They can be told where a manifest says what the model's are; a folder
-without one belongs to its model as a whole.
+Files that are not the model's stay where they are, see `ownership.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import re
 import shutil
 import sys
 import threading
@@ -18,27 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry_cli.errors import CacheError, DownloadCancelledError, ModelInUseError
-from foundry_cli.store.cache import (
-    CHUNK_BITMAP,
-    DESCRIPTIONS,
-    INCOMPLETE_MARKER,
-    REMOVED,
-    TRASH_PREFIX,
-    is_real_folder,
-    plain_files,
-    scan,
-)
+from foundry_cli.paths import write_atomically
+from foundry_cli.store.cache import INCOMPLETE_MARKER, REMOVED, TRASH_PREFIX, is_real_folder, scan
 from foundry_cli.store.download_lock import DownloadLock
-from foundry_cli.store.journal import JOURNAL, JournalReader
-from foundry_cli.store.manifest import CHUNKS, MANIFEST, read_object
-from foundry_cli.store.plain_file import is_plain
+from foundry_cli.store.journal import JOURNAL
+from foundry_cli.store.manifest import MANIFEST
+from foundry_cli.store.ownership import (
+    LOCK_OF_ORIGINAL,
+    REMAINS_OF_ORIGINAL,
+    foreign_files,
+    has_list,
+    own_files,
+    own_size,
+)
+from foundry_cli.store.plain_file import NotPlainError, is_plain, open_plain
 from foundry_cli.types import ModelInfo
 
-PARTIAL = ".partial"
-_LARGEST = 64 * 1024 * 1024  # bytes of a manifest
-_OWN = {MANIFEST, CHUNKS, DESCRIPTIONS[1], ".download.lock", ".download.progress"}
 _LAST = (INCOMPLETE_MARKER, JOURNAL, REMOVED)  # in this order: as long as files are there, it is known whose they are
-_OWN_TEMPORARY = re.compile(r"\.(foundry\.[a-z.]+|inference_model\.json)\.\d+\.tmp")
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,7 @@ class RemovalPlan:
     directory: Path
     size_bytes: int
     foreign: tuple[str, ...] = ()  # files below `directory` that are not the model's and stay
+    is_whole: bool = False  # the folder goes with all that is in it, because that was copied
 
 
 def plan_removal(model: ModelInfo, cache: Path) -> RemovalPlan:
@@ -64,7 +60,7 @@ def remove(plan: RemovalPlan, cache: Path) -> None:
     directory = plan.directory
     with no_download(plan.model.id, directory):
         try:
-            if foreign_files(directory):
+            if not plan.is_whole and foreign_files(directory):
                 _begin_removal(directory)
                 finish_removal(directory)
                 trash = None
@@ -99,18 +95,6 @@ def trash_folders(cache: Path) -> list[Path]:
     return [cache / name for name in names]
 
 
-def foreign_files(root: Path) -> frozenset[str]:
-    """Everything below `root` that is not the model's, as paths with `/`; nothing when that cannot be told."""
-    own = _model_files(root)
-    return frozenset(path for path in all_paths(root) if path not in own and not _is_own(path)) if own else frozenset()
-
-
-def own_size(root: Path) -> int:
-    """Bytes of all files below `root` that a removal would delete."""
-    foreign = foreign_files(root)
-    return sum(status.st_size for path, status in plain_files(root) if path not in foreign)
-
-
 def is_downloading(root: Path) -> bool:
     """Whether a process is downloading into `root` now. Raises `CacheError` when its lock cannot be used."""
     try:
@@ -120,33 +104,16 @@ def is_downloading(root: Path) -> bool:
         return True
 
 
-def _model_files(root: Path) -> set[str]:
-    """The files that the model consists of, and their parts in transfer; empty when they are not known."""
-    files = (read_object(root / MANIFEST, _LARGEST) or read_object(root / REMOVED, _LARGEST)).get("files")
-    listed = {str(entry.get("path")) for entry in files if isinstance(entry, dict)} if isinstance(files, list) else set()
-    journal = JournalReader(root)
-    journal.poll()
-    listed.update(journal.files)
-    return {path + ending for path in listed for ending in ("", PARTIAL)}
-
-
-def _is_own(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name in _OWN or name in _LAST or name.endswith(CHUNK_BITMAP) or bool(_OWN_TEMPORARY.fullmatch(name))
-
-
-def all_paths(root: Path) -> Iterator[str]:
-    """Every file, link, pipe and so on below `root`; links are not followed."""
-    for place, folders, names in os.walk(root):
-        prefix = os.path.relpath(place, root).replace(os.sep, "/")
-        for name in names + [folder for folder in folders if os.path.islink(os.path.join(place, folder))]:
-            yield name if prefix == "." else f"{prefix}/{name}"
-
-
 def _begin_removal(root: Path) -> None:
-    """From here on the folder is no model: its manifest has another name, until all of its files are gone."""
-    with contextlib.suppress(FileNotFoundError):  # a download, which is no model anyway
+    """From here on the folder is no model: what lists its files has another name, until all of them are gone."""
+    if is_plain(root / INCOMPLETE_MARKER) and not is_plain(root / MANIFEST):
+        return  # a download is no model anyway
+    if is_plain(root / MANIFEST) and has_list(root):
         os.replace(root / MANIFEST, root / REMOVED)
+    else:
+        files = [{"path": path} for path in sorted(own_files(root))]
+        write_atomically(root / REMOVED, json.dumps({"files": files}).encode())
+        (root / MANIFEST).unlink(missing_ok=True)
 
 
 def finish_removal(root: Path) -> None:
@@ -154,10 +121,7 @@ def finish_removal(root: Path) -> None:
     if (root / MANIFEST).exists():  # it was downloaded again meanwhile
         (root / REMOVED).unlink(missing_ok=True)
         return
-    own = _model_files(root)
-    doomed = [path for path in all_paths(root) if path in own or _is_own(path)]
-    doomed.sort(key=lambda path: _LAST.index(path) if path in _LAST else -1)
-    for path in doomed:
+    for path in sorted(own_files(root), key=lambda path: _LAST.index(path) if path in _LAST else -1):
         if is_real_folder(root, path.rpartition("/")[0]):
             (root / path).unlink(missing_ok=True)
     for place, _, _ in os.walk(root, topdown=False):
@@ -166,7 +130,9 @@ def finish_removal(root: Path) -> None:
 
 @contextlib.contextmanager
 def no_download(model_id: str, root: Path) -> Iterator[None]:
-    """Keep downloads out of `root` meanwhile. Raises `ModelInUseError` when there is one."""
+    """Keep downloads out of `root` meanwhile. Raises `ModelInUseError` when there is one, of the original, too."""
+    if any(_is_held(place / LOCK_OF_ORIGINAL) for place in (root, root.parent)):
+        raise _in_use(model_id)
     if not is_plain(root / INCOMPLETE_MARKER):
         yield  # there is none that could be held
         return
@@ -176,9 +142,7 @@ def no_download(model_id: str, root: Path) -> Iterator[None]:
     except DownloadCancelledError:
         is_held = False
     if not is_held:
-        raise ModelInUseError(
-            f"The model {model_id} is being downloaded.", hint="Stop the download first, or wait for its end."
-        )
+        raise _in_use(model_id)
     if sys.platform == "win32":
         lock.release()  # a folder with an open file cannot be renamed there
     try:
@@ -187,10 +151,41 @@ def no_download(model_id: str, root: Path) -> Iterator[None]:
         lock.release()
 
 
+def _in_use(model_id: str) -> ModelInUseError:
+    return ModelInUseError(f"The model {model_id} is being downloaded.", hint="Stop the download first, or wait for its end.")
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether another process has locked the original's file; one that is not there is not made."""
+    if sys.platform == "win32":
+        return False  # there its holder keeps it from being deleted
+    import fcntl
+
+    try:
+        descriptor = open_plain(lock, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError, NotPlainError):
+        return False
+    except OSError:
+        return True  # it is not known, so nothing is deleted
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _remove_empty(directories: Iterable[Path], cache: Path) -> None:
-    """Delete directories up to `cache` as long as they are empty."""
+    """Delete directories up to `cache` as long as they hold nothing but locks of the original."""
     for directory in directories:
-        if directory == cache or not remove_if_empty(directory):
+        if directory == cache:
+            return
+        with contextlib.suppress(OSError):  # it is gone already
+            names = os.listdir(directory)
+            for name in names if REMAINS_OF_ORIGINAL.issuperset(names) else ():
+                (directory / name).unlink()
+        if not remove_if_empty(directory):
             return
 
 

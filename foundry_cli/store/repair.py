@@ -25,7 +25,8 @@ def begin_repair(root: Path, manifest: Manifest, checks: Sequence[FileCheck]) ->
         _check_plain(root / JOURNAL)
         earlier = JournalReader(root)  # of a repair that was interrupted
         earlier.poll()
-        (root / JOURNAL).unlink(missing_ok=True)  # what it says of good files may not be true any more
+        if os.path.lexists(root / JOURNAL):
+            os.truncate(root / JOURNAL, 0)  # what it says may not be true any more; that it is there says: not complete
         journal = Journal(root)
         try:
             for file in manifest.files:

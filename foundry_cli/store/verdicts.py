@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli.errors import CacheError
-from foundry_cli.paths import Paths, write_atomically
+from foundry_cli.paths import Paths, make_private_directory, write_atomically
 from foundry_cli.store.manifest import read_object
 
 PASSED, FAILED = "passed", "failed"
+UNDECIDED = "undecided"  # nothing failed, and what matters most was not shown
 _LARGEST = 16 << 20  # bytes
+_PATIENCE_SECONDS = 10.0  # the lock is held while a small file is written
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The result of the last test of a model."""
 
-    verdict: str  # PASSED or FAILED
+    verdict: str  # PASSED, FAILED or UNDECIDED
     date: str  # ISO 8601, UTC
     failed: tuple[str, ...] = ()  # names of the checks
 
@@ -31,19 +33,28 @@ def read_verdicts(paths: Paths) -> dict[str, Verdict]:
 
 
 def store_verdict(paths: Paths, model_id: str, verdict: Verdict | None) -> None:
-    """Replace the verdict of a model; None: forget it. Of two tests that end at the same time one counts.
+    """Replace the verdict of a model; None: forget it. Raises `CacheError` when it cannot be stored."""
+    from filelock import FileLock, Timeout  # lists of models read verdicts, and need no lock
 
-    Raises `CacheError` when it cannot be stored.
-    """
-    document: dict[str, Any] = dict(read_object(_file(paths), _LARGEST))
-    if document.pop(model_id.lower(), None) is None and verdict is None:
+    if verdict is None and model_id.lower() not in read_object(_file(paths), _LARGEST):
         return
-    if verdict is not None:
-        document[model_id.lower()] = {"verdict": verdict.verdict, "date": verdict.date, "failed": list(verdict.failed)}
     try:
-        write_atomically(_file(paths), (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+        make_private_directory(paths.home)
+        with FileLock(_file(paths).with_name(f"{_file(paths).name}.lock"), timeout=_PATIENCE_SECONDS):
+            _replace(paths, model_id.lower(), verdict)
+    except Timeout as error:
+        raise CacheError(f"The verdict cannot be stored in {_file(paths)}: another process holds its lock.") from error
     except OSError as error:
         raise CacheError(f"The verdict cannot be stored in {_file(paths)}: {error.strerror}.") from error
+
+
+def _replace(paths: Paths, key: str, verdict: Verdict | None) -> None:
+    """Write the file with another entry for `key`. Raises `OSError`."""
+    document: dict[str, Any] = dict(read_object(_file(paths), _LARGEST))
+    document.pop(key, None)
+    if verdict is not None:
+        document[key] = {"verdict": verdict.verdict, "date": verdict.date, "failed": list(verdict.failed)}
+    write_atomically(_file(paths), (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _file(paths: Paths) -> Path:
@@ -51,7 +62,7 @@ def _file(paths: Paths) -> Path:
 
 
 def _verdict(entry: object) -> Verdict | None:
-    if not isinstance(entry, dict) or entry.get("verdict") not in (PASSED, FAILED):
+    if not isinstance(entry, dict) or entry.get("verdict") not in (PASSED, FAILED, UNDECIDED):
         return None
     failed = entry.get("failed")
     names = tuple(name for name in failed if isinstance(name, str)) if isinstance(failed, list) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from foundry_cli.execution_providers import (
     installable_providers,
     obstacle,
     probe_providers,
+    provider_obstacle,
     provider_report,
     required_provider,
 )
@@ -157,6 +159,57 @@ def test_the_installed_packages_are_asked_and_the_answer_is_kept(tmp_path: Path)
     assert provider_report(paths, refresh=True) == ProviderReport()
     record.write_text(json.dumps({**document, "providers": [CUDA], "installation": ["other packages"]}))
     assert available_providers(paths) == (CPU,)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [("raise ImportError('no memory')", "no memory"), ("raise MemoryError", "MemoryError"), ("import os; os._exit(3)", "3")],
+)
+def test_a_probe_that_failed_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, reason: str) -> None:
+    paths = Paths(tmp_path / "home")
+    package = tmp_path / "broken" / "onnxruntime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(program)
+    installed = importlib.util.find_spec("onnxruntime")
+    assert installed is not None
+    assert installed.origin is not None
+    (package / "capi").symlink_to(Path(installed.origin).parent / "capi")  # the library of the real one
+    with monkeypatch.context() as broken:
+        broken.setenv("PYTHONPATH", str(tmp_path / "broken"))  # of the probe; this process has the same packages as before
+        (note,) = provider_report(paths).notes
+    assert reason in note
+    assert not (paths.run / "providers.json").exists()
+    assert provider_report(paths) == ProviderReport()
+    assert (paths.run / "providers.json").exists()
+
+
+def test_a_failure_that_an_earlier_version_remembered_is_not_used(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    provider_report(paths)
+    document = json.loads((paths.run / "providers.json").read_text())
+    failure = {**document, "notes": ["ONNX Runtime cannot be loaded: out of memory"]}
+    (paths.run / "providers.json").write_text(json.dumps(failure))
+    assert provider_report(paths) == ProviderReport()
+
+
+@pytest.mark.parametrize(
+    ("name", "hardware", "notes", "expected"),
+    [
+        ("cuda", machine(), (), f"{CUDA} needs a GPU by NVIDIA; none was found."),
+        ("cuda", machine(BARE), (), f"{CUDA} needs a driver for GeForce RTX 4090; none was found."),
+        ("cuda", machine(NVIDIA), (), f"{CUDA} needs the package onnxruntime-genai-cuda, which is not installed."),
+        ("cuda", machine(NVIDIA), (f"{CUDA} is installed and cannot be used: bad.",),
+         f"{CUDA} is installed and cannot be used: bad."),
+        ("openvino", machine(), (),
+         "OpenVINOExecutionProvider needs the package onnxruntime-ep-openvino, which is not installed."),
+        ("dml", machine(), (), "needs DmlExecutionProvider, which does not exist for this system."),
+        ("cpu", machine(), (), ""),
+    ],
+)  # fmt: skip
+def test_what_a_provider_lacks_is_named(name: str, hardware: Hardware, notes: tuple[str, ...], expected: str) -> None:
+    provider = find_provider(name)
+    assert provider is not None
+    assert provider_obstacle(provider, ProviderReport(notes=notes), hardware) == expected
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"providers": 3}', "\udcff", '{"installation": []}'])

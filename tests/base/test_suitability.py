@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from foundry_cli.hardware import Hardware, detect_hardware
+from foundry_cli.hardware import Device, Hardware, detect_hardware
 from foundry_cli.suitability import Machine, largest_that_fits, memory_need, reason_against
 from foundry_cli.types import ModelInfo
 
@@ -60,6 +60,22 @@ def test_what_needs_more_memory_than_there_is_says_so_with_the_numbers() -> None
 def test_a_variant_for_a_device_that_is_not_there_says_which() -> None:
     model = _model("phi-qnn-npu", 1, device="NPU", execution_provider="QNNExecutionProvider")
     assert "NPU" in reason_against(model, _machine(64 * _GIB))
+
+
+def _with_gpus(*memories: int | None) -> Machine:
+    gpus = tuple(Device("GPU", "NVIDIA", "A GPU", memory, driver="nvidia 580") for memory in memories)
+    intel = Device("GPU", "Intel", "Another GPU", 64 * _GIB, driver="xe")
+    hardware: Hardware = replace(detect_hardware(), memory_bytes=2 * _GIB, devices=(intel, *gpus))
+    return Machine(lambda: ("CPUExecutionProvider", "CUDAExecutionProvider"), lambda: hardware)
+
+
+def test_the_weights_of_a_model_for_the_gpu_are_compared_with_its_memory() -> None:
+    model = _model("phi-cuda-gpu", 10 * _GIB, device="GPU", execution_provider="CUDAExecutionProvider")
+    assert reason_against(model, _with_gpus(8 * _GIB)) == (
+        "phi-cuda-gpu:1 has 10.00 GB of weights, and the GPU has 8.00 GB of memory."
+    )
+    assert reason_against(model, _with_gpus(8 * _GIB, 16 * _GIB)) == ""
+    assert reason_against(model, _with_gpus(None)) == reason_against(model, _with_gpus(8 * _GIB, None)) == ""
 
 
 def test_the_largest_variant_that_fits_is_offered() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache_marker import MARKER
+from foundry_cli.store.manifest import MANIFEST
 from foundry_cli.store.usage import note_use
 from tests.cli.in_process import Command, in_process
 from tests.conftest import Foundry, RunningService, add_model
@@ -85,7 +87,9 @@ def test_what_is_not_complete_has_its_way_out(here: Command, cache: Path) -> Non
     assert "   damaged   broken:1: v1/model.onnx is missing\n" in text
     assert "'foundry cache repair broken:1' fetches again what is wrong" in text
     assert "   partial   half:1: 0.00 GB of 0.00 GB downloaded\n" in text
-    assert "'foundry model download half:1' goes on with it, 'foundry cache remove half:1' deletes it." in text
+    assert (
+        "The command that began it (download, add or import) goes on with it, 'foundry cache remove half:1' deletes it." in text
+    )
 
 
 def test_a_list_for_programs(here: Command, cache: Path, tmp_path: Path) -> None:
@@ -150,6 +154,73 @@ def test_cd_marks_the_directory_so_that_an_empty_mount_point_is_not_taken_for_it
     assert not disk.exists()
     (tmp_path / "unplugged").rename(disk)
     assert "m:1" in listed(here)
+
+
+def test_a_directory_that_another_program_has_set_is_not_made_anew(here: Command, tmp_path: Path) -> None:
+    disk, mirror = tmp_path / "disk", tmp_path / "mirror"
+    add_managed(mirror, "m:1")
+    (tmp_path / "home").mkdir()
+    settings = {"serviceSettings": {"cacheDirectoryPath": str(disk)}}
+    (tmp_path / "home" / "foundry.config.json").write_text(json.dumps(settings))
+    assert f"The cache directory {disk} is not available: the directory is missing." in here("cache", "list").stderr
+    output = here("cache", "import", str(mirror))
+    assert (output.code, "is not available" in output.stderr) == (1, True)
+    assert not disk.exists()
+    disk.mkdir()
+    assert here("cache", "list").stderr == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+def test_cd_does_not_leave_a_service_that_hangs_behind(foundry: Foundry, fresh_service: RunningService, tmp_path: Path) -> None:
+    home, directory = fresh_service.paths.home, tmp_path / "new"
+    os.kill(fresh_service.client.record.pid, signal.SIGSTOP)
+    try:
+        output = foundry("cache", "cd", str(directory), home=home)
+        assert (output.code, "foundry service restart" in output.stderr) == (3, True), output
+    finally:
+        os.kill(fresh_service.client.record.pid, signal.SIGCONT)
+    assert json.loads(foundry("cache", "location", "-o", "json", home=home).stdout)["userSet"] is False
+
+
+@pytest.mark.parametrize("command", ["verify", "remove", "export"])
+def test_the_usage_has_no_brackets_too_many(here: Command, command: str) -> None:
+    assert here("cache", command, "--help").stdout.splitlines()[0].endswith(" [MODEL]...")
+
+
+def test_what_cannot_be_fetched_again_is_not_sent_to_a_repair(here: Command, cache: Path) -> None:
+    (add_managed(cache, "mine:1", source="local") / "v1" / "model.onnx").unlink()
+    (add_managed(cache, "blurred:1") / MANIFEST).write_text("{")
+    listing = here("cache", "list").stdout
+    assert "cache repair" not in listing
+    for name, problem in (("mine", "v1/model.onnx: is missing"), ("blurred", "foundry.manifest.json cannot be used")):
+        assert f"It cannot be repaired. 'foundry cache remove {name}:1' deletes it." in listing
+        assert "cache repair" not in here("cache", "verify", name).stdout
+        output = here("cache", "repair", name)
+        assert (output.code, problem in output.stderr, "cache remove" in output.stderr) == (1, True, True), output
+
+
+def test_a_folder_that_is_called_as_the_bundled_model_can_be_verified_and_removed(here: Command, cache: Path) -> None:
+    root = add_managed(cache, "foundry-guide-generic-cpu:1")
+    assert "foundry-guide-generic-cpu:1: 3 files" in here("cache", "verify").stdout
+    assert here("cache", "remove", "foundry-guide-generic-cpu:1", "--yes").code == 0
+    assert not root.exists()
+    assert "foundry-guide" in here("cache", "list").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
+def test_a_read_only_directory_can_be_chosen(here: Command, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    add_managed(disk, "m:1")
+    subprocess.run(["mount", "--bind", str(disk), str(disk)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(disk)], check=True)
+        output = here("cache", "cd", str(disk))
+        assert (output.code, "none can be added" in output.stderr) == (0, True), output
+        assert "m:1" in listed(here)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert not (disk / MARKER).exists()
 
 
 def test_the_default_directory_needs_no_marker(here: Command, cache: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_verify_says_of_each_model_whether_its_bytes_are_right(foundry: Command,
     assert lines["torn"] == "✗ torn:1: v1/model.onnx: is missing"
     assert lines["own"] == "• own:1: no hashes are known, its files were put there by hand"
     assert lines["half"] == "• half:1: the download is not complete"
-    assert "  'foundry cache repair rotten:1' fetches again what is damaged." in output.stdout
+    assert "  'foundry cache repair rotten:1' fetches again what is wrong, " in output.stdout
 
 
 def test_verify_for_programs(foundry: Command, cache: Path) -> None:
@@ -72,7 +72,7 @@ def test_verify_for_programs(foundry: Command, cache: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("half", "download of half:1 is not complete"), ("foundry-guide", "part of the program"), ("own", "nothing to compare")],
+    [("half", "half:1 is not complete"), ("foundry-guide", "part of the program"), ("own", "nothing to compare")],
 )
 def test_what_cannot_be_repaired_says_why(foundry: Command, cache: Path, tmp_path: Path, name: str, words: str) -> None:
     add_partial(cache)

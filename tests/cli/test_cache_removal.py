@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from foundry_cli.paths import Paths
+from foundry_cli.store.cache import scan
+from foundry_cli.store.verdicts import PASSED, Verdict, read_verdicts, store_verdict
 from tests.cli.in_process import Command, in_process
 from tests.conftest import RunningService, add_model
 from tests.store.managed import add_managed
-from tests.store.test_removal import add_partial, downloading
+from tests.store.test_removal import add, add_partial, downloading
 
 
 @pytest.fixture
@@ -145,3 +149,35 @@ def test_prune_keeps_what_is_loaded(foundry: Command, fresh_service: RunningServ
     output = foundry("cache", "prune", "--max-size", "0", "--yes", home=fresh_service.paths.home)
     assert output.code == 0
     assert [path.name for path in (fresh_service.paths.default_cache / "Tests").iterdir()] == ["loaded-1"]
+
+
+def test_prune_deletes_only_the_copy_of_its_plan(foundry: Command, fresh_service: RunningService) -> None:
+    cache = fresh_service.paths.default_cache
+    old, new = add_managed(cache / "a", "m:1"), add_managed(cache / "b", "m:1")
+    os.utime(old, (time.time() - 90 * 86400,) * 2)
+    output = foundry("cache", "prune", "--older-than", "30", "--yes", home=fresh_service.paths.home)
+    assert output.code == 0
+    assert [model.root for model in scan(cache).models] == [new]
+    assert not old.exists()
+
+
+def test_files_beside_a_model_of_the_original_are_told_and_stay(foundry: Command, cache: Path) -> None:
+    folder = add(cache, "Microsoft/two-4/v4", "two:4")
+    (folder / "my-notes.txt").write_text("mine")
+    output = foundry("cache", "remove", "two", "--yes")
+    assert "   1 file(s) there are not part of the model and stay.\n" in output.stdout
+    assert [path.name for path in folder.iterdir()] == ["my-notes.txt"]
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_the_verdict_on_a_removed_model_is_forgotten(
+    foundry: Command, request: pytest.FixtureRequest, tmp_path: Path, is_running: bool
+) -> None:
+    paths = request.getfixturevalue("fresh_service").paths if is_running else Paths(tmp_path / "home")
+    for name in ("m:1", "other:1"):
+        add_managed(paths.default_cache, name)
+        store_verdict(paths, name, Verdict(PASSED, "2026-01-01T00:00:00Z"))
+    assert foundry("cache", "remove", "m", "--yes", home=paths.home).code == 0
+    assert list(read_verdicts(paths)) == ["other:1"]
+    assert foundry("cache", "prune", "--max-size", "0", "--yes", home=paths.home).code == 0
+    assert read_verdicts(paths) == {}

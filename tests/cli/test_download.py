@@ -257,3 +257,64 @@ def test_a_model_does_not_take_the_folder_of_another(foundry: Foundry, known: We
     output = foundry("model", "download", "hello-generic-cpu:1")
     assert output.code == 1
     assert "holds the model somebody-else:7" in output.stderr
+
+
+def test_a_repair_that_is_killed_is_no_model_until_it_is_finished(foundry: Foundry, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
+    plain, gate = static_files(mirror), Gate()
+    is_slow = False
+
+    def respond(request: Seen) -> Answer:
+        if is_slow and request.path.endswith("tokenizer.json"):
+            gate.pass_one()
+        return plain(request)
+
+    with served(mirror, respond) as server:
+        foundry("catalog", "add", server.url)
+        foundry("model", "download", "hello-generic-cpu")
+        damaged = _root(tmp_path) / "tokenizer.json"
+        good = damaged.read_bytes()
+        damaged.write_bytes(good[:20] + b"xxxx" + good[24:])
+        is_slow = True
+        command = [str(FOUNDRY), "cache", "repair", "hello-generic-cpu"]
+        process = subprocess.Popen(command, env=clean_environment(tmp_path / "home"), stdout=subprocess.DEVNULL)
+        gate.wait_for_waiting(1)
+        process.kill()
+        process.wait()
+        gate.open_for(1000)
+        states = {model["id"]: model["state"] for model in json.loads(foundry("cache", "list", "-o", "json").stdout)["models"]}
+        assert states["hello-generic-cpu:1"] == "partial"
+        assert foundry("model", "download", "hello-generic-cpu").code == 0
+    assert damaged.read_bytes() == good
+    assert foundry("cache", "verify").code == 0
+    assert not [path.name for path in _root(tmp_path).iterdir() if path.name.endswith((".partial", ".tmp", ".journal"))]
+
+
+def test_a_size_beyond_the_disk_is_refused_before_anything_is_counted(foundry: Foundry, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
+    index = json.loads((mirror / "index.json").read_text())
+    (entry,) = [file for file in index["models"][0]["files"] if file["path"] == "model.onnx"]
+    entry["size"] = 1 << 42
+    (mirror / "index.json").write_text(json.dumps(index))
+    with served(mirror) as server:
+        foundry("catalog", "add", server.url)
+        output = foundry("model", "download", "hello-generic-cpu")
+    assert output.code == ExitCode.DOWNLOAD_FAILED
+    assert "the whole disk has" in output.stderr
+
+
+def test_the_password_of_a_mirror_is_not_shown(foundry: Foundry, tmp_path: Path) -> None:
+    with served(write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})) as server:
+        secret = server.url.replace("http://", "http://me:s3cret-word@")
+        assert foundry("catalog", "add", secret).code == 0
+        assert foundry("model", "download", "hello-generic-cpu").code == 0
+        assert server.seen[-1].headers["authorization"].startswith("Basic ")
+    outputs = [
+        foundry("service", "set", "--show"),
+        foundry("service", "set", "--show", "-o", "json"),
+        foundry("catalog", "list"),
+        foundry("catalog", "refresh"),
+        foundry("catalog", "add", "ftp://me:s3cret-word@127.0.0.1/"),
+        foundry("model", "list", env={"FOUNDRY_CATALOG_URL": "http://me:s3cret-word@models.example/"}),
+    ]
+    assert all("s3cret-word" not in output.stdout + output.stderr for output in outputs)

@@ -82,6 +82,55 @@ def test_a_model_that_misbehaves_fails_with_exit_code_1(foundry: Foundry, servic
     assert (verdict.verdict, verdict.failed) == ("failed", ("chat template", "history", "Unicode"))
 
 
+def test_a_model_that_never_stops_is_not_said_to_stop(foundry: Foundry, service: RunningService) -> None:
+    add_model(service.paths, "endless:1", ["Good day! "], eos_after_reply=False)
+    output = foundry("model", "test", "endless", home=service.paths.home)
+    assert output.code == 0, output.stdout
+    lines = output.stdout.splitlines()
+    assert next(line for line in lines if "stop tokens" in line).startswith("– stop tokens    no answer ended")  # noqa: RUF001
+    assert "1 not shown (stop tokens)" in lines[-1]
+    assert "✓ stop tokens" not in output.stdout
+
+
+def test_a_cache_that_is_not_mounted_is_not_filled(foundry: Foundry, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    assert foundry("cache", "cd", str(disk)).code == 0
+    disk.rename(tmp_path / "unmounted")
+    disk.mkdir()
+    folder = copy_model(tmp_path / "folder")
+    for arguments in (["add", str(folder)], ["convert", "owner/repo", "--output", str(tmp_path / "out"), "--add"]):
+        output = foundry("model", *arguments)
+        assert output.code == 1
+        assert "is not available" in output.stderr
+        assert list(disk.iterdir()) == []
+
+
+def test_an_addition_tells_what_it_leaves_out(foundry: Foundry, tmp_path: Path) -> None:
+    folder = copy_model(tmp_path / "folder")
+    (folder / "adapters").mkdir()
+    output = foundry("model", "add", str(folder))
+    assert output.code == 0, output.stderr
+    assert output.stderr.splitlines()[0] == "Sub-folders are not copied, because a model uses no files in them: adapters."
+
+
+def test_a_damaged_own_model_can_be_added_again(foundry: Foundry, tmp_path: Path) -> None:
+    folder = copy_model(tmp_path / "folder")
+    assert foundry("model", "add", str(folder), "--name", "mine").code == 0
+    (data,) = (tmp_path / "home").rglob("Local/mine-1/model.onnx.data")
+    data.write_bytes(b"short")
+    assert foundry("model", "add", str(folder), "--name", "mine").code == 0
+    assert data.read_bytes() == (folder / "model.onnx.data").read_bytes()
+
+
+def test_an_onnx_model_is_not_converted_and_the_way_to_add_it_is_told_first(foundry: Foundry, tmp_path: Path) -> None:
+    folder = copy_model(tmp_path / "folder")
+    output = foundry("model", "convert", str(folder), "--output", str(tmp_path / "out"))
+    assert output.code == 1
+    assert "is an ONNX model already" in output.stderr
+    assert "foundry model add" in output.stderr
+
+
 def test_an_unknown_model_cannot_be_tested(foundry: Foundry) -> None:
     assert foundry("model", "test", "no-such-model").code == 4
 
@@ -92,6 +141,12 @@ def test_converting_without_the_extra_says_how_to_get_it(foundry: Foundry, tmp_p
     assert output.code == 1
     assert "pip install '.[build]'" in output.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_converted_model_is_called_as_the_directory_it_is_put_into(foundry: Foundry, tmp_path: Path) -> None:
+    output = foundry("model", "convert", "owner/repo", "--output", str(tmp_path / "foundry-guide"), "--add")
+    assert output.code == 2
+    assert "answers to 'foundry-guide' already" in output.stderr
 
 
 @pytest.mark.parametrize(

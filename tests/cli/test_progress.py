@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import re
 
-from foundry_cli.cli.progress import DownloadProgress
+import pytest
+
+from foundry_cli.cli.progress import DownloadProgress, _bar_format
 from foundry_cli.store.transfer import Progress
 
 _MIB = 1 << 20
@@ -52,3 +54,15 @@ def test_a_note_is_said_once() -> None:
         for _ in range(3):
             progress(Progress(0, 100, "", 0, note="another process is downloading this model"))
     assert stream.getvalue().count("Another process is downloading this model\n") == 1
+
+
+@pytest.mark.parametrize("columns", [200, 96, 80, 60, 40, 20])
+def test_the_line_fits_the_terminal_and_keeps_its_numbers(columns: int) -> None:
+    form = _bar_format(columns)
+    bar = re.search(r"{bar:(\d+)}", form)
+    width = int(bar[1]) + 3 if bar else 0
+    line = re.sub(r"\[{bar:\d+}\] ", "", form).format(percentage=99.994, remaining_about="59s", rate_megabytes="1234.5 MB/s")
+    assert "99.99 %" in line
+    assert width + len(line) <= columns
+    assert ("MB/s" in line) == (columns >= 60)
+    assert (width == 39) == (columns >= 96)

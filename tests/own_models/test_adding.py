@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,71 @@ def test_a_strange_description_is_as_none(folder: Path, cache: Path, content: st
     model = add_folder(folder, cache)
     assert model.id == "my-model:1"
     assert model.prompt_template in (None, {"prompt": "{Content}"})
+
+
+def test_what_is_about_a_model_or_unfinished_is_not_copied(folder: Path, cache: Path) -> None:
+    for name in ("model.onnx.partial", "model.onnx.dlstate", "foundry.note.json", "download.journal"):
+        (folder / name).write_text("x")
+    add_folder(folder, cache, "lean")
+    assert {name for name in digests(cache / "Local" / "lean-1") if name.endswith((".partial", ".dlstate"))} == set()
+    assert not (cache / "Local" / "lean-1" / "foundry.note.json").exists()
+
+
+@pytest.mark.parametrize("place", ["", "v4"])
+def test_a_download_that_is_not_complete_is_refused(tmp_path: Path, cache: Path, place: str) -> None:
+    folder = copy_model(tmp_path / "other cache" / "tiny-1" / place)
+    (tmp_path / "other cache" / "tiny-1" / "download.tmp").touch()
+    with pytest.raises(ModelInvalidError, match="not complete"):
+        plan_addition(folder, cache, [])
+
+
+def test_sub_folders_are_named_and_links_are_refused(folder: Path, cache: Path) -> None:
+    for name in ("other", "more", ".git"):
+        (folder / name).mkdir()
+    assert plan_addition(folder, cache, []).left_out == ("more", "other")
+    (folder / "extra.bin").symlink_to(folder / "model.onnx")
+    with pytest.raises(ModelInvalidError, match=r"extra\.bin is a link"):
+        plan_addition(folder, cache, [])
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs a way to be another user")
+def test_folders_that_may_not_be_looked_into_do_not_break_the_search(tmp_path: Path) -> None:
+    wanted = copy_model(tmp_path / "a" / "wanted")
+    (tmp_path / "a" / "locked" / "inner").mkdir(parents=True)
+    (tmp_path / "a" / "locked").chmod(0o600)
+    (tmp_path / "a" / "seen").mkdir()
+    (tmp_path / "a" / "seen").chmod(0o644)  # its names can be read, and nothing about them
+    (tmp_path / "a" / "seen" / "inner").mkdir()
+    for place in (tmp_path, *tmp_path.parents[:-2]):
+        place.chmod(0o755)
+    code = (
+        "import os, sys, pathlib\nfrom foundry_cli.own_models.adding import find_model_folder\nos.setuid(65534)\n"
+        "print(find_model_folder(pathlib.Path(sys.argv[1])))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{wanted}\n", "")
+
+
+def test_a_damaged_own_model_is_replaced_and_one_of_a_catalog_is_not(folder: Path, cache: Path) -> None:
+    add_folder(folder, cache, "mine")
+    assert read_manifest(cache / "Local" / "mine-1") is not None
+    with pytest.raises(InvalidRequestError, match="a model mine:1 already"):
+        plan_addition(folder, cache, scan_cache(cache), name="mine")
+    (cache / "Local" / "mine-1" / "tokenizer.json").write_text("short")
+    (damaged,) = scan_cache(cache)
+    assert damaged.problem
+    with pytest.raises(InvalidRequestError, match="a model mine:1 already"):
+        plan_addition(folder, cache, [replace(damaged, source="azure")], name="mine")
+    add(plan_addition(folder, cache, [damaged], name="mine"), facts_of(folder))
+    assert [(model.id, model.problem) for model in scan_cache(cache)] == [("mine:1", "")]
+    assert [path.name for path in cache.iterdir()] == ["Local"]
+
+
+def test_files_of_the_user_in_a_damaged_model_stay(folder: Path, cache: Path) -> None:
+    add_folder(folder, cache, "mine")
+    root = cache / "Local" / "mine-1"
+    (root / "tokenizer.json").unlink()
+    (root / "diary.txt").write_text("dear diary")
+    with pytest.raises(CacheError, match="exists already"):
+        add(plan_addition(folder, cache, scan_cache(cache), name="mine"), facts_of(folder))
+    assert digests(root).keys() == {"diary.txt"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from foundry_cli.errors import ContextLengthError, EngineDiedError, ServiceUnreachableError, UnsupportedFieldError
-from foundry_cli.own_models.conformance import CHECKS, Answer, Message, Status, Subject, run_checks, verdict_of
+from foundry_cli.own_models.conformance import CHECKS, Answer, Message, Result, Status, Subject, run_checks, verdict_of
 from tests.own_models.folders import facts_of
 
 RENDERED = "<s>alpha system</s><u>bravo question</u><a>charlie answer</a><u>delta question</u><a>"
@@ -70,9 +70,9 @@ def test_what_this_version_or_the_model_does_not_have_is_neither_passed_nor_fail
     found = results(Partner(supports=frozenset()), rendered=None)
     assert found["JSON mode"] == (Status.skipped, "not supported by this version: response_format")
     assert found["tool calls"] == (Status.skipped, "not supported by this version: tools")
-    assert found["chat template"][0] is Status.skipped
+    assert found["chat template"][0] is Status.not_shown
     assert results(Partner(), tools=False)["tool calls"][0] is Status.skipped
-    assert results(Partner(), context_length=10_000_000)["context limit"][0] is Status.skipped
+    assert results(Partner(), context_length=10_000_000)["context limit"][0] is Status.not_shown
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,10 @@ def test_answers_that_change_fail() -> None:
     assert failed(changing) == {"streaming", "determinism", "JSON mode"}
 
 
-def test_a_model_that_never_ends_passes_only_when_it_could() -> None:
+def test_of_a_model_that_never_ends_nothing_is_shown_about_its_end() -> None:
     endless = answering(finish_reason="length")
-    assert "no answer ended" in results(endless)["stop tokens"][1]
+    status, detail = results(endless)["stop tokens"]
+    assert (status, "no answer ended" in detail) == (Status.not_shown, True)
     assert failed(endless) == set()
     assert failed(endless, eos_token_ids=()) == {"stop tokens"}
 
@@ -145,4 +146,17 @@ def test_the_verdict_names_what_failed_and_when() -> None:
     subject = Subject(answering(text="[1]"), facts_of(Path("model"), rendered=RENDERED))
     verdict = verdict_of(list(run_checks(subject)), now=lambda: 1767323045.7)
     assert (verdict.verdict, verdict.failed, verdict.date) == ("failed", ("JSON mode",), "2026-01-02T03:04:05+00:00")
-    assert verdict_of([]).verdict == "passed"
+
+
+@pytest.mark.parametrize("name", ["chat template", "streaming", "Unicode"])
+def test_without_a_check_of_the_core_no_model_passes(name: str) -> None:
+    passed = [Result(each, Status.passed) for each in CHECKS if each != name]
+    assert verdict_of(passed).verdict == "undecided"
+    assert verdict_of([*passed, Result(name, Status.not_shown)]).verdict == "undecided"
+    assert verdict_of([*passed, Result(name, Status.passed)]).verdict == "passed"
+    assert verdict_of([*passed, Result(name, Status.failed)]).verdict == "failed"
+
+
+def test_what_is_not_of_the_core_may_stay_open() -> None:
+    core = [Result(name, Status.passed) for name in ("chat template", "streaming", "Unicode")]
+    assert verdict_of([*core, Result("stop tokens", Status.not_shown)]).verdict == "passed"

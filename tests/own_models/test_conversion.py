@@ -15,7 +15,7 @@ import pytest
 from foundry_cli.errors import FoundryError, InvalidRequestError, ModelInvalidError
 from foundry_cli.own_models.builder import ModelBuilder, check_extra, check_precision
 from foundry_cli.own_models.checking import ModelFacts, check_model, read_facts
-from foundry_cli.own_models.conversion import Conversion, check_output, convert
+from foundry_cli.own_models.conversion import Conversion, check_output, convert, suggest_name
 from foundry_cli.own_models.identity import Identity
 from tests.own_models.folders import copy_model, digests
 
@@ -154,6 +154,52 @@ def test_ctrl_c_ends_the_builder_and_leaves_nothing(checkpoint: Path, tmp_path: 
         assert process.stdout.read().endswith("interrupted\n")
     assert not child.is_running()
     assert not output.parent.exists()
+
+
+def waiting_conversion(checkpoint: Path, output: Path) -> subprocess.Popen[str]:
+    """A process whose builder waits."""
+    command = [sys.executable, "-c", _INTERRUPTED, str(checkpoint), str(output)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_what_a_killed_conversion_left_goes_with_the_next_one(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "models" / "out"
+    with waiting_conversion(checkpoint, output) as process:
+        child = _child_of(process, tmp_path / "logs" / "convert.log")
+        try:
+            with pytest.raises(InvalidRequestError, match="Another process"):
+                run(checkpoint, output)
+            assert child.is_running()
+        finally:
+            process.kill()
+            child.kill()  # unlike the real builder, the stand-in does not end with who started it
+    assert [path.name for path in output.parent.iterdir()] == [".out.converting"]
+    run(checkpoint, output)
+    assert [path.name for path in output.parent.iterdir()] == ["out"]
+
+
+def test_a_model_that_was_being_replaced_when_the_process_was_killed_comes_back(checkpoint: Path, tmp_path: Path) -> None:
+    before = digests(copy_model(tmp_path / ".out.converting" / "replaced"))
+    (tmp_path / ".out.converting" / "download.tmp").touch()
+    with pytest.raises(InvalidRequestError, match="a model in"):
+        run(checkpoint, tmp_path / "out")
+    assert digests(tmp_path / "out") == before
+    assert not (tmp_path / ".out.converting").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [("my-model", "my-model"), ("deep/Phi 5/", "Phi 5"), ("model", "repo"), ("deep/ONNX", "repo"), ("output", "repo")],
+)
+def test_a_model_is_called_as_its_directory_unless_that_says_nothing(output: str, name: str) -> None:
+    assert suggest_name("owner/repo", Path(output)) == name
+
+
+def test_the_directory_where_one_is_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert suggest_name("owner/repo", Path(".")) == "mine"
 
 
 def test_an_output_that_is_no_model_is_never_replaced(checkpoint: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,22 @@ def test_a_damaged_file_is_an_empty_one_and_is_replaced(tmp_path: Path, content:
     assert read_verdicts(Paths(tmp_path)) == {}
     store_verdict(Paths(tmp_path), "a:1", Verdict(PASSED, DATE))
     assert read_verdicts(Paths(tmp_path)) == {"a:1": Verdict(PASSED, DATE)}
+
+
+def test_tests_that_end_at_the_same_time_all_count(tmp_path: Path) -> None:
+    paths, start = Paths(tmp_path), threading.Barrier(8)
+
+    def store(worker: int) -> None:
+        start.wait()
+        for number in range(4):
+            store_verdict(paths, f"model-{worker}:{number}", Verdict(PASSED, DATE))
+
+    threads = [threading.Thread(target=store, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_verdicts(paths)) == 32
 
 
 def test_forgetting_what_is_not_there_writes_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from foundry_cli.config import MirrorSetting, load_config
 from foundry_cli.paths import Paths
 from tests.conftest import RunningService, run_service
+from tests.fakes.azure_catalog import azure_stand_in, entry
 from tests.fakes.gate import Gate
 from tests.fakes.mirror import served, write_mirror
 from tests.fakes.web import Answer, Seen, WebServer, static_files
@@ -124,6 +125,32 @@ def test_what_cannot_be_downloaded(shop: RunningService, body: dict[str, Any], s
     assert text in json.dumps(document)
     if answered == 404:
         assert document["success"] is False
+
+
+def test_a_licence_is_accepted_by_the_request(tmp_path: Path) -> None:
+    directory = write_mirror(tmp_path, {"own-generic-cpu:1": "Own."}, requiresAcceptance=True)
+    with served(directory) as server:
+        for shop in _service(tmp_path / "home", server):
+            refused = json.loads(_post(shop, _request("own-generic-cpu:1"))[1][-1])
+            assert refused["success"] is False
+            assert "acceptLicense" in refused["errorMessage"]
+            accepted = json.loads(_post(shop, {**_request("own-generic-cpu:1"), "acceptLicense": True})[1][-1])
+            assert accepted["success"] is True
+            assert "Fatal" not in (shop.paths.logs / "console.log").read_text()
+
+
+def test_references_of_hugging_face_are_for_the_command(shop: RunningService) -> None:
+    status, chunks = _post(shop, _request("hf:owner/repository"))
+    assert status == 400
+    assert "foundry model download hf:owner/repository" in json.loads(b"".join(chunks))["errorMessage"]
+
+
+def test_the_service_fetches_the_list_of_azure_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with azure_stand_in() as azure:
+        azure.entries = [entry("phi-tiny-generic-cpu")]
+        monkeypatch.setenv("FOUNDRY_CATALOG_URL", azure.gallery_url)
+        for service in run_service(tmp_path / "home"):
+            assert "phi-tiny-generic-cpu:1" in [model["name"] for model in service.client.models()]
 
 
 def test_a_client_that_goes_away_ends_the_download_and_keeps_what_arrived(tmp_path: Path) -> None:

@@ -53,6 +53,17 @@ def test_the_real_service_takes_a_provider_it_has_and_refuses_others(service: Ru
     assert next(model["ep"] for model in status["loadedModels"] if model["id"] == "echo:1") == CPU
 
 
+def test_a_refusal_says_what_is_missing_or_what_there_is(tmp_path: Path) -> None:
+    broken = "CUDAExecutionProvider is installed and cannot be used: libcublas is missing."
+    installed = InstalledProviders(lambda: ProviderReport(notes=(broken,)))
+    with local_service(tmp_path, installed=installed) as local:
+        for ep, reason in (("cuda", broken), ("qnn", "QNNExecutionProvider"), ("warp", "there is cpu, cuda, trtrtx, webgpu")):
+            status, _, answer = local.get(f"/openai/load/{MODEL}?ep={ep}")
+            assert (status, answer["error"]["param"]) == (400, "ep")
+            assert f"{ep!r} is no" in answer["error"]["message"]
+            assert reason in answer["error"]["message"]
+
+
 def test_a_variant_that_cannot_run_here_is_refused_with_the_reason_and_runs_on_the_cpu_when_told_to(
     fresh_service: RunningService,
 ) -> None:

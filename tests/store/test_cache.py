@@ -341,3 +341,10 @@ def test_a_hard_link_is_a_file_like_others(cache: Path) -> None:
     root = add_managed(cache, "m:1")
     (root / "v1" / "second").hardlink_to(root / "v1" / "model.onnx")
     assert ids(cache) == ["m:1"]
+
+
+def test_the_record_of_a_transfer_names_the_model_by_the_folder_above(cache: Path) -> None:
+    (cache / "Microsoft" / "phi-4-cpu-7" / "v4").mkdir(parents=True)
+    (cache / "Microsoft" / "phi-4-cpu-7" / "v4" / "x.dlstate").touch()
+    (partial,) = scan(cache).partials
+    assert partial.id == "phi-4-cpu:7"

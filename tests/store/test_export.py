@@ -160,6 +160,26 @@ def test_what_was_complete_when_an_export_ended_early_is_listed_and_the_rest_con
     assert sorted(read_index(tmp_path / "mirror")) == ["late:1", "tiny:2"]
 
 
+def test_models_with_the_same_plain_name_have_different_places(tmp_path: Path, cache: Path) -> None:
+    add_downloaded(cache, ModelInfo("a-b", 1, "a-b"))
+    write_model(cache / "mine", "a/b:1")
+    export(scan_cache(cache), tmp_path / "mirror", cache)
+    entries = read_index(tmp_path / "mirror")
+    assert sorted(entries) == ["a-b:1", "a/b:1"]
+    assert entries["a-b:1"]["path"] != entries["a/b:1"]["path"]
+    assert sorted(model.id for model in scan_cache(tmp_path / "mirror")) == ["a-b:1", "a/b:1"]
+
+
+def test_another_model_at_the_place_of_one_is_not_replaced(tmp_path: Path, cache: Path) -> None:
+    add_downloaded(cache, MODEL)
+    other = add_downloaded(tmp_path / "mirror", ModelInfo("other", 1, "other", publisher="Tests"))
+    other.rename(tmp_path / "mirror" / "Tests" / "tiny-2")
+    with pytest.raises(CacheError, match="holds the model other:1"):
+        export(scan_cache(cache), tmp_path / "mirror", cache)
+    assert only(tmp_path / "mirror").model.id == "other:1"
+    assert not (tmp_path / "mirror" / "index.json").exists()
+
+
 @pytest.mark.parametrize("place", ["cache", "cache/inside", ".", "link"])
 def test_mirror_and_cache_must_be_apart(tmp_path: Path, cache: Path, place: str) -> None:
     add_downloaded(cache, MODEL)

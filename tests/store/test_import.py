@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from foundry_cli.errors import CacheError, DownloadCancelledError, IntegrityError, ModelInvalidError, ModelNotFoundError
+from foundry_cli.paths import Paths
 from foundry_cli.store.cache import INCOMPLETE_MARKER, scan_cache
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.export import export
 from foundry_cli.store.importing import import_models
 from foundry_cli.store.manifest import CHUNKS, MANIFEST, first_problem, read_chunks, read_manifest
+from foundry_cli.store.verdicts import FAILED, Verdict, read_verdicts, store_verdict
 from foundry_cli.types import ModelInfo
 from tests.store.model_directories import WEIGHTS, add_downloaded, write_model
 
@@ -217,3 +219,38 @@ def test_source_and_cache_must_be_apart(source: Path) -> None:
     for cache in (source, source / "inside", source.parent):
         with pytest.raises(CacheError, match="not apart"):
             import_models(source, cache)
+
+
+def test_a_model_whose_plain_name_is_taken_gets_a_folder_of_its_own(source: Path, cache: Path) -> None:
+    add_downloaded(cache, ModelInfo("a-b", 1, "a-b"))
+    write_model(source / "x", "a/b:1")
+    assert [model.id for model in import_models(source, cache).imported] == ["a/b:1"]
+    assert sorted(model.id for model in scan_cache(cache)) == ["a-b:1", "a/b:1"]
+
+
+def test_a_folder_that_holds_another_model_is_not_replaced(source: Path, cache: Path) -> None:
+    root = add_downloaded(cache, ModelInfo("other", 1, "other", publisher="Tests"))
+    root.rename(cache / "Tests" / "tiny-2")
+    add_downloaded(source, MODEL)
+    ((name, error),) = import_models(source, cache).failed
+    assert (name, type(error)) == ("tiny:2", CacheError)
+    assert "for tiny:2, holds the model other:1" in error.message
+    assert "Move that folder away" in str(error.hint)
+    assert [model.id for model in scan_cache(cache)] == ["other:1"]
+
+
+def test_an_imported_model_takes_no_verdict_over_from_one_that_had_its_name(tmp_path: Path, source: Path, cache: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    for name in ("tiny:2", "other:1"):
+        store_verdict(paths, name, Verdict(FAILED, "2026-01-02T03:04:05+00:00"))
+    add_downloaded(source, MODEL)
+    import_models(source, cache, paths=paths)
+    assert set(read_verdicts(paths)) == {"other:1"}
+
+
+def test_a_download_that_is_not_complete_is_not_imported_by_its_folder(source: Path, cache: Path) -> None:
+    write_model(source / "tiny-2", below="v4/")
+    (source / "tiny-2" / INCOMPLETE_MARKER).touch()
+    with pytest.raises(ModelInvalidError, match="not complete"):
+        import_models(source / "tiny-2", cache)
+    assert not cache.exists()

@@ -10,7 +10,7 @@ import pytest
 from foundry_cli.catalog.catalog import Catalog
 from foundry_cli.catalog.sources.base import SourceState
 from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidError, ModelNotFoundError
-from foundry_cli.inventory import COMPLETE, DAMAGED, PARTIAL, Inventory, filter_models
+from foundry_cli.inventory import COMPLETE, DAMAGED, PARTIAL, Inventory, check_sound, filter_models, way_out
 from foundry_cli.store.cache_marker import MARKER, mark_cache
 from foundry_cli.types import ModelInfo
 from tests.store.managed import add_managed
@@ -40,7 +40,7 @@ CATALOG = Catalog(
             ModelInfo("Phi-4-cpu", 1, "phi-4", license="MIT", context_length=4096, uri="catalog://phi"),
             ModelInfo("Phi-4-cpu", 2, "phi-4"),
             ModelInfo("Phi-4-cuda-gpu", 2, "phi-4", device="GPU", execution_provider="CUDAExecutionProvider"),
-            ModelInfo("qwen-cpu", 1, "qwen", task="embeddings"),
+            ModelInfo("qwen-cpu", 1, "qwen", task="embeddings", source="azure"),
         )
     ]
 )
@@ -256,3 +256,40 @@ def test_a_marker_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CacheError, match="cannot be written"):
         mark_cache(tmp_path / "file")
+
+
+def test_what_comes_with_the_program_counts_before_a_copy_of_it(tmp_path: Path) -> None:
+    root = cached(tmp_path, "foundry-guide-generic-cpu:1")
+    inventory = Inventory(tmp_path)
+    assert [(model.is_bundled, model.root == root) for model in inventory.models()] == [(True, False)]
+    assert [entry.model.is_bundled for entry in inventory.find_entries("foundry-guide")] == [True, False]
+
+
+def test_a_directory_that_was_set_must_be_there(tmp_path: Path) -> None:
+    assert Inventory(tmp_path / "none").cache_problem() is None
+    problem = Inventory(tmp_path / "none", is_set=True).cache_problem()
+    assert problem is not None
+    assert "the directory is missing" in problem.message
+    assert Inventory(tmp_path, is_set=True).cache_problem() is None
+
+
+def test_a_damaged_model_is_refused_with_its_file_and_a_way_that_leads_on(tmp_path: Path) -> None:
+    for source, way in (("azure", "cache repair m:1"), ("local", "cannot be repaired")):
+        root = add_managed(tmp_path / source, "m:1", source=source)
+        check_sound(Inventory(tmp_path / source).resolve("m:1"))
+        (root / "v1" / "model.onnx").unlink()
+        with pytest.raises(ModelInvalidError, match=r"v1/model\.onnx is missing") as caught:
+            check_sound(Inventory(tmp_path / source).resolve("m:1"))
+        assert way in (caught.value.hint or "")
+
+
+def test_a_way_out_of_an_unfinished_work_does_not_lead_in_a_circle(tmp_path: Path) -> None:
+    partial(tmp_path, "P/qwen-cpu-1")
+    partial(tmp_path, "stranger-7")
+    hints = {e.model.id: way_out(e.model, e.state) for e in Inventory(tmp_path, Catalog([])).contents().entries}
+    assert not any("model download stranger" in hint for hint in hints.values())
+    (entry,) = Inventory(tmp_path, CATALOG).find_entries("stranger")
+    assert "The command that began it" in way_out(entry.model, entry.state)
+    with pytest.raises(ModelInvalidError) as caught:
+        Inventory(tmp_path, CATALOG).resolve("stranger")
+    assert caught.value.hint == way_out(entry.model, entry.state)

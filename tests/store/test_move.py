@@ -197,3 +197,40 @@ def test_the_digests_of_chunks_move_along(cache: Path, tmp_path: Path) -> None:
     move(plan_move(cache, tmp_path / "new"))
     assert json.loads((tmp_path / "new" / "Tests" / "m-1" / CHUNKS).read_text()) == chunks
     assert (tmp_path / "new" / "Tests" / "m-1" / MANIFEST).exists()
+
+
+def test_files_of_others_in_the_new_place_are_not_overwritten(cache: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "own"
+    target.mkdir(parents=True)
+    (target / "download.tmp").touch()
+    (target / "extra.bin").write_bytes(b"mine")
+    with pytest.raises(CacheError, match=r"own:1 is not moved: there is extra\.bin"):
+        plan_move(cache, tmp_path / "new")
+    assert (target / "extra.bin").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("is_newer", [True, False])
+def test_of_two_lists_of_the_catalog_the_newer_stays(cache: Path, tmp_path: Path, is_newer: bool) -> None:
+    name = "foundry.modelinfo.json"
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / name).write_text('{"there": 1}')
+    os.utime(cache / name, (2000 if is_newer else 500,) * 2)
+    os.utime(tmp_path / "new" / name, (1000, 1000))
+    move(plan_move(cache, tmp_path / "new"))
+    assert (tmp_path / "new" / name).read_text() == ("{}" if is_newer else '{"there": 1}')
+
+
+def test_what_came_into_a_folder_after_the_copy_is_not_deleted_with_it(cache: Path, tmp_path: Path) -> None:
+    plan = plan_move(cache, tmp_path / "new")
+    copy_models(plan)
+    (cache / "own" / "late.txt").write_text("mine")
+    (problem,) = delete_moved(plan)
+    assert "late.txt" in problem
+    assert (cache / "own" / "late.txt").read_text() == "mine"
+
+
+def test_a_model_inside_of_another_keeps_its_place(cache: Path, tmp_path: Path) -> None:
+    add(cache, "own/inner", "inner:1")
+    move(plan_move(cache, tmp_path / "new"))
+    assert sorted(model.id for model in scan(tmp_path / "new").models) == ["inner:1", "m:1", "own:1"]
+    assert scan(cache).models == ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from foundry_cli.store.cache import REMOVED, scan
 from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import MANIFEST
 from foundry_cli.store.prune import PruneChoice, PruneItem, execute, parse_size, plan_prune
-from tests.store.managed import WEIGHTS, add_managed
+from tests.store.managed import WEIGHTS, add_managed, describe, manage
 from tests.store.test_removal import add, add_partial, downloading
 
 NOW = 1_000_000_000.0
@@ -130,3 +132,79 @@ def test_models_by_size(tmp_path: Path) -> None:
 def test_a_damaged_model_stays_for_its_repair(tmp_path: Path) -> None:
     (used(add_managed(tmp_path, "m:1"), 99) / "v1" / "model.onnx").write_bytes(WEIGHTS[1:])
     assert plan(tmp_path, PruneChoice(older_than=1, max_size=0)) == []
+
+
+def everything(cache: Path) -> PruneChoice:
+    """What deletes most; all that is in the cache is old."""
+    for path in (*cache.rglob("*"), cache):
+        os.utime(path, (NOW - 9 * DAY,) * 2)
+    return PruneChoice(partials=True)
+
+
+def write(cache: Path, *paths: str) -> None:
+    """Files with something in them."""
+    for path in paths:
+        (cache / path).parent.mkdir(parents=True, exist_ok=True)
+        (cache / path).write_text("mine")
+
+
+def left(cache: Path) -> list[str]:
+    """All files that are there."""
+    return sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*") if path.is_file())
+
+
+def test_markers_in_the_folders_of_others_make_them_no_downloads(tmp_path: Path) -> None:
+    write(tmp_path, "mydata/save.dlstate", "mydata/sub/thesis.txt", "other/download.tmp", "other/diary.txt")
+    add(tmp_path, "Pub/sub/v1", "whole:1")
+    (tmp_path / "Pub" / "download.tmp").touch()
+    before = left(tmp_path)
+    assert plan(tmp_path, everything(tmp_path)) == []
+    assert [model.id for model in scan(tmp_path).models] == ["whole:1"]
+    assert left(tmp_path) == before
+
+
+def test_a_model_below_a_download_of_another_is_seen_and_stays(tmp_path: Path) -> None:
+    write(tmp_path, "big-2/download.tmp", "big-2/model.onnx")
+    add(tmp_path, "big-2/copies/v1", "whole:1")
+    add(tmp_path, "big-2/small", "bi:1")
+    add_managed(tmp_path / "big-2", "managed:1")
+    items = plan(tmp_path, everything(tmp_path))
+    assert names(items) == ["big:2"]
+    execute(items[0], tmp_path)
+    assert sorted(model.id for model in scan(tmp_path).models) == ["bi:1", "managed:1", "whole:1"]
+    assert not (tmp_path / "big-2" / "model.onnx").exists()
+
+
+def test_of_a_download_of_the_original_only_what_models_consist_of_goes(tmp_path: Path) -> None:
+    write(
+        tmp_path, "Microsoft/two-4/v4/model.onnx.data", "Microsoft/two-4/v4/model.onnx.data.dlstate",
+        "Microsoft/two-4/v4/tokenizer.json", "Microsoft/two-4/v4/genai_config.json", "Microsoft/two-4/download.tmp",
+        "Microsoft/two-4/.download.lock", "Microsoft/two-4/.download.progress",
+    )  # fmt: skip
+    shutil.copytree(tmp_path / "Microsoft", tmp_path / "Mine")
+    write(tmp_path, "Mine/two-4/v4/diary.txt", "Mine/two-4/thesis.partial")
+    items = plan(tmp_path, everything(tmp_path))
+    assert names(items) == ["two:4", "two:4"]
+    for item in items:
+        execute(item, tmp_path)
+    assert left(tmp_path) == ["Mine/two-4/thesis.partial", "Mine/two-4/v4/diary.txt"]
+    assert not (tmp_path / "Microsoft").exists()
+
+
+def test_a_download_of_the_original_that_may_be_running_stays(tmp_path: Path) -> None:
+    root = tmp_path / "two-4"
+    write(tmp_path, "two-4/download.tmp", "two-4/model.onnx", "two-4/.download.lock")
+    choice = everything(tmp_path)
+    with (root / ".download.lock").open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # of another open file, so it is as good as of another process
+        assert plan(tmp_path, choice) == []
+    assert names(plan(tmp_path, choice)) == ["two:4"]
+    os.utime(root / "model.onnx", (NOW - 60,) * 2)
+    assert plan(tmp_path, choice) == []
+
+
+def test_a_file_whose_name_ends_as_that_of_a_transfer_is_a_file_of_its_model(tmp_path: Path) -> None:
+    root = add_managed(tmp_path, "m:1")
+    (root / "v1" / "model.onnx.partial").write_bytes(b"listed")
+    manage(root, describe("m:1"))
+    assert plan(tmp_path, PruneChoice()) == []

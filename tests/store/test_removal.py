@@ -101,7 +101,7 @@ def test_removal_does_not_follow_links(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "file").write_text("mine")
     (add(cache, "model", "model:1") / "link").symlink_to(tmp_path / "mine")
     remove_model(cache, "model:1")
-    assert list(cache.iterdir()) == []
+    assert [path.name for path in (cache / "model").iterdir()] == ["link"]
     assert (tmp_path / "mine" / "file").read_text() == "mine"
 
 
@@ -290,3 +290,77 @@ def test_trash_is_swept(cache: Path, tmp_path: Path) -> None:
     sweep_trash(tmp_path / "none")
     (tmp_path / "file").touch()
     sweep_trash(tmp_path / "file")
+
+
+def test_files_of_others_stay_where_the_manifest_cannot_be_used(cache: Path) -> None:
+    root = add_managed(cache, "m:1")
+    os.truncate(root / MANIFEST, 20)
+    (root / "users.txt").write_text("mine")
+    (model,) = scan_cache(cache)
+    plan = plan_removal(model, cache)
+    assert plan.foreign == ("users.txt",)
+    remove(plan, cache)
+    assert [path.name for path in root.iterdir()] == ["users.txt"]
+    assert scan(cache) == CacheScan()
+
+
+def test_locks_of_the_original_do_not_keep_its_folder(cache: Path) -> None:
+    folder = add(cache, "Microsoft/two-4/v4", "two:4")
+    for name in (".download.lock", ".download.progress"):
+        (folder.parent / name).touch()
+    remove_model(cache, "two:4")
+    assert list(cache.iterdir()) == []
+
+
+def test_models_inside_of_models_are_seen_and_removed_one_by_one(cache: Path) -> None:
+    outer, inner = add(cache, "n", "one:1"), add(cache, "n/inner", "two:1")
+    managed = add_managed(outer / "deep", "three:1")
+    assert sorted(ids(cache)) == ["one:1", "three:1", "two:1"]
+    sizes = {model.id: model.size_bytes for model in scan_cache(cache)}
+    assert sizes["one:1"] == sum(path.stat().st_size for path in outer.iterdir() if path.is_file())
+    remove_model(cache, "one:1")
+    assert sorted(ids(cache)) == ["three:1", "two:1"]
+    remove_model(cache, "two:1")
+    assert not inner.exists()
+    assert (managed / "v1" / "model.onnx").read_bytes() == WEIGHTS
+
+
+def test_a_model_inside_of_a_downloaded_one_is_not_removed_with_it(cache: Path) -> None:
+    root = add_managed(cache, "m:1")
+    inner = add_managed(root, "inner:1")
+    remove_model(cache, "m:1")
+    assert ids(cache) == ["inner:1"]
+    assert (inner / MANIFEST).exists()
+
+
+def test_a_kill_between_the_files_of_an_original_leaves_no_half_model(tmp_path: Path) -> None:
+    def prepare(attempt: int) -> str:
+        folder = add(tmp_path / str(attempt), "two-4/v4", "two:4")
+        (folder / "notes.txt").write_text("mine")
+        return program(
+            "from foundry_cli.store.removal import plan_removal, remove\nfrom foundry_cli.store.cache import scan_cache",
+            f"cache = {literal(tmp_path / str(attempt))}",
+            "remove(plan_removal(scan_cache(cache)[0], cache), cache)",
+        )
+
+    def check(attempt: int) -> None:
+        cache = tmp_path / str(attempt)
+        was_there = ids(cache) == ["two:4"]
+        assert scan(cache).partials == ()
+        sweep_trash(cache)
+        assert ids(cache) == (["two:4"] if was_there else [])
+        notes = cache / "two-4" / "v4" / "notes.txt"
+        assert notes.read_text() == "mine"
+        assert was_there or [path.name for path in notes.parent.iterdir()] == ["notes.txt"]
+
+    assert kill_everywhere(prepare, check) >= 4
+
+
+def test_a_journal_that_was_left_beside_a_model_does_not_keep_it(cache: Path) -> None:
+    folder = add(cache, "model", "model:1")
+    journal = Journal(folder)
+    journal.begin("genai_config.json", 2, "", "")
+    journal.close()
+    (folder / "notes.txt").write_text("mine")
+    remove_model(cache, "model:1")
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
