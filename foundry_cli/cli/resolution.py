@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from foundry_cli.cli.inventory import local_inventory, local_machine
-from foundry_cli.errors import ModelInvalidError, ModelNotFoundError
+from foundry_cli.errors import ModelNotFoundError
+from foundry_cli.inventory import check_sound
 from foundry_cli.types import ModelInfo
 
 
@@ -18,20 +19,15 @@ def find_model(name: str, device: str | None) -> ModelInfo:
         known = local_inventory().resolve(name, device, local_machine().obstacle)
     except ModelNotFoundError:
         return local_inventory(is_fresh=True).resolve(name, device, local_machine().obstacle)
-    if known.problem and known.source == "local":  # nobody can be asked for its files
-        raise _damaged(known, f"Add or import it again, or remove it with 'foundry cache remove {known.id}'.")
+    if known.source == "local":  # nobody can be asked for its files
+        check_sound(known)
     return known
-
-
-def _damaged(model: ModelInfo, hint: str) -> ModelInvalidError:
-    return ModelInvalidError(f"The model {model.id} is damaged: {model.problem}.", hint=hint, param="model")
 
 
 def find_cached_model(name: str, device: str | None) -> ModelInfo:
     """As `find_model`, for a model that must be on this machine. Raises `ModelNotFoundError` with the way to get it."""
     model = find_model(name, device)
-    if model.problem:
-        raise _damaged(model, f"'foundry cache repair {model.id}' fetches again what is missing.")
+    check_sound(model)
     if not model.is_cached:
         raise ModelNotFoundError(
             f"Model {model.id} is not on this machine.", hint=f"'foundry model download {name}' fetches it.", param="model"

@@ -15,7 +15,7 @@ from fastapi import Request
 from foundry_cli.catalog.refreshing import refresh_in_background
 from foundry_cli.config import load_config
 from foundry_cli.engine.model_manager import ModelManager, Placement
-from foundry_cli.errors import InvalidRequestError, ModelInvalidError, ModelNotFoundError, UnsuitableModelError
+from foundry_cli.errors import InvalidRequestError, ModelNotFoundError, UnsuitableModelError
 from foundry_cli.execution_providers import (
     CPU,
     PROVIDERS,
@@ -28,7 +28,7 @@ from foundry_cli.execution_providers import (
 )
 from foundry_cli.hardware import detect_hardware
 from foundry_cli.instance import InstanceRecord
-from foundry_cli.inventory import Inventory
+from foundry_cli.inventory import Inventory, check_sound
 from foundry_cli.paths import Paths
 from foundry_cli.types import DEVICES, ModelInfo
 
@@ -104,12 +104,7 @@ class ServiceState:
     async def resolve_cached(self, name: str, device: str | None = None) -> ModelInfo:
         """As `resolve`, for a model that is about to run: it must be on this machine."""
         model = await self.resolve(name, device)
-        if model.problem:
-            raise ModelInvalidError(
-                f"The model {model.id} is damaged: {model.problem}.",
-                hint=f"'foundry cache repair {model.id}' fetches again what is missing.",
-                param="model",
-            )
+        check_sound(model)
         if not model.is_cached:
             await asyncio.to_thread(self.inventory.require_cache)
             raise ModelNotFoundError(

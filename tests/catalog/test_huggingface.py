@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -125,11 +126,52 @@ def test_a_reference_as_text_means_the_same_again() -> None:
         assert str(parse_reference(text)) == text
 
 
+def test_no_two_models_have_one_id(hub: FakeHub, client: HttpClient) -> None:
+    hub.repositories |= {
+        "a/b-c": FakeRepository(model()),
+        "a-b/c": FakeRepository(model()),
+        "a/b": FakeRepository({**model("c"), **model("d/e"), **model("d--e"), **model("d e"), **model("d-e")}),
+    }
+    names = ("a/b-c", "a-b/c", "a/b:c", "a/b:d/e", "a/b:d--e", "a/b:d e", "a/b:d-e")
+    found = [resolve(hub, client, f"hf:{name}") for name in names]
+    assert len({each.id for each in found}) == len({each.alias for each in found}) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9][\w.-]*:1", each.id) for each in found)
+
+
+def test_a_model_in_the_only_folder_needs_no_folder_in_its_address(hub: FakeHub, client: HttpClient) -> None:
+    hub.repositories["Tiny/Folder"] = FakeRepository(model("cpu"))
+    found = resolve(hub, client, "hf:Tiny/Folder")
+    assert (found.id, found.uri) == ("Tiny--Folder--cpu:1", f"hf:Tiny/Folder@{COMMIT}")
+    assert resolve(hub, client, "hf:Tiny/Folder:cpu") == found
+    assert [file.path for file in HuggingFaceSource(hub.url, "").open(found, client).files] == list(model())
+
+
+@pytest.mark.parametrize(
+    ("text", "uri", "expected"),
+    [
+        ("hf:a/b", f"hf:A/B@{COMMIT}", True),
+        (f"hf:a/b@{COMMIT.upper()}", f"hf:a/b@{COMMIT}", True),
+        ("hf:a/b@c0ffee", f"hf:a/b@{COMMIT}", False),  # may be a branch of that name
+        ("hf:a/b@v1", f"hf:a/b@{COMMIT}", False),
+        ("hf:a/b", f"hf:c/b@{COMMIT}", False),
+        ("hf:a/b", f"hf:a/b@{COMMIT}:cpu", False),
+        ("hf:a/b:cpu", f"hf:a/b@{COMMIT}:cpu", True),
+        ("hf:a/b:cpu", f"hf:a/b@{COMMIT}:.", False),
+        ("hf:a/b", "azureml://registries/azureml/models/b/versions/1", False),
+        ("hf:a/b", "hf:b", False),
+    ],
+)
+def test_a_reference_means_one_repository_folder_and_commit(text: str, uri: str, expected: bool) -> None:
+    reference = parse_reference(text)
+    assert reference is not None
+    assert reference.means(uri) is expected
+
+
 def test_a_repository_with_one_model_is_described(hub: FakeHub, client: HttpClient) -> None:
     found = resolve(hub, client, "hf:Tiny/One-onnx")
-    assert found.id == "One-onnx:1"
+    assert found.id == "Tiny--One-onnx:1"
     assert (found.alias, found.publisher, found.source, found.provider_type) == (
-        "one-onnx",
+        "tiny--one-onnx",
         "Tiny",
         "huggingface",
         "HuggingFace",
@@ -172,7 +214,7 @@ def test_the_folder_of_several_must_be_named(hub: FakeHub, client: HttpClient) -
 
 def test_a_named_folder_is_a_variant_of_its_own_and_takes_the_licence_along(hub: FakeHub, client: HttpClient) -> None:
     found = resolve(hub, client, "hf:Tiny/Several-onnx:cpu/int4")
-    assert (found.id, found.alias) == ("Several-onnx-cpu-int4:1", "several-onnx")
+    assert (found.id, found.alias) == ("Tiny--Several-onnx--cpu--int4:1", "tiny--several-onnx--cpu--int4")
     assert found.uri == f"hf:Tiny/Several-onnx@{COMMIT}:cpu/int4"
     remote = HuggingFaceSource(hub.url, "").open(found, client)
     assert sorted(file.path for file in remote.files) == ["LICENSE", "genai_config.json", "model.onnx", "tokenizer.json"]
@@ -229,7 +271,7 @@ def test_what_is_not_there_or_private_is_not_found(hub: FakeHub, client: HttpCli
         with pytest.raises(ModelNotFoundError, match=name) as caught:
             resolve(hub, client, f"hf:{name}", token)
         assert "HF_TOKEN" in str(caught.value.hint)
-    assert resolve(hub, client, "hf:Tiny/Private-onnx", "key").name == "Private-onnx"
+    assert resolve(hub, client, "hf:Tiny/Private-onnx", "key").name == "Tiny--Private-onnx"
 
 
 def test_a_revision_is_asked_for_and_an_unknown_one_refused(hub: FakeHub, client: HttpClient) -> None:
@@ -242,7 +284,7 @@ def test_a_revision_is_asked_for_and_an_unknown_one_refused(hub: FakeHub, client
 def test_too_many_requests_are_made_again_later_but_not_for_ever(hub: FakeHub, client: HttpClient) -> None:
     busy = Answer(429, b"", {"Retry-After": "0"})
     hub.refusals += [busy, Answer(503, b"")]
-    assert resolve(hub, client, "hf:Tiny/One-onnx").name == "One-onnx"
+    assert resolve(hub, client, "hf:Tiny/One-onnx").name == "Tiny--One-onnx"
     hub.refusals += [busy]
     assert HuggingFaceSource(hub.url, "").search("tiny-nothing", 1, client) == []
     hub.refusals += [busy] * 3
@@ -277,6 +319,54 @@ def test_an_odd_answer_is_an_error_of_the_source(hub: FakeHub, client: HttpClien
     hub.refusals.append(answer)
     with pytest.raises(SourceError):
         resolve(hub, client, "hf:Tiny/One-onnx")
+
+
+@pytest.mark.parametrize("size", [-1, (4 << 40) + 1, 10**30])
+def test_a_size_that_no_file_has_is_an_error_of_the_source(hub: FakeHub, client: HttpClient, size: int) -> None:
+    siblings = [{"rfilename": "genai_config.json", "size": 9}, {"rfilename": "model.onnx", "size": size}]
+    hub.repositories["Tiny/Huge"] = FakeRepository(model(), extra={"siblings": siblings})
+    with pytest.raises(SourceError, match=r"says that model\.onnx has a size that no file has"):
+        resolve(hub, client, "hf:Tiny/Huge")
+
+
+ODD = "\x1b[31mred\x1b]0;title\x07\r\n\x9b2J\ud800\u202e"
+
+
+def is_plain(text: str, longest: int) -> bool:
+    return text.isprintable() and len(text) <= longest
+
+
+def test_texts_of_the_hub_are_one_printable_line_of_bounded_length(hub: FakeHub, client: HttpClient) -> None:
+    card = {"license": f"{ODD}mit" * 40, "license_link": f"https://x/{ODD}" * 400}
+    hub.repositories["Tiny/Odd"] = FakeRepository(
+        {**model(), "genai_config.json": config(f"{ODD}provider" * 40)}, extra={"cardData": card}
+    )
+    found = resolve(hub, client, "hf:Tiny/Odd")
+    assert found.license.startswith("[31mred")
+    assert is_plain(found.license, 80)
+    assert is_plain(found.license_description, 1000)
+    assert is_plain(found.execution_provider, 200)
+    hub.repositories["Tiny/Tagged"] = FakeRepository(model(), license=f"{ODD}own", extra={"cardData": {}})
+    assert is_plain(resolve(hub, client, "hf:Tiny/Tagged").license, 80)
+
+
+def test_files_with_names_that_cannot_be_shown_are_left_out(hub: FakeHub, client: HttpClient) -> None:
+    hub.repositories["Tiny/Odd"] = FakeRepository(
+        {**model(), **model(ODD), **model("x" * 201), f"{ODD}.png": b"p", "Screenshot 3.42\u202fPM.png": b"p"}
+    )
+    found = resolve(hub, client, "hf:Tiny/Odd")
+    assert [file.path for file in HuggingFaceSource(hub.url, "").open(found, client).files] == list(model())
+
+
+def test_an_error_names_some_folders_of_many(hub: FakeHub, client: HttpClient) -> None:
+    files = {path: data for number in range(500) for path, data in model(f"folder-{number:03}").items()}
+    hub.repositories["Tiny/Many"] = FakeRepository(files)
+    for name in ("hf:Tiny/Many", "hf:Tiny/Many:other"):
+        with pytest.raises(InvalidRequestError, match="") as caught:
+            resolve(hub, client, name)
+        text = f"{caught.value.message} {caught.value.hint}"
+        assert "folder-009 and 490 more" in text
+        assert len(text) < 500
 
 
 def test_a_configuration_that_is_not_json_is_an_error_of_the_source(hub: FakeHub, client: HttpClient) -> None:
@@ -314,10 +404,19 @@ def test_endpoint_and_token_come_from_the_environment_at_each_call(
     source = HuggingFaceSource()
     monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/")
     monkeypatch.setenv("HF_TOKEN", "key")
-    assert source.resolve(HuggingFaceReference("Tiny/Private-onnx"), client).name == "Private-onnx"
-    monkeypatch.setenv("HF_ENDPOINT", "huggingface.co")
+    assert source.resolve(HuggingFaceReference("Tiny/Private-onnx"), client).name == "Tiny--Private-onnx"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["huggingface.co", "http://[", "http://h:99999", "http://h:x", "http://:80", "http://u@h", "http://h?x", "http://h\x1b"],
+)
+def test_an_endpoint_that_is_no_address_is_named(client: HttpClient, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(ConfigError, match="HF_ENDPOINT is not the address of a web server"):
+        HuggingFaceSource().resolve(HuggingFaceReference("Tiny/Private-onnx"), client)
     with pytest.raises(ConfigError, match="HF_ENDPOINT"):
-        source.resolve(HuggingFaceReference("Tiny/Private-onnx"), client)
+        HuggingFaceSource().search("tiny", 1, client)
 
 
 def test_loopback_is_reached_without_the_proxy(hub: FakeHub, client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +425,7 @@ def test_loopback_is_reached_without_the_proxy(hub: FakeHub, client: HttpClient,
     huggingface_hub.close_session()
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert resolve(hub, client, "hf:Tiny/One-onnx").name == "One-onnx"
+    assert resolve(hub, client, "hf:Tiny/One-onnx").name == "Tiny--One-onnx"
 
 
 def test_nothing_about_the_machine_is_told_and_nothing_else_is_asked(hub: FakeHub, tmp_path: Path) -> None:
@@ -356,6 +455,18 @@ def test_a_search_gives_only_what_can_be_run_most_downloaded_first(hub: FakeHub,
     assert (results[0].license, results[0].downloads, results[0].is_gated) == ("mit", 50, False)
     assert HuggingFaceSource(hub.url, "").search("nothing", 10, client) == []
     assert [result.repository for result in HuggingFaceSource(hub.url, "").search("tiny", 1, client)] == ["Tiny/One-onnx"]
+
+
+def test_a_search_leaves_out_what_cannot_be_named(hub: FakeHub, client: HttpClient) -> None:
+    hub.repositories |= {
+        f"Tiny/{ODD}": FakeRepository(model(), downloads=70),
+        "tiny-gpt2": FakeRepository(model(), downloads=69),
+        "Tiny/Long" + "x" * 100: FakeRepository(model(), downloads=68),
+        "Tiny/Counted": FakeRepository(model(), downloads=67, license=ODD, extra={"downloads": ODD, "tags": None}),
+    }
+    results = HuggingFaceSource(hub.url, "").search("tiny", 10, client)
+    assert [result.repository for result in results][:2] == ["Tiny/Counted", "Tiny/One-onnx"]
+    assert (is_plain(results[0].license, 80), results[0].downloads) == (True, 0)
 
 
 def test_a_search_at_a_server_that_refuses_is_an_error(hub: FakeHub, client: HttpClient) -> None:

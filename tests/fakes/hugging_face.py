@@ -18,7 +18,7 @@ _PAGE = 2  # results of a search
 
 @dataclass
 class FakeRepository:
-    """A repository with one commit; files of `LARGE` bytes and more are in large file storage."""
+    """A repository at one commit; files of `LARGE` bytes and more are in large file storage."""
 
     files: dict[str, bytes]
     license: str = "mit"
@@ -30,6 +30,13 @@ class FakeRepository:
     pipeline_tag: str = "text-generation"
     downloads: int = 10
     extra: dict[str, Any] = field(default_factory=dict)  # put over the answer
+    others: dict[str, FakeRepository] = field(default_factory=dict)  # at other commits, by revision
+
+    def at(self, revision: str) -> FakeRepository | None:
+        """The repository at a revision or commit."""
+        if revision in (*self.revisions, self.commit):
+            return self
+        return self.others.get(revision) or next((other for other in self.others.values() if other.commit == revision), None)
 
 
 LARGE = 64
@@ -59,13 +66,14 @@ class FakeHub:
         if path.startswith("api/models/"):
             owner, name, *revision = path.removeprefix("api/models/").split("/", 2)
             return self._info(request, f"{owner}/{name}", revision[0].removeprefix("revision/") if revision else "main")
-        owner, name, resolve, _, *file = path.split("/", 4)
-        return self._resolve(request, f"{owner}/{name}", "/".join(file)) if resolve == "resolve" else Answer(404)
+        owner, name, resolve, commit, *file = path.split("/", 4)
+        return self._resolve(request, f"{owner}/{name}", commit, "/".join(file)) if resolve == "resolve" else Answer(404)
 
     def deliver(self, request: Seen) -> Answer:
         """What the storage says: the file with that digest."""
         digest = urlsplit(request.path).path.strip("/")
-        files = (data for repository in self.repositories.values() for data in repository.files.values())
+        commits = (each for repository in self.repositories.values() for each in (repository, *repository.others.values()))
+        files = (data for repository in commits for data in repository.files.values())
         found = next((data for data in files if hashlib.sha256(data).hexdigest() == digest), None)
         return _refusal(403, "AccessDenied") if found is None else _ranged(request, found)
 
@@ -87,12 +95,15 @@ class FakeHub:
         repository = self.repositories.get(name)
         if repository is None or (repository.token and not repository.gated and not _has_token(request, repository)):
             return _refusal(404 if "authorization" in request.headers else 401, "RepoNotFound")
-        if revision not in (*repository.revisions, repository.commit):
+        wanted = repository.at(revision)
+        if wanted is None:
             return _refusal(404, "RevisionNotFound")
-        return _json(_describe(name, repository, with_sizes="blobs=" in request.path))
+        return _json(_describe(name, wanted, with_sizes="blobs=" in request.path))
 
-    def _resolve(self, request: Seen, name: str, path: str) -> Answer:
-        repository = self.repositories[name]
+    def _resolve(self, request: Seen, name: str, commit: str, path: str) -> Answer:
+        repository = self.repositories[name].at(commit)
+        if repository is None:
+            return _refusal(404, "RevisionNotFound")
         if repository.token and not _has_token(request, repository):
             return _refusal(403 if "authorization" in request.headers else 401, "GatedRepo")
         data = repository.files.get(path)

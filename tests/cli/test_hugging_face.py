@@ -1,0 +1,192 @@
+"""`foundry model …` with models of Hugging Face: which repository, folder and revision a name means, and what is shown of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from foundry_cli.cli.errors import ExitCode
+from foundry_cli.cli.resolution import find_model_to_show
+from tests.cli.in_process import Command, in_process
+from tests.conftest import Foundry, Output
+from tests.fakes.hugging_face import FakeHub, FakeRepository, fake_hub
+from tests.models.scripted import write_scripted_model
+
+Hub = Callable[..., FakeRepository]
+FIRST, SECOND = "1" * 40, "2" * 40
+ODD = "\x1b[31mred\x1b]0;title\x07\r\n\x9b2J\ud800"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """An empty hub, which the commands are told of."""
+    with fake_hub({}) as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setenv("HF_TOKEN", "")
+        yield running
+    huggingface_hub.close_session()
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Commands in this process."""
+    monkeypatch.setenv("FOUNDRY_HOME", str(tmp_path / "home"))
+    return in_process(monkeypatch, tmp_path / "home")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[..., FakeRepository]:
+    """Makes repositories with a model that says a sentence."""
+
+    def make(reply: str, folder: str = "", **options: object) -> FakeRepository:
+        directory = write_scripted_model(tmp_path / "models" / reply, [reply])
+        files = {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+        files.pop("inference_model.json")
+        return FakeRepository({f"{folder}{path}": data for path, data in files.items()}, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+def _download(command: Command, name: str) -> Output:
+    output = command("model", "download", name)
+    assert output.code == 0, output.stderr
+    return output
+
+
+def _state(command: Command) -> dict[str, str]:
+    """The addresses of the cached models of Hugging Face by id."""
+    listed = json.loads(command("model", "list", "--cached", "-o", "json").stdout)["models"]
+    return {model["id"]: model["uri"] for model in listed if not model["bundled"]}
+
+
+def test_models_of_the_same_name_by_two_owners_are_two_models(foundry: Foundry, command: Command, hub: FakeHub, model: Hub) -> None:
+    hub.repositories |= {"alice/shared-name": model("I am Alice."), "bob/shared-name": model("I am Bob.")}
+    _download(command, "hf:alice/shared-name")
+    output = _download(command, "hf:bob/shared-name")
+    assert output.stdout.endswith("Model bob--shared-name:1 was downloaded.\n")
+    assert len(_state(command)) == 2
+    assert "found in the local cache" in _download(command, "hf:alice/shared-name").stdout
+    assert foundry("model", "run", "hf:bob/shared-name", "--prompt", "hi").stdout == "I am Bob.\n"
+    assert foundry("model", "run", "alice--shared-name", "--prompt", "hi").stdout == "I am Alice.\n"
+
+
+@pytest.mark.parametrize("name", ["eve/foundry-guide-generic-cpu", "foundry/guide-generic-cpu"])
+def test_no_repository_is_taken_for_the_model_of_the_program(command: Command, hub: FakeHub, model: Hub, name: str) -> None:
+    hub.repositories[name] = model("I am Eve.")
+    assert "was downloaded" in _download(command, f"hf:{name}").stdout
+    assert json.loads(command("model", "info", "foundry-guide", "-o", "json").stdout)["model"]["bundled"]
+
+
+def test_two_folders_of_a_repository_are_two_models(command: Command, hub: FakeHub, model: Hub) -> None:
+    repository = model("Four.", "int4/")
+    repository.files.update(model("Eight.", "int8/").files)
+    hub.repositories["a/b"] = repository
+    _download(command, "hf:a/b:int4")
+    assert "was downloaded" in _download(command, "hf:a/b:int8").stdout
+    output = command("model", "download", "hf:a/b")
+    assert output.code == ExitCode.USAGE
+    assert "holds 2 models: int4, int8" in output.stderr
+
+
+@pytest.fixture
+def revised(hub: FakeHub, model: Hub) -> FakeHub:
+    """A repository with two revisions, v1 being the main one at first."""
+    second = model("Second, and longer.", commit=SECOND)
+    hub.repositories["alice/rev"] = model("First.", commit=FIRST, revisions=("main", "v1"), others={"v2": second})
+    return hub
+
+
+def test_another_revision_of_a_cached_model_is_refused_with_the_way_out(command: Command, revised: FakeHub) -> None:
+    _download(command, "hf:alice/rev@v1")
+    for arguments in (("download",), ("download", "--force"), ("run", "--prompt", "hi")):
+        output = command("model", arguments[0], "hf:alice/rev@v2", *arguments[1:])
+        assert (output.code, output.stdout) == (ExitCode.FAILED, "")
+        assert output.stderr == (
+            "Exception: alice--rev:1 is in the cache at the revision 111111111111, hf:alice/rev@v2 is 222222222222. "
+            "'foundry cache remove alice--rev:1' makes room for it.\n"
+        )
+    assert _state(command) == {"alice--rev:1": f"hf:alice/rev@{FIRST}"}
+    assert command("cache", "remove", "alice--rev:1", "--yes").code == 0
+    _download(command, "hf:alice/rev@v2")
+    assert _state(command) == {"alice--rev:1": f"hf:alice/rev@{SECOND}"}
+
+
+def test_the_cached_revision_is_found_by_all_of_its_names_and_without_any(command: Command, revised: FakeHub) -> None:
+    _download(command, "hf:alice/rev@v1")
+    assert "found in the local cache" in _download(command, "hf:alice/rev@v1").stdout
+    revised.hub.seen.clear()
+    for name in ("hf:alice/rev", "hf:Alice/REV", f"hf:alice/rev@{FIRST}"):
+        assert "found in the local cache" in _download(command, name).stdout
+    assert revised.hub.seen == []  # these say enough
+
+
+def test_a_branch_that_is_called_like_a_part_of_the_commit_is_another_revision(
+    command: Command, revised: FakeHub
+) -> None:
+    repository = revised.repositories["alice/rev"]
+    repository.others["11"] = repository.others.pop("v2")
+    _download(command, "hf:alice/rev@v1")
+    assert command("model", "download", "hf:alice/rev@11").code == ExitCode.FAILED
+
+
+def test_what_is_shown_is_the_revision_that_was_asked_for(command: Command, revised: FakeHub) -> None:
+    _download(command, "hf:alice/rev@v1")
+    shown = find_model_to_show("hf:alice/rev@v2", None)
+    assert (shown.uri, shown.is_cached) == (f"hf:alice/rev@{SECOND}", False)
+    shown = find_model_to_show("hf:alice/rev", None)
+    assert (shown.uri, shown.is_cached) == (f"hf:alice/rev@{FIRST}", True)
+
+
+def test_a_damaged_model_is_completed_at_its_own_revision(command: Command, revised: FakeHub, tmp_path: Path) -> None:
+    _download(command, "hf:alice/rev")
+    (tokenizer,) = (tmp_path / "home").rglob("tokenizer.json")
+    tokenizer.unlink()
+    first = revised.repositories["alice/rev"]
+    second = first.others.pop("v2")
+    revised.repositories["alice/rev"] = second  # is the main branch now
+    second.others["v1"] = first
+    assert "was downloaded" in _download(command, "hf:alice/rev").stdout
+    assert _state(command) == {"alice--rev:1": f"hf:alice/rev@{FIRST}"}
+
+
+def test_an_own_model_with_that_id_is_not_taken_for_it(command: Command, hub: FakeHub, model: Hub, tmp_path: Path) -> None:
+    hub.repositories["a/b"] = model("Yes.")
+    write_scripted_model(tmp_path / "own", ["No."])
+    assert command("model", "add", str(tmp_path / "own"), "--name", "a--b").code == 0
+    output = command("model", "download", "hf:a/b")
+    assert output.code == ExitCode.FAILED
+    assert "a--b:1 is the id of another model" in output.stderr
+    assert "foundry cache remove a--b:1" in output.stderr
+
+
+def test_texts_of_the_hub_cannot_write_to_the_terminal(command: Command, hub: FakeHub, model: Hub) -> None:
+    card = {"cardData": {"license": ODD * 50}}
+    odd = model("Odd.", extra=card, downloads=7)
+    odd.files.update(model("Other.", f"{ODD}/").files)
+    hub.repositories |= {"a/odd": odd, f"a/{ODD}": model("Name."), "a/several": model("One.", "one/")}
+    hub.repositories["a/several"].files.update(model("Two.", "two/").files | model("Odd.", f"{ODD}/").files)
+    outputs = [
+        command("model", "search", "a", "--source", "hf"),
+        command("model", "info", "hf:a/odd", "--license"),
+        command("model", "download", "hf:a/several"),
+        command("model", "download", "hf:a/odd"),
+        command("model", "list", "--cached"),
+    ]
+    assert "hf:a/odd" in outputs[0].stdout
+    assert "red" in outputs[1].stdout
+    for output in outputs:
+        assert all(line.isprintable() for line in (output.stdout + output.stderr).replace("\r", "\n").split("\n"))
+        assert "Traceback" not in output.stderr
+
+
+@pytest.mark.parametrize("endpoint", ["http://[", "http://h:99999"])
+def test_an_endpoint_that_is_no_address_is_named(foundry: Foundry, endpoint: str) -> None:
+    for arguments in (("download", "hf:a/b"), ("search", "a", "--source", "hf")):
+        output = foundry("model", *arguments, env={"HF_ENDPOINT": endpoint})
+        assert output.code == ExitCode.FAILED
+        assert output.stderr.startswith("Exception: HF_ENDPOINT is not the address of a web server.")
+        assert output.stderr.count("\n") == 1
