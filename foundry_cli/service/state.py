@@ -58,6 +58,11 @@ class InstalledProviders:
         # A request that goes away does not take the answer from the others.
         return await asyncio.shield(asyncio.wrap_future(self._answer))
 
+    def wait(self) -> ProviderReport:
+        """The same for a thread, which waits."""
+        self.start()
+        return self._answer.result()
+
     async def names(self) -> tuple[str, ...]:
         """Names of the providers, once they are known."""
         return (await self.report()).names
@@ -98,8 +103,11 @@ class ServiceState:
             model = loaded.model
             if wanted == model.id.lower() or (device is None and wanted in (model.name.lower(), model.alias.lower())):
                 return model
-        names = await self.providers.names()
-        return await asyncio.to_thread(self.inventory.resolve, name, device, lambda model: obstacle(model, names))
+        return await asyncio.to_thread(self.inventory.resolve, name, device, self._obstacle)
+
+    def _obstacle(self, model: ModelInfo) -> str:
+        """Why `model` would not run here. Called in a thread: for a model that is not for the CPU it may take a while."""
+        return obstacle(model, (CPU,) if required_provider(model, ()) == CPU else self.providers.wait().names)
 
     async def resolve_cached(self, name: str, device: str | None = None) -> ModelInfo:
         """As `resolve`, for a model that is about to run: it must be on this machine."""
