@@ -186,7 +186,9 @@ class Command:
     @property
     def places(self) -> tuple[Parameter, ...]:
         """The arguments one by one; one that may be given several times has so many places as anybody types."""
-        return tuple(place for argument in self.arguments for place in [argument] * (_MOST_REPEATS if argument.is_repeated else 1))
+        return tuple(
+            place for argument in self.arguments for place in [argument] * (_MOST_REPEATS if argument.is_repeated else 1)
+        )
 
     def walk(self) -> Iterator[Command]:
         """This command and all below it."""

@@ -462,7 +462,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 'status' = 'Show whether the service runs and where it listens'
                 'ps' = 'List the models that are loaded'
                 'diag' = 'Show facts about the machine, the program and the service'
-                'set' = 'Change settings; a running service is restarted with them'
+                'set' = 'Change settings; a running service takes them up, with a restart where one is needed'
             }
             Options = [ordered]@{
                 '--help' = 'Show this message and exit'

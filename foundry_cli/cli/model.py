@@ -117,9 +117,7 @@ def download(
 
 
 @app.command("load")
-def load(
-    model: ModelArgument, ttl: TtlOption = None, device: DeviceOption = Device.auto, ep: ProviderOption = None
-) -> None:
+def load(model: ModelArgument, ttl: TtlOption = None, device: DeviceOption = Device.auto, ep: ProviderOption = None) -> None:
     """Load a model into the service, so that the first answer comes at once."""
     from foundry_cli.cli.resolution import find_cached_model
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from foundry_cli.cli import model_table, output
 from foundry_cli.cli.inventory import local_inventory, local_machine
 from foundry_cli.cli.output import Format
-from foundry_cli.cli.resolution import find_model
+from foundry_cli.cli.resolution import find_model_to_show
 from foundry_cli.inventory import Inventory, filter_models
 from foundry_cli.suitability import reason_against
 from foundry_cli.types import ModelInfo
@@ -88,7 +88,7 @@ def _fields(model: ModelInfo, reason: str, verdicts: dict[str, Verdict]) -> dict
 
 def show_one(name: str, device: str | None, *, has_license: bool, output_format: Format) -> None:
     """Print one model, or all variants of an alias, and what else is known about the one that would be taken."""
-    info = find_model(name, device)
+    info = find_model_to_show(name, device)
     reason = "" if info.is_bundled else reason_against(info, local_machine())
     if output_format is Format.json:
         output.document({"model": {**_fields(info, reason, _verdicts()), "licenseDescription": info.license_description}})

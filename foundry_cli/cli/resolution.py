@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from foundry_cli.cli.inventory import local_inventory, local_machine
-from foundry_cli.errors import ModelNotFoundError
-from foundry_cli.inventory import check_sound
+from foundry_cli.errors import CacheError, ModelNotFoundError
+from foundry_cli.inventory import Inventory, check_sound
 from foundry_cli.types import ModelInfo
+
+_HUGGING_FACE = "huggingface"  # the source; its module is not loaded for other models
 
 
 def find_model(name: str, device: str | None) -> ModelInfo:
     """The model that `name` means, on this machine or not. The network is asked only for what is not here.
 
-    Raises `ModelNotFoundError`, and `DownloadError` for a name that only Hugging Face can know.
+    Raises `ModelNotFoundError`, and for a reference to Hugging Face `DownloadError` and its kinds, and `CacheError` when its
+    place is taken, by another revision for example.
     """
+    model = find_model_to_show(name, device)
+    if model.source == _HUGGING_FACE and model.root is None:
+        _check_id(model, name.strip())
+    return model
+
+
+def find_model_to_show(name: str, device: str | None) -> ModelInfo:
+    """As `find_model`, also one whose place in the cache is taken."""
     if name.strip().lower().startswith("hf:"):
         return _find_on_hugging_face(name)
     try:
@@ -36,16 +47,41 @@ def find_cached_model(name: str, device: str | None) -> ModelInfo:
 
 
 def _find_on_hugging_face(name: str) -> ModelInfo:
-    from foundry_cli.catalog.sources.huggingface import parse_reference
+    """The cached model that `name` means, or what the source says. The network is asked unless the cache can tell."""
+    from foundry_cli.catalog.sources.huggingface import is_same_model, parse_reference
     from foundry_cli.cli.download import Downloads
 
     downloads = Downloads()
     reference = parse_reference(name)
-    cached = [model for model in downloads.inventory.models() if model.is_cached]
+    cached = _cached(downloads.inventory)
     here = next((model for model in cached if reference and reference.means(model.uri)), None)
     if here is not None:
         return here
     model = downloads.inventory.catalog.find_reference(name, downloads.client)
     if model is None:
         raise ModelNotFoundError.named(name)
-    return next((each for each in cached if each.id == model.id), model)
+    return next((each for each in cached if is_same_model(model.uri, each.uri)), model)
+
+
+def _cached(inventory: Inventory) -> list[ModelInfo]:
+    """What the cache says of its own models, damaged ones last: catalogs may describe another revision."""
+    try:
+        return sorted(inventory.scan().models, key=lambda model: not model.is_cached)
+    except CacheError:  # is said by whatever needs the cache
+        return []
+
+
+def _check_id(model: ModelInfo, name: str) -> None:
+    """Raise `CacheError` when another model has the id of `model`, which is not on this machine."""
+    from foundry_cli.catalog.sources.huggingface import commit_of, is_same_model
+
+    inventory = local_inventory()
+    for other in (*_cached(inventory), *inventory.catalog.models()):
+        if other.id.lower() != model.id.lower() or is_same_model(model.uri, other.uri):
+            continue
+        hint = f"'foundry cache remove {other.id}' makes room for it." if other.root and not other.is_bundled else None
+        if is_same_model(model.uri, other.uri, any_commit=True):
+            at, wanted = commit_of(other.uri), commit_of(model.uri)
+            where = "in the cache" if other.root else f"in the catalog {other.source}"
+            raise CacheError(f"{model.id} is {where} at the revision {at}, {name} is {wanted}.", hint=hint)
+        raise CacheError(f"{model.id} is the id of another model, so {name} cannot be put into the cache.", hint=hint)

@@ -172,7 +172,7 @@ def change_settings(
     show: Annotated[bool, typer.Option("--show", help="Show the settings.")] = False,
     output_format: OutputOption = Format.text,
 ) -> None:
-    """Change settings; a running service is restarted with them."""
+    """Change settings; a running service takes them up, with a restart where one is needed."""
     from foundry_cli.cli.settings import change
 
     given = {"port": port, "host": host, "cachedir": cachedir, "log_level": default_log_level, "ttl": ttl}

@@ -361,8 +361,8 @@ def test_files_with_names_that_cannot_be_shown_are_left_out(hub: FakeHub, client
 def test_an_error_names_some_folders_of_many(hub: FakeHub, client: HttpClient) -> None:
     files = {path: data for number in range(500) for path, data in model(f"folder-{number:03}").items()}
     hub.repositories["Tiny/Many"] = FakeRepository(files)
-    for name in ("hf:Tiny/Many", "hf:Tiny/Many:other"):
-        with pytest.raises(InvalidRequestError, match="") as caught:
+    for name, said in (("hf:Tiny/Many", "holds 500 models"), ("hf:Tiny/Many:other", "no model in the folder other")):
+        with pytest.raises(InvalidRequestError, match=said) as caught:
             resolve(hub, client, name)
         text = f"{caught.value.message} {caught.value.hint}"
         assert "folder-009 and 490 more" in text

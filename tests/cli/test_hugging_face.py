@@ -1,4 +1,4 @@
-"""`foundry model …` with models of Hugging Face: which repository, folder and revision a name means, and what is shown of it."""
+"""`foundry model …` with models of Hugging Face: what a name means, and what is shown."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def _state(command: Command) -> dict[str, str]:
     return {model["id"]: model["uri"] for model in listed if not model["bundled"]}
 
 
-def test_models_of_the_same_name_by_two_owners_are_two_models(foundry: Foundry, command: Command, hub: FakeHub, model: Hub) -> None:
+def test_models_of_the_same_name_by_two_owners_are_two_models(
+    foundry: Foundry, command: Command, hub: FakeHub, model: Hub
+) -> None:
     hub.repositories |= {"alice/shared-name": model("I am Alice."), "bob/shared-name": model("I am Bob.")}
     _download(command, "hf:alice/shared-name")
     output = _download(command, "hf:bob/shared-name")
@@ -124,9 +126,7 @@ def test_the_cached_revision_is_found_by_all_of_its_names_and_without_any(comman
     assert revised.hub.seen == []  # these say enough
 
 
-def test_a_branch_that_is_called_like_a_part_of_the_commit_is_another_revision(
-    command: Command, revised: FakeHub
-) -> None:
+def test_a_branch_that_is_called_like_a_part_of_the_commit_is_another_revision(command: Command, revised: FakeHub) -> None:
     repository = revised.repositories["alice/rev"]
     repository.others["11"] = repository.others.pop("v2")
     _download(command, "hf:alice/rev@v1")
@@ -190,3 +190,11 @@ def test_an_endpoint_that_is_no_address_is_named(foundry: Foundry, endpoint: str
         assert output.code == ExitCode.FAILED
         assert output.stderr.startswith("Exception: HF_ENDPOINT is not the address of a web server.")
         assert output.stderr.count("\n") == 1
+
+
+def test_info_shows_the_revision_that_was_asked_for(command: Command, revised: FakeHub) -> None:
+    _download(command, "hf:alice/rev@v1")
+    shown = [
+        json.loads(command("model", "info", f"hf:alice/rev{at}", "-o", "json").stdout)["model"] for at in ("@v2", "@v1", "")
+    ]
+    assert [(model["uri"][-40:], model["cached"]) for model in shown] == [(SECOND, False), (FIRST, True), (FIRST, True)]

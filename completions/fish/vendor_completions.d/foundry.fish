@@ -396,7 +396,7 @@ complete -c foundry -n '__foundry_argument service 0' -a restart -d 'Stop the se
 complete -c foundry -n '__foundry_argument service 0' -a status -d 'Show whether the service runs and where it listens'
 complete -c foundry -n '__foundry_argument service 0' -a ps -d 'List the models that are loaded'
 complete -c foundry -n '__foundry_argument service 0' -a diag -d 'Show facts about the machine, the program and the service'
-complete -c foundry -n '__foundry_argument service 0' -a set -d 'Change settings; a running service is restarted with them'
+complete -c foundry -n '__foundry_argument service 0' -a set -d 'Change settings; a running service takes them up, with a restart where one is needed'
 complete -c foundry -n '__foundry_inside service' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside service start' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service start' -l help -s h -d 'Show this message and exit'

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from foundry_cli.catalog.sources.huggingface_api import HuggingFaceApi, Repository
+from foundry_cli.catalog.sources.huggingface_api import LONGEST_NAME, HuggingFaceApi, Repository, plain_text
 from foundry_cli.catalog.sources.huggingface_files import CONFIG, choose_files, choose_folder, model_folders
 from foundry_cli.errors import InvalidRequestError, SourceError
 from foundry_cli.execution_providers import CPU, find_provider
@@ -20,7 +21,10 @@ from foundry_cli.types import DEVICES, ModelInfo
 
 _PREFIX = "hf:"
 _REFERENCE = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./+-]+))?(:(?P<folder>[^:@]+))?", re.ASCII)
-_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_PLAIN_FOLDER = re.compile(r"\w([.-]?\w)*", re.ASCII)  # a part of a path that ids can have as it is
+_JOINT = "--"  # which no name of an owner or a repository has, so that `a/b-c` and `a-b/c` are not one id
+_SHORT_COMMIT = 12  # digits
+_DIGEST_LENGTH = 12  # hexadecimal digits
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LARGEST_CONFIG = 1 << 20  # bytes
 _LOOKED_AT = 5  # repositories for each wanted result of a search: many have ONNX files for other programs
@@ -45,13 +49,15 @@ class HuggingFaceReference:
         return f"{_PREFIX}{self.repository}{revision}{folder}"
 
     def means(self, uri: str) -> bool:
-        """Whether `uri`, of a model that was fetched before, is what this reference means; any commit if it names none."""
-        other = parse_reference(uri)
+        """Whether `uri`, of a model that was fetched before, is what this reference means: the same repository and folder,
+        and the commit that is asked for. Any commit if none is; never if it is asked for by the name of a branch or tag,
+        which only the source knows.
+        """
+        other = _parse_uri(uri)
         return (
             other is not None
-            and other.repository.lower() == self.repository.lower()
-            and (self.revision is None or (other.revision or "").startswith(self.revision))
-            and (self.folder is None or other.folder == self.folder)
+            and (other.repository.lower(), other.folder) == (self.repository.lower(), self.folder)
+            and (self.revision is None or self.revision.lower() == other.revision)
         )
 
 
@@ -65,6 +71,26 @@ def parse_reference(text: str) -> HuggingFaceReference | None:
         hint = "Write hf:owner/repo, hf:owner/repo@revision or hf:owner/repo:folder."
         raise InvalidRequestError(f"{text[:200]!r} is not a reference to a model on Hugging Face.", hint=hint, param="model")
     return HuggingFaceReference(parts["name"], parts["revision"], _parse_folder(parts["folder"]))
+
+
+def _parse_uri(uri: str) -> HuggingFaceReference | None:
+    """The reference that a stored model says it is; None for another kind of address, or a damaged one."""
+    try:
+        return parse_reference(uri)
+    except InvalidRequestError:
+        return None
+
+
+def is_same_model(uri: str, other: str, *, any_commit: bool = False) -> bool:
+    """Whether two addresses of stored or resolved models are one model, at one commit unless `any_commit`."""
+    reference = _parse_uri(uri)
+    return reference is not None and (replace(reference, revision=None) if any_commit else reference).means(other)
+
+
+def commit_of(uri: str) -> str:
+    """The commit in the address of a model, as short as people write it; "" when there is none."""
+    reference = _parse_uri(uri)
+    return (reference.revision or "")[:_SHORT_COMMIT] if reference else ""
 
 
 def _parse_folder(text: str | None) -> str | None:
@@ -133,7 +159,7 @@ class HuggingFaceSource:
         repository, folder, files = _look_up(api, reference, client)
         config = _read_config(api, repository, files, client)
         folders = model_folders(file.path for file in repository.files)
-        named = folder if folder or len(folders) > 1 else None
+        named = folder if len(folders) > 1 else None
         uri = str(HuggingFaceReference(repository.name, repository.commit, named))
         return _describe(repository, folder, uri, sum(file.size for file in files.values()), config)
 
@@ -170,7 +196,7 @@ def _look_up(
 ) -> tuple[Repository, str, dict[str, RemoteFile]]:
     """Repository, folder and files (by their path in the repository) of the model."""
     repository = api.repository(reference.repository, reference.revision, client)
-    if not _COMMIT.fullmatch(repository.commit) or not _NAME.fullmatch(repository.name):
+    if not _COMMIT.fullmatch(repository.commit):
         raise SourceError(f"{host_of(api.endpoint)} does not say which commit of hf:{reference.repository} it has.")
     folder = choose_folder(repository, reference.folder)
     return repository, folder, choose_files(repository, folder)
@@ -206,10 +232,11 @@ def _describe(repository: Repository, folder: str, uri: str, size: int, config: 
     owner, _, name = repository.name.partition("/")
     device, provider = _device(config)
     context = config.get("context_length")
+    unique = _unique_name(repository.name, folder)
     return ModelInfo(
-        name=re.sub(r"[^\w.-]+", "-", f"{name}-{folder}" if folder else name, flags=re.ASCII),
+        name=unique,
         version=1,
-        alias=name.lower(),
+        alias=unique.lower(),
         device=device,
         execution_provider=provider,
         display_name=f"{name} ({folder})" if folder else name,
@@ -227,12 +254,24 @@ def _describe(repository: Repository, folder: str, uri: str, size: int, config: 
     )
 
 
+def _unique_name(repository: str, folder: str) -> str:
+    """The name of a model, which no other model of the hub has: `owner--repo--folder`, with a digest if that is not plain."""
+    parts = folder.split("/") if folder else []
+    name = _JOINT.join((*repository.split("/"), *parts))
+    if len(name) <= LONGEST_NAME and all(map(_PLAIN_FOLDER.fullmatch, parts)):
+        return name
+    digest = hashlib.sha256(f"{repository}:{folder}".encode()).hexdigest()[:_DIGEST_LENGTH]
+    plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)
+    return f"{plain[: LONGEST_NAME - len(_JOINT) - len(digest)]}{_JOINT}{digest}"
+
+
 def _device(config: dict[str, Any]) -> tuple[str, str]:
     """Device and execution provider that the model is made for, as its configuration names them."""
     options = _provider_options(config)
     if not options:
         return "CPU", CPU
     name, values = next(iter(options.items()))
+    name = plain_text(name)
     provider = find_provider(name)
     wanted = values.get("device_type") if isinstance(values, dict) else None
     if isinstance(wanted, str) and wanted.upper() in DEVICES:

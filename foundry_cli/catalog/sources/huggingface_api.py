@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo as HubModel
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+LONGEST_NAME = 200  # characters of what is shown: names of repositories, paths of files
+_LONGEST_LICENSE, _LONGEST_LINK = 80, 1000  # characters
+_LARGEST_FILE = 4 << 40  # bytes
+_REPOSITORY = re.compile(r"(?!.*(--|\.\.))(\b[\w.-]{1,96}\b)/(\b[\w.-]{1,96}\b)", re.ASCII)  # the hub's own rule
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOOPBACK = ("all://localhost", "all://127.0.0.1", "all://[::1]")
@@ -50,8 +54,7 @@ class HuggingFaceApi:
     def __init__(self, endpoint: str | None = None, token: str | None = None) -> None:
         """`token` "" stands for none. Raises `ConfigError` for an endpoint that is not an address."""
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-        parts = urlsplit(self.endpoint)
-        if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
+        if not _is_address(self.endpoint):
             raise ConfigError("HF_ENDPOINT is not the address of a web server.", hint="It looks like https://huggingface.co.")
         self._token = token
 
@@ -75,7 +78,7 @@ class HuggingFaceApi:
 
         def ask() -> list[Repository]:
             found = self._hub().list_models(search=text, filter="onnx", sort="downloads", limit=limit, full=True, cardData=True)
-            return [_repository(hub) for hub in found]
+            return [repository for repository in map(_repository_or_none, found) if repository]
 
         return self._ask(ask, client, "", None)
 
@@ -108,6 +111,17 @@ class HuggingFaceApi:
         from huggingface_hub import get_token
 
         return get_token() or ""
+
+
+def _is_address(text: str) -> bool:
+    """Whether `text` is what paths can be put behind, without credentials in it."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    is_plain = text.isprintable() and not any(character in text for character in " @?#\\")
+    return parts.scheme in ("http", "https") and bool(host) and is_plain
 
 
 class _BusyError(SourceUnreachableError):
@@ -161,38 +175,60 @@ def _library_error() -> Any:
     return HfHubHTTPError.__bases__[0]
 
 
+def _repository_or_none(hub: HubModel) -> Repository | None:
+    """A result of a search; None for one that cannot be used, which must not hide the others."""
+    try:
+        return _repository(hub)
+    except (SourceError, ValueError, TypeError, AttributeError):
+        return None
+
+
 def _repository(hub: HubModel) -> Repository:
+    """In our words. Raises `SourceError`, and `ValueError` and its like for odd values."""
+    if not isinstance(hub.id, str) or not _REPOSITORY.fullmatch(hub.id):
+        raise ValueError("not the name of a repository")
     modified = hub.last_modified or hub.created_at
+    files = (_file(hub.id, sibling.rfilename, sibling.size, sibling.lfs) for sibling in hub.siblings or ())
     return Repository(
-        name=str(hub.id),
-        commit=str(hub.sha or ""),
-        files=tuple(_file(sibling.rfilename, sibling.size, sibling.lfs) for sibling in hub.siblings or ()),
-        license=_text(getattr(hub.card_data, "license", None)) or _tagged_license(hub.tags),
-        license_link=_text(getattr(hub.card_data, "license_link", None)),
+        name=hub.id,
+        commit=hub.sha or "",
+        files=tuple(file for file in files if file),
+        license=plain_text(getattr(hub.card_data, "license", None), _LONGEST_LICENSE) or _tagged_license(hub.tags),
+        license_link=plain_text(getattr(hub.card_data, "license_link", None), _LONGEST_LINK),
         is_gated=bool(hub.gated),
-        task=_text(hub.pipeline_tag),
-        downloads=hub.downloads or 0,
+        task=plain_text(hub.pipeline_tag),
+        downloads=hub.downloads if type(hub.downloads) is int else 0,
         modified=int(modified.timestamp()) if modified else 0,
     )
 
 
-def _file(path: object, size: object, lfs: BlobLfsInfo | None) -> RemoteFile:
-    """A file of a repository; only those in large file storage have a SHA-256. Raises `ValueError` for odd values."""
+def _file(repository: str, path: object, size: object, lfs: BlobLfsInfo | None) -> RemoteFile | None:
+    """A file of a repository; only those in large file storage have a SHA-256. Raises as `_repository`.
+
+    None for one whose name cannot be shown: no file of a model is called so, but pictures of a description are.
+    """
     size = 0 if size is None else size  # results of a search have none
     sha256 = lfs.sha256 if lfs else None
-    if not isinstance(path, str) or type(size) is not int or size < 0:
+    if not isinstance(path, str) or type(size) is not int:
         raise ValueError("not a file")
+    if not path.isprintable() or len(path) > LONGEST_NAME:
+        return None
+    if not 0 <= size <= _LARGEST_FILE:
+        raise SourceError(f"The source of hf:{repository} says that {path} has a size that no file has.")
     if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
         raise ValueError("not a digest")
     return RemoteFile(path, size, sha256)
 
 
 def _tagged_license(tags: list[str] | None) -> str:
-    return next((tag.removeprefix("license:") for tag in tags or () if tag.startswith("license:")), "")
+    tag = next((tag for tag in tags or () if tag.startswith("license:")), "")
+    return plain_text(tag.removeprefix("license:"), _LONGEST_LICENSE)
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def plain_text(value: object, longest: int = LONGEST_NAME) -> str:
+    """`value` as one line that is safe to show, of at most so many characters; "" for anything but a text."""
+    text = value if isinstance(value, str) else ""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:longest].strip()
 
 
 @contextlib.contextmanager
@@ -204,7 +240,7 @@ def _translated(endpoint: str, name: str, revision: str | None) -> Iterator[None
     except errors.OfflineModeIsEnabled as error:
         raise OfflineError(f"{host_of(endpoint)} is not asked, because HF_HUB_OFFLINE is set.", hint="Unset it.") from error
     except errors.HFValidationError as error:
-        raise SourceError(f"{name!r} is not a name that Hugging Face takes.") from error
+        raise SourceError(f"{name[:LONGEST_NAME]!r} is not a name that Hugging Face takes.") from error
     except errors.HfHubHTTPError as error:
         raise _refusal(error, endpoint, name, revision) from error
     except (_library_error(), OSError) as error:  # of the token's renewal

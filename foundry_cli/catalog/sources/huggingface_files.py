@@ -12,6 +12,7 @@ from foundry_cli.remote import RemoteFile
 CONFIG = "genai_config.json"
 _DESCRIPTION = "inference_model.json"  # is written anew by whoever fetches the model
 _UNWANTED = frozenset({".py", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".safetensors"})
+_MOST_NAMED = 10  # folders, in a message
 _BINARY = ".bin"
 _CONTEXT_BINARIES = ("qnn", "openvino", "_ctx")  # parts of the names of files that providers have compiled
 
@@ -36,15 +37,18 @@ def choose_folder(repository: Repository, wanted: str | None) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        names = ", ".join(folder or "." for folder in fitting)
+        names = _listed(fitting)
         hint = f"Name one of them: foundry model download hf:{repository.name}:{fitting[0] or '.'}"
         raise InvalidRequestError(f"hf:{repository.name} holds {len(fitting)} models: {names}.", hint=hint, param="model")
     if folders:
-        names = ", ".join(folder or "." for folder in folders)
-        raise InvalidRequestError(
-            f"hf:{repository.name} has no model in the folder {wanted}.", hint=f"There are models in: {names}.", param="model"
-        )
+        hint = f"There are models in: {_listed(folders)}."
+        raise InvalidRequestError(f"hf:{repository.name} has no model in the folder {wanted}.", hint=hint, param="model")
     raise _not_onnx(repository, f"has no {CONFIG}")
+
+
+def _listed(folders: Sequence[str]) -> str:
+    names = ", ".join(folder or "." for folder in folders[:_MOST_NAMED])
+    return f"{names} and {len(folders) - _MOST_NAMED} more" if len(folders) > _MOST_NAMED else names
 
 
 def choose_files(repository: Repository, folder: str) -> dict[str, RemoteFile]:
