@@ -106,6 +106,7 @@ def test_all_pages_are_asked_for(azure: AzureStandIn, client: HttpClient, paging
     assert azure.asked == ["gallery", "gallery#2", "gallery#3", "eastus", "eastus#2", "eastus#3"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_entries_are_listed_page_by_page(azure: AzureStandIn, client: HttpClient) -> None:
     azure.entries = [entry(f"m{number}-generic-cpu") for number in range(10_000)]
     listing = list_models(client, azure.gallery_url)
@@ -122,6 +123,7 @@ def test_a_server_whose_pages_have_no_end_is_left(azure: AzureStandIn, client: H
     assert len({model.id for model in listing.models}) == len(listing.models)
 
 
+@pytest.mark.slow
 def test_the_number_of_pages_is_bounded(client: HttpClient) -> None:
     page = 0
 

@@ -326,6 +326,7 @@ def test_signatures_are_in_no_message_and_no_log(
         assert "sig" not in text
 
 
+@pytest.mark.slow
 def test_ten_thousand_stored_models_are_read_in_the_time_of_a_few_readings_of_the_file(stored: StoredList) -> None:
     models = [model_of(entry(f"m{number}-generic-cpu")) for number in range(10_000)]
     stored.save(model for model in models if model)

@@ -64,6 +64,7 @@ def test_five_thousand_files_come_in_pages_with_markers(azure: AzureStandIn, cli
     assert azure.server.seen[0].headers["x-ms-version"] == "2020-12-06"
 
 
+@pytest.mark.slow
 def test_a_listing_without_end_is_refused(client: HttpClient) -> None:
     same = "<EnumerationResults><Blobs/><NextMarker>again</NextMarker></EnumerationResults>"
     with pytest.raises(SourceError, match="has no end"):

@@ -171,6 +171,7 @@ def test_a_directory_that_another_program_has_set_is_not_made_anew(here: Command
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+@pytest.mark.slow
 def test_cd_does_not_leave_a_service_that_hangs_behind(foundry: Foundry, fresh_service: RunningService, tmp_path: Path) -> None:
     home, directory = fresh_service.paths.home, tmp_path / "new"
     os.kill(fresh_service.client.record.pid, signal.SIGSTOP)

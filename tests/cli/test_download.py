@@ -309,12 +309,12 @@ def test_the_password_of_a_mirror_is_not_shown(foundry: Foundry, tmp_path: Path)
         assert foundry("catalog", "add", secret).code == 0
         assert foundry("model", "download", "hello-generic-cpu").code == 0
         assert server.seen[-1].headers["authorization"].startswith("Basic ")
-    outputs = [
-        foundry("service", "set", "--show"),
-        foundry("service", "set", "--show", "-o", "json"),
-        foundry("catalog", "list"),
-        foundry("catalog", "refresh"),
-        foundry("catalog", "add", "ftp://me:s3cret-word@127.0.0.1/"),
-        foundry("model", "list", env={"FOUNDRY_CATALOG_URL": "http://me:s3cret-word@models.example/"}),
-    ]
+        outputs = [
+            foundry("service", "set", "--show"),
+            foundry("service", "set", "--show", "-o", "json"),
+            foundry("catalog", "list"),
+            foundry("catalog", "refresh"),
+            foundry("catalog", "add", "ftp://me:s3cret-word@127.0.0.1/"),
+            foundry("model", "list", env={"FOUNDRY_CATALOG_URL": "http://me:s3cret-word@models.example/"}),
+        ]
     assert all("s3cret-word" not in output.stdout + output.stderr for output in outputs)

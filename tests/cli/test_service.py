@@ -179,6 +179,7 @@ def test_settings_as_json(foundry: Foundry) -> None:
     assert json.loads(output.stdout)["serviceSettings"]["defaultSecondsForModelTTL"] == 7
 
 
+@pytest.mark.slow
 def test_a_service_that_does_not_answer_is_not_called_stopped(foundry: Foundry, fresh_service: RunningService) -> None:
     home, pid = fresh_service.paths.home, fresh_service.client.record.pid
     os.kill(pid, signal.SIGSTOP)
