@@ -115,11 +115,13 @@ def _long_text(record: dict[str, Any], key: str) -> str:
     if not isinstance(value, str):
         return ""
     text = value.replace("\r\n", "\n")[:_LONGEST_LICENCE]
+    if text.replace("\n", "").replace("\t", "").isprintable():  # nearly always, and ten times as fast
+        return text
     return "".join(character for character in text if character.isprintable() or character in "\n\t")
 
 
 def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _number(record: dict[str, Any], key: str) -> int | None:
