@@ -177,6 +177,8 @@ def test_a_second_signal_ends_at_once(paths: Paths) -> None:
     (loaded,) = client.status()["loadedModels"]
     worker = psutil.Process(loaded["pid"])
     os.kill(client.record.pid, signal.SIGTERM)
+    while client.is_alive():  # two signals of one kind that come at once are one
+        pass
     assert isinstance(next(answer), TextDelta)  # still answering
     os.kill(client.record.pid, signal.SIGTERM)
     with pytest.raises(FoundryError, match="broke off"):
