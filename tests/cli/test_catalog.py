@@ -60,12 +60,14 @@ def test_a_mirror_is_added_and_removed(foundry: Foundry, tmp_path: Path) -> None
     assert "hello-generic-cpu" not in foundry("model", "list").stdout
 
 
+@pytest.mark.slow
 def test_a_directory_is_a_catalog(foundry: Foundry, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     assert foundry("catalog", "add", str(mirror)).code == 0
     assert foundry("model", "run", "hello-generic-cpu", "--prompt", "hi").stdout == "Hello.\n"
 
 
+@pytest.mark.slow
 def test_azure_can_be_switched_off_and_on(foundry: Foundry) -> None:
     assert foundry("catalog", "remove", "azure").code == 0
     assert list(_catalogs(foundry)) == ["bundled"]
@@ -155,6 +157,7 @@ def test_a_list_of_the_original_is_read_as_it_is(foundry: Foundry, tmp_path: Pat
         assert {model["id"] for model in listed} <= {entry["id"] for entry in json.loads(text)["models"]}
 
 
+@pytest.mark.slow
 def test_search_looks_into_all_catalogs(foundry: Foundry, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello.", "other-generic-cpu:1": "Other."})
     foundry("catalog", "add", str(mirror))

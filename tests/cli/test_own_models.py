@@ -53,6 +53,7 @@ def test_a_damaged_folder_is_refused_in_one_line(foundry: Foundry, tmp_path: Pat
     assert not list((tmp_path / "home").rglob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_an_added_model_takes_no_verdict_over_from_one_that_had_its_name(foundry: Foundry, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "home")
     paths.home.mkdir()
@@ -82,6 +83,7 @@ def test_a_model_that_misbehaves_fails_with_exit_code_1(foundry: Foundry, servic
     assert (verdict.verdict, verdict.failed) == ("failed", ("chat template", "history", "Unicode"))
 
 
+@pytest.mark.slow
 def test_a_model_that_never_stops_is_not_said_to_stop(foundry: Foundry, service: RunningService) -> None:
     add_model(service.paths, "endless:1", ["Good day! "], eos_after_reply=False)
     output = foundry("model", "test", "endless", home=service.paths.home)
@@ -114,6 +116,7 @@ def test_an_addition_tells_what_it_leaves_out(foundry: Foundry, tmp_path: Path) 
     assert output.stderr.splitlines()[0] == "Sub-folders are not copied, because a model uses no files in them: adapters."
 
 
+@pytest.mark.slow
 def test_a_damaged_own_model_can_be_added_again(foundry: Foundry, tmp_path: Path) -> None:
     folder = copy_model(tmp_path / "folder")
     assert foundry("model", "add", str(folder), "--name", "mine").code == 0

@@ -217,6 +217,7 @@ def test_an_output_that_is_no_model_is_never_replaced(checkpoint: Path, tmp_path
             check_output(tmp_path / place, is_replacing=True)
 
 
+@pytest.mark.slow
 def test_a_model_is_replaced_when_that_is_asked_for_and_only_by_a_good_one(checkpoint: Path, tmp_path: Path) -> None:
     output = copy_model(tmp_path / "out")
     before = digests(output)
