@@ -9,10 +9,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from foundry_cli.config import load_config
-from foundry_cli.errors import BundledModelError, FoundryError, InvalidRequestError, ModelInUseError
+from foundry_cli.errors import BundledModelError, FoundryError, ModelInUseError
 from foundry_cli.inventory import open_inventory
 from foundry_cli.paths import Paths
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
+from foundry_cli.service.query import truth
 from foundry_cli.service.state import ServiceState, state_of
 from foundry_cli.store.removal import plan_removal, remove
 from foundry_cli.store.verdicts import store_verdict
@@ -36,7 +37,7 @@ async def take_over_cache(request: Request) -> dict[str, Any]:
 async def remove_model(name: str, request: Request, force: str | None = None) -> dict[str, Any]:
     """Delete what the cache has of a model, complete or not; one that is loaded only with `force`."""
     state, inventory = state_of(request), state_of(request).inventory
-    is_forced = _is_true(force)
+    is_forced = truth("force", force)
     entries = await asyncio.to_thread(inventory.find_entries, name)
     models = [entry.model for entry in entries if not entry.model.is_bundled]
     if not models:
@@ -62,9 +63,3 @@ async def _end_use(state: ServiceState, model: ModelInfo, *, force: bool) -> Non
         with suppress(FoundryError):  # then there is nothing to unload
             await state.models.load(model)
     await state.models.unload(model.id, force=force)
-
-
-def _is_true(text: str | None) -> bool:
-    if text is not None and text.lower() not in ("", "true", "false", "1", "0"):
-        raise InvalidRequestError(f"force: {text[:40]!r} is neither true nor false.", param="force")
-    return text is not None and text.lower() in ("true", "1")

@@ -14,6 +14,7 @@ from foundry_cli.errors import InvalidRequestError, ModelInUseError, ModelNotFou
 from foundry_cli.execution_providers import CPU
 from foundry_cli.service.errors import stopping
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
+from foundry_cli.service.query import truth, whole_number
 from foundry_cli.service.state import ServiceState, parse_device, state_of, valid_providers
 from foundry_cli.types import ModelInfo
 
@@ -91,8 +92,8 @@ async def load(
     `ep`: the execution provider to load it with; a model that is loaded with another one is loaded again.
     """
     state = state_of(request)
-    seconds = _whole_number("ttl", ttl)
-    keep = not seconds and not _truth("unload", unload, default=True)
+    seconds = whole_number("ttl", ttl)
+    keep = not seconds and not truth("unload", unload, default=True)
     try:
         model = await state.resolve_cached(name, parse_device(device))
     except ModelNotFoundError as error:
@@ -106,7 +107,7 @@ async def unload(name: str, request: Request, force: str | None = None) -> Respo
     """Unload a model; nothing happens when it is not loaded. Without `force` a model that is answering stays: 409."""
     state = state_of(request)
     model = await state.resolve(name)
-    await state.models.unload(model.id, force=_truth("force", force, default=False))
+    await state.models.unload(model.id, force=truth("force", force, default=False))
     return Response()
 
 
@@ -114,7 +115,7 @@ async def unload(name: str, request: Request, force: str | None = None) -> Respo
 async def unload_all(request: Request, force: str | None = None) -> Response:
     """Unload every model; those that are answering stay unless `force`."""
     state = state_of(request)
-    is_forced = _truth("force", force, default=False)
+    is_forced = truth("force", force, default=False)
     busy = []
     for loaded in state.models.loaded():
         try:
@@ -135,7 +136,7 @@ async def gpu_device() -> int:
 @router.get("/openai/setgpudevice/{device_id}", response_class=Response)
 async def choose_gpu_device(device_id: str) -> Response:
     """Only 0 can be chosen: which GPU is the first is for the environment of the service to say."""
-    if _whole_number("deviceId", device_id) != 0:
+    if whole_number("deviceId", device_id) != 0:
         message = f"deviceId: {device_id[:40]!r} cannot be chosen; models run on the first GPU, which is 0."
         raise InvalidRequestError(message, hint="Start the service with CUDA_VISIBLE_DEVICES set.", param="deviceId")
     return Response()
@@ -194,19 +195,3 @@ def _provider_fields(state: ServiceState) -> dict[str, Any]:
 
 
 _IN_PROGRESS = "Attempt 1: Autoregistration of certified execution providers in progress."
-
-
-def _whole_number(name: str, text: str | None) -> int | None:
-    if text is None or text == "":
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise InvalidRequestError(f"{name}: {text[:40]!r} is not a whole number of seconds.", param=name)
-    return int(text)
-
-
-def _truth(name: str, text: str | None, *, default: bool) -> bool:
-    if text is None or text == "":
-        return default
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise InvalidRequestError(f"{name}: {text[:40]!r} is neither true nor false.", param=name)
-    return text.lower() in ("true", "1")
