@@ -81,6 +81,8 @@ def remove_mirror(name: str) -> None:
         known = ", ".join(mirror.name for mirror in config.mirrors) or "none"
         raise InvalidRequestError(f"There is no catalog {name!r} that was added.", hint=f"Added were: {known}.", param="name")
     replace(config, mirrors=kept).save(paths)
+    for mirror in set(config.mirrors) - set(kept):
+        MirrorSource(mirror.name, mirror.location, paths.catalogs).forget()
     _tell_service(paths)
 
 

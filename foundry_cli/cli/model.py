@@ -9,7 +9,7 @@ import typer
 
 from foundry_cli import __version__
 from foundry_cli.cli import output
-from foundry_cli.cli.inventory import local_inventory as local_inventory
+from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.options import (
     AcceptLicenseOption,
     Device,

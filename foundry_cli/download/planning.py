@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from foundry_cli.catalog.sources.mirror import LocalModel
-from foundry_cli.errors import CacheError, DiskFullError, DownloadError, SourceError
+from foundry_cli.errors import DiskFullError, DownloadError, SourceError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
 from foundry_cli.remote import RemoteModel
 from foundry_cli.store.cache import check_writable
 from foundry_cli.store.layout import model_root
-from foundry_cli.store.manifest import check_paths, read_manifest, read_object
+from foundry_cli.store.manifest import check_paths, read_object
+from foundry_cli.store.model_folder import check_same_model
 from foundry_cli.store.transfer import missing_bytes
 from foundry_cli.suitability import MemoryNeed, memory_need
 from foundry_cli.types import ModelInfo
@@ -62,20 +63,10 @@ def plan_download(model: ModelInfo, inventory: Inventory, client: HttpClient) ->
         raise DiskFullError(f"{model.id} has {_megabytes(total)}; the whole disk has {_megabytes(disk.total)}.")
     model = replace(model, size_bytes=total)
     root = model_root(inventory.cache, model)
-    _check_owner(root, model)
+    check_same_model(root, model)
     config = _read_config(remote, client)
     missing = missing_bytes(remote.files, root)
     return DownloadPlan(model, root, remote, total, missing, disk.free, memory_need(model, config), config)
-
-
-def _check_owner(root: Path, model: ModelInfo) -> None:
-    """Raise `CacheError` when the folder belongs to a model with another id."""
-    manifest = read_manifest(root)
-    if manifest is not None and manifest.model.id.lower() != model.id.lower():
-        raise CacheError(
-            f"{root} holds the model {manifest.model.id}, so {model.id} cannot be put there.",
-            hint=f"Remove the other one with 'foundry cache remove {manifest.model.id}', or use another cache directory.",
-        )
 
 
 class _Disk(NamedTuple):

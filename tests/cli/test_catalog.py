@@ -57,6 +57,7 @@ def test_a_mirror_is_added_and_removed(foundry: Foundry, tmp_path: Path) -> None
     assert "connection refused" in broken.stdout
     assert foundry("catalog", "remove", "OTHER").code == 0
     assert list(_catalogs(foundry)) == ["bundled", "azure"]
+    assert not list(Paths(tmp_path / "home").catalogs.glob("mirror-*"))
     assert "hello-generic-cpu" not in foundry("model", "list").stdout
 
 
