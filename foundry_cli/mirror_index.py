@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
+from foundry_cli.chunks import CHUNK_BYTES, DIGEST_BYTES, HASH_NAME, chunk_count
 from foundry_cli.errors import SourceError
 from foundry_cli.model_record import from_record, to_record
 from foundry_cli.remote import RemoteFile
@@ -30,10 +31,8 @@ LARGEST_CHUNKS = 64 * 1024 * 1024  # bytes
 _FORMAT, _VERSION = "foundry-mirror", 1
 _MOST_MODELS = 100_000
 _MOST_FILES = 10_000  # of one model
-_CHUNK_BYTES = 1 << 20
 _LARGEST_FILE = 1 << 42  # bytes
 _SHA256 = re.compile(r"\A[0-9a-f]{64}\Z")
-_DIGEST_BYTES = 32
 _LEAVING = frozenset(("", ".", ".."))  # parts of a path that is absolute, not plain, or leads elsewhere
 
 
@@ -81,7 +80,9 @@ def read_chunks(content: bytes) -> dict[str, tuple[str, ...]]:
     except (ValueError, RecursionError):
         return {}
     chunks = document.get("chunks") if isinstance(document, dict) else None
-    if not isinstance(chunks, dict) or document.get("version") != 1 or document.get("chunkBytes") != _CHUNK_BYTES:
+    if not isinstance(chunks, dict) or document.get("version") != 1:
+        return {}
+    if (document.get("chunkBytes"), document.get("hash")) != (CHUNK_BYTES, HASH_NAME):
         return {}
     return {path: _unpack(text) for path, text in chunks.items() if isinstance(text, str)}
 
@@ -89,7 +90,7 @@ def read_chunks(content: bytes) -> dict[str, tuple[str, ...]]:
 def with_chunks(file: RemoteFile, chunks: dict[str, tuple[str, ...]]) -> RemoteFile:
     """`file` with the digests of its pieces, if there are as many as it has pieces."""
     digests = chunks.get(file.path, ())
-    return replace(file, chunk_sha256=digests) if len(digests) == -(-file.size // _CHUNK_BYTES) else file
+    return replace(file, chunk_digests=digests) if len(digests) == chunk_count(file.size) else file
 
 
 def _model(entry: object, source: str | None) -> MirrorModel | None:
@@ -137,6 +138,6 @@ def _unpack(text: str) -> tuple[str, ...]:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return ()
-    if len(data) % _DIGEST_BYTES:
+    if len(data) % DIGEST_BYTES:
         return ()
-    return tuple(data[start : start + _DIGEST_BYTES].hex() for start in range(0, len(data), _DIGEST_BYTES))
+    return tuple(data[start : start + DIGEST_BYTES].hex() for start in range(0, len(data), DIGEST_BYTES))

@@ -14,7 +14,7 @@ class RemoteFile:
     path: str
     size: int
     sha256: str | None = None  # 64 lower-case hex digits; None: the source does not say
-    chunk_sha256: tuple[str, ...] = ()  # of each `store.manifest.CHUNK_BYTES`; empty: the source does not say
+    chunk_digests: tuple[str, ...] = ()  # as `chunks.chunk_digest` gives them; empty: the source does not say
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foundry_cli.catalog.sources.mirror import LocalModel
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.download.planning import DownloadPlan, plan_download
 from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError
 from foundry_cli.http import HttpClient
@@ -15,7 +16,7 @@ from foundry_cli.inventory import Inventory
 from foundry_cli.store.copying import copy_files
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
-from foundry_cli.store.manifest import CHUNK_BYTES, Manifest, StoredFile, first_problem, read_manifest, write_manifest
+from foundry_cli.store.manifest import Manifest, StoredFile, first_problem, read_manifest, write_manifest
 from foundry_cli.store.model_folder import write_descriptions
 from foundry_cli.store.repair import begin_repair
 from foundry_cli.store.transfer import Progress, Report, transfer

@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from foundry_cli.chunks import CHUNK_BYTES, chunk_digest
 from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError, IntegrityError
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.manifest import CHUNK_BYTES, StoredFile, check_paths
+from foundry_cli.store.manifest import StoredFile, check_paths
 from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, make_parents, sync_directory
 
 Progress = Callable[[int], None]  # is told each time how many bytes more are done
@@ -154,7 +155,7 @@ def _digest(
         if copy:
             copy.write(chunk)
         whole.update(chunk)
-        chunks.append(hashlib.sha256(chunk).hexdigest())
+        chunks.append(chunk_digest(chunk))
         size += count
         if progress:
             progress(count)

@@ -1,4 +1,4 @@
-"""The journal of a download: which chunks of which file are on disk, with their SHA-256. Append-only, torn ends are normal.
+"""The journal of a download: which chunks of which file are on disk, with their digests. Append-only, torn ends are normal.
 
 One record is a line `checksum JSON`, written by one call. A record that is damaged counts as not written: then its chunk
 is fetched again. Records are written after the data but not synchronized with it, so after a power cut a chunk is believed
@@ -18,24 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foundry_cli.chunks import chunk_count, chunk_size, is_chunk_digest
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.manifest import CHUNK_BYTES
 from foundry_cli.store.plain_file import open_plain
 
 JOURNAL = "download.journal"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 1 << 28  # bytes; two million chunks
 _BLOCK = 1 << 20
-
-
-def chunk_count(size: int) -> int:
-    """How many chunks a file of `size` bytes has."""
-    return -(-size // CHUNK_BYTES)
-
-
-def chunk_size(size: int, index: int) -> int:
-    """Bytes of one chunk of a file of `size` bytes."""
-    return min(CHUNK_BYTES, size - index * CHUNK_BYTES)
 
 
 @dataclass
@@ -196,4 +186,4 @@ def _is_file(values: Sequence[object]) -> bool:
 
 
 def _is_chunk(values: Sequence[Any], size: int) -> bool:
-    return len(values) == 2 and type(values[0]) is int and 0 <= values[0] < chunk_count(size) and _is_digest(values[1])
+    return len(values) == 2 and type(values[0]) is int and 0 <= values[0] < chunk_count(size) and is_chunk_digest(values[1])

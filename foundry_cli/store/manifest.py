@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli import mirror_index
+from foundry_cli.chunks import CHUNK_BYTES, HASH_NAME
 from foundry_cli.errors import SourceError
 from foundry_cli.model_record import from_record, to_record
 from foundry_cli.paths import write_atomically
@@ -26,7 +27,6 @@ from foundry_cli.types import ModelInfo
 
 MANIFEST = "foundry.manifest.json"
 CHUNKS = "foundry.chunks.json"
-CHUNK_BYTES = 1 << 20  # what is fetched, journaled and repaired as a whole
 _VERSION = 1
 _LARGEST = 64 * 1024 * 1024  # bytes
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -35,7 +35,7 @@ _MOST_LEVELS = 8
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a model on disk. `path` is relative to the model's folder, with `/`; `chunks`: SHA-256 of each chunk."""
+    """A file of a model on disk. `path` is relative to the model's folder, with `/`; `chunks`: digest of each chunk."""
 
     path: str
     size: int  # bytes
@@ -99,7 +99,7 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     """Write both files into `root`, the manifest last and atomically. Raises `OSError`."""
     chunks = {file.path: _pack(file.chunks) for file in manifest.files if file.chunks}
     if chunks:
-        document = {"version": _VERSION, "chunkBytes": CHUNK_BYTES, "chunks": chunks}
+        document = {"version": _VERSION, "chunkBytes": CHUNK_BYTES, "hash": HASH_NAME, "chunks": chunks}
         write_atomically(root / CHUNKS, json.dumps(document).encode())
     files = [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in manifest.files]
     record = {**to_record(manifest.model), "fileSizeBytes": manifest.size_bytes, "fileSizeMb": manifest.size_bytes >> 20}

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from foundry_cli.chunks import chunk_count
 from foundry_cli.errors import CacheError
-from foundry_cli.store.journal import JOURNAL, FileRecord, Journal, JournalReader, chunk_count
+from foundry_cli.store.journal import JOURNAL, FileRecord, Journal, JournalReader
 from foundry_cli.store.manifest import Manifest, StoredFile, read_chunks
 from foundry_cli.store.plain_file import disk_error, is_plain, open_plain, sync_directory
 from foundry_cli.store.transfer.attempt import partial_path

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundry_cli.chunks import CHUNK_BYTES, chunk_count, chunk_digest, chunk_size
 from foundry_cli.errors import DownloadCancelledError
-from foundry_cli.store.journal import chunk_count, chunk_size
-from foundry_cli.store.manifest import CHUNK_BYTES, Manifest, StoredFile, read_chunks
+from foundry_cli.store.manifest import Manifest, StoredFile, read_chunks
 from foundry_cli.store.plain_file import NotPlainError, open_plain
 
 
@@ -88,7 +88,7 @@ def _problem(descriptor: int, file: StoredFile, progress: _Progress) -> str:
 
 def _bad_chunks(descriptor: int, size: int, digests: tuple[str, ...]) -> Iterator[int]:
     for index, digest in enumerate(digests):
-        if hashlib.sha256(_read(descriptor, index, size)).hexdigest() != digest:
+        if chunk_digest(_read(descriptor, index, size)) != digest:
             yield index
 
 

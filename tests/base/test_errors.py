@@ -13,7 +13,8 @@ from foundry_cli.service.errors import status_of
 
 
 def _classes(root: type[errors.FoundryError]) -> Iterator[type[errors.FoundryError]]:
-    yield root
+    if not root.__name__.startswith("_"):  # a module's own refinement never leaves it
+        yield root
     for child in root.__subclasses__():
         yield from _classes(child)
 

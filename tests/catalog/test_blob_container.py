@@ -83,7 +83,7 @@ def test_a_listing_without_end_is_refused(client: HttpClient) -> None:
 
 def test_the_size_that_counts_is_that_of_the_listing_and_nothing_is_said_about_sha256(client: HttpClient) -> None:
     (file,) = listed(listing(blob("model.onnx", 2**40)), client)
-    assert (file.size, file.sha256, file.chunk_sha256) == (2**40, None, ())
+    assert (file.size, file.sha256, file.chunk_digests) == (2**40, None, ())
 
 
 def test_names_that_are_not_plain_are_passed_on_for_the_transfer_to_refuse(client: HttpClient) -> None:

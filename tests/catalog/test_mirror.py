@@ -15,6 +15,7 @@ import pytest
 
 from foundry_cli.catalog.sources.base import RemoteSource
 from foundry_cli.catalog.sources.mirror import LocalModel, MirrorSource, WebDirectory
+from foundry_cli.chunks import chunk_digest
 from foundry_cli.errors import ConfigError, SourceError, SourceUnreachableError
 from foundry_cli.http import HttpClient, RetryPolicy
 from foundry_cli.mirror_index import CHUNKS, read_index, write_index
@@ -290,22 +291,27 @@ def add_chunks(site: Site, document: dict[str, Any], sha256: str | None = None) 
 
 def packed(data: bytes) -> str:
     pieces = [data[start : start + (1 << 20)] for start in range(0, len(data), 1 << 20)]
-    return base64.b64encode(b"".join(hashlib.sha256(piece).digest() for piece in pieces)).decode()
+    return base64.b64encode(b"".join(bytes.fromhex(chunk_digest(piece)) for piece in pieces)).decode()
 
 
-CHUNK_DOCUMENT = {"version": 1, "chunkBytes": 1 << 20, "chunks": {path: packed(data) for path, data in CONTENT.items()}}
+CHUNK_DOCUMENT = {
+    "version": 1,
+    "chunkBytes": 1 << 20,
+    "hash": "xxh3-64",
+    "chunks": {path: packed(data) for path, data in CONTENT.items()},
+}
 
 
 def chunk_counts(site: Site, client: HttpClient, tmp_path: Path) -> list[int]:
     source = MirrorSource("web", site.server.url, tmp_path / "catalogs")
-    return [len(file.chunk_sha256) for file in source.open(MODEL, client).files]
+    return [len(file.chunk_digests) for file in source.open(MODEL, client).files]
 
 
 def test_digests_of_pieces_come_along(site: Site, client: HttpClient, tmp_path: Path) -> None:
     add_chunks(site, CHUNK_DOCUMENT)
     assert chunk_counts(site, client, tmp_path) == [1, 2]
     files = MirrorSource("web", site.server.url, tmp_path).open(MODEL, client).files
-    assert files[1].chunk_sha256[0] == digest(CONTENT["v1/model #1.onnx"][: 1 << 20])
+    assert files[1].chunk_digests[0] == chunk_digest(CONTENT["v1/model #1.onnx"][: 1 << 20])
 
 
 @pytest.mark.parametrize(
@@ -313,6 +319,7 @@ def test_digests_of_pieces_come_along(site: Site, client: HttpClient, tmp_path: 
     [
         {**CHUNK_DOCUMENT, "version": 2},
         {**CHUNK_DOCUMENT, "chunkBytes": 5},
+        {**CHUNK_DOCUMENT, "hash": "sha256"},
         {**CHUNK_DOCUMENT, "chunks": 5},
         {**CHUNK_DOCUMENT, "chunks": dict.fromkeys(CONTENT, "AAAA")},
         {**CHUNK_DOCUMENT, "chunks": {path: packed(b"x" * (4 << 20)) for path in CONTENT}},

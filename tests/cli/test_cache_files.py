@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import scan
 from foundry_cli.store.cache_marker import MARKER
-from foundry_cli.store.manifest import CHUNK_BYTES, MANIFEST
+from foundry_cli.store.manifest import MANIFEST
 from tests.cli.in_process import Command, in_process
 from tests.conftest import RunningService, add_model
 from tests.fakes.mirror import served, write_mirror

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from foundry_cli.chunks import CHUNK_BYTES, chunk_digest
 from foundry_cli.remote import FileAddress, RemoteFile
-from foundry_cli.store.manifest import CHUNK_BYTES
 
 _FOREVER = 1 << 60
 _PIECE = 64 * 1024
@@ -201,7 +201,7 @@ def _remote_file(path: str, content: bytes, hashes: bool, chunks: bool) -> Remot
 def chunk_digests(content: bytes) -> tuple[str, ...]:
     """SHA-256 of each chunk."""
     starts = range(0, len(content), CHUNK_BYTES)
-    return tuple(hashlib.sha256(content[start : start + CHUNK_BYTES]).hexdigest() for start in starts)
+    return tuple(chunk_digest(content[start : start + CHUNK_BYTES]) for start in starts)
 
 
 class _Server(ThreadingHTTPServer):

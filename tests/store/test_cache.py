@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import CacheError
 from foundry_cli.store.cache import PartialModel, check_writable, directory_size, scan, scan_cache
 from foundry_cli.store.journal import Journal
-from foundry_cli.store.manifest import CHUNK_BYTES, CHUNKS, MANIFEST
+from foundry_cli.store.manifest import CHUNKS, MANIFEST
 from foundry_cli.types import ModelInfo
 from tests.store.managed import WEIGHTS, add_managed, manage
 
@@ -225,7 +226,7 @@ def test_a_journal_tells_how_much_is_there(cache: Path) -> None:
     journal = Journal(root)
     journal.begin("v1/model.onnx", 3 * CHUNK_BYTES, "", "")
     journal.begin("v1/genai_config.json", 10, "", "")
-    journal.add_chunk("v1/model.onnx", 1, "0" * 64)
+    journal.add_chunk("v1/model.onnx", 1, "0" * 16)
     journal.publish("v1/genai_config.json", "0" * 64)
     journal.close()
     assert scan(cache).partials == (PartialModel("m:1", root, CHUNK_BYTES + 10, 3 * CHUNK_BYTES + 10),)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES, chunk_digest
 from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError, IntegrityError, SourceError
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.copying import check_room, copy_file, copy_files, digest_file
-from foundry_cli.store.manifest import CHUNK_BYTES
 
 
 def write(path: Path, data: bytes) -> str:
@@ -35,7 +35,7 @@ def test_a_copy_has_the_bytes_and_tells_their_digests(tmp_path: Path, size: int)
     assert (tmp_path / "new" / "b").read_bytes() == data
     assert (stored.path, stored.size, stored.sha256, sum(counts)) == ("b", size, sha256, size)
     pieces = [data[start : start + CHUNK_BYTES] for start in range(0, size, CHUNK_BYTES)]
-    assert list(stored.chunks) == [hashlib.sha256(piece).hexdigest() for piece in pieces]
+    assert list(stored.chunks) == [chunk_digest(piece) for piece in pieces]
     assert digest_file(tmp_path / "new" / "b") == stored
     assert os.listdir(tmp_path / "new") == ["b"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import CacheError, DownloadCancelledError
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL, Journal
-from foundry_cli.store.manifest import CHUNK_BYTES
 
 HOLDER = """
 import sys, threading
@@ -58,14 +58,14 @@ def test_whoever_waits_learns_how_far_the_other_is_and_can_give_up(tmp_path: Pat
     holder = acquire(tmp_path)
     journal = Journal(tmp_path)
     journal.begin("a", 3 * CHUNK_BYTES, "", "")
-    journal.add_chunk("a", 1, "0" * 64)
+    journal.add_chunk("a", 1, "0" * 16)
     seen: list[int] = []
     cancelled = threading.Event()
 
     def waiting(done: int) -> None:
         seen.append(done)
         if len(seen) == 1:
-            journal.add_chunk("a", 2, "0" * 64)
+            journal.add_chunk("a", 2, "0" * 16)
         else:
             cancelled.set()
 

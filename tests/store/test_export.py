@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from foundry_cli.catalog.sources.mirror import LocalModel, MirrorSource, ServedModel
+from foundry_cli.chunks import chunk_digest
 from foundry_cli.errors import CacheError, DownloadCancelledError, IntegrityError, ModelInvalidError
 from foundry_cli.http import HttpClient
 from foundry_cli.store.cache import scan_cache
@@ -257,9 +258,9 @@ def test_an_export_is_served_by_nginx(cache: Path, public: Path, tmp_path: Path,
                 place = remote.address(file)
                 response, content = client.read("GET", place.url, headers=place.headers)
                 assert (response.status_code, hashlib.sha256(content).hexdigest()) == (200, file.sha256)
-                assert [
-                    hashlib.sha256(content[i : i + (1 << 20)]).hexdigest() for i in range(0, len(content), 1 << 20)
-                ] == list(file.chunk_sha256)
+                assert [chunk_digest(content[i : i + (1 << 20)]) for i in range(0, len(content), 1 << 20)] == list(
+                    file.chunk_digests
+                )
                 response = client.open("GET", place.url, headers={**place.headers, "Range": "bytes=0-0"})
                 with response:
                     assert response.status_code == 206

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.http import HttpClient
 from foundry_cli.store.journal import JOURNAL, FileRecord, Journal, JournalReader
-from foundry_cli.store.manifest import CHUNK_BYTES
 from foundry_cli.store.transfer import transfer
 from tests.fakes.origin import Behaviour, Origin, OriginModel, chunk_digests
 
@@ -25,7 +25,7 @@ def write(root: Path) -> None:
         journal.add_chunk("v1/a", index, digest)
     journal.remove_chunk("v1/a", 2)
     journal.begin("b", 1, "", "")
-    journal.publish("b", DIGESTS[0])
+    journal.publish("b", WHOLE)
     journal.sync()
     journal.close()
 
@@ -39,7 +39,7 @@ def read(root: Path) -> dict[str, FileRecord]:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write(tmp_path)
     record = FileRecord(len(CONTENT), WHOLE, '"tag"', {0: DIGESTS[0], 1: DIGESTS[1], 3: DIGESTS[3]})
-    assert read(tmp_path) == {"v1/a": record, "b": FileRecord(1, "", "", {}, DIGESTS[0])}
+    assert read(tmp_path) == {"v1/a": record, "b": FileRecord(1, "", "", {}, WHOLE)}
     assert sum(file.done_bytes for file in read(tmp_path).values()) == 2 * CHUNK_BYTES + 5 + 1
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from foundry_cli.store.manifest import CHUNK_BYTES, MANIFEST, first_problem, read_manifest
+from foundry_cli.chunks import CHUNK_BYTES
+from foundry_cli.store.manifest import MANIFEST, first_problem, read_manifest
 from foundry_cli.store.verify import verify
 from tests.fakes.downloading import BY_ANOTHER, COMPLETED, Downloads
 from tests.fakes.origin import FOREVER, Behaviour, Origin, OriginModel

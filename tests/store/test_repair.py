@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import CacheError, IntegrityError
 from foundry_cli.http import HttpClient
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
-from foundry_cli.store.manifest import CHUNK_BYTES, CHUNKS, MANIFEST, Manifest
+from foundry_cli.store.manifest import CHUNKS, MANIFEST, Manifest
 from foundry_cli.store.repair import begin_repair
 from foundry_cli.store.transfer import missing_bytes, transfer
 from foundry_cli.store.verify import verify

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import SourceError
 from foundry_cli.http import HttpClient
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.journal import JOURNAL, Journal
-from foundry_cli.store.manifest import CHUNK_BYTES, StoredFile
+from foundry_cli.store.manifest import StoredFile
 from foundry_cli.store.transfer import Progress, missing_bytes, transfer
 from tests.fakes.origin import Behaviour, Origin, OriginModel, chunk_digests
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import DownloadCancelledError
 from foundry_cli.http import HttpClient
 from foundry_cli.remote import FileAddress, RemoteFile
-from foundry_cli.store.manifest import CHUNK_BYTES
 from foundry_cli.store.transfer import Progress, missing_bytes, transfer
 from tests.fakes.origin import FOREVER, Behaviour, Origin, OriginModel
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import CacheError, DiskFullError
 from foundry_cli.http import HttpClient
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
-from foundry_cli.store.manifest import CHUNK_BYTES
 from foundry_cli.store.transfer import Progress, missing_bytes, transfer
 from tests.fakes.downloading import COMPLETED, FAILED, Downloads
 from tests.fakes.origin import Origin, OriginModel

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import FoundryError, IntegrityError, OfflineError, SourceError, SourceUnreachableError
 from foundry_cli.http import HttpClient, RetryPolicy
 from foundry_cli.remote import FileAddress, RemoteFile
 from foundry_cli.store.journal import JournalReader
-from foundry_cli.store.manifest import CHUNK_BYTES
 from foundry_cli.store.transfer import Progress, transfer
 from foundry_cli.store.transfer.fetcher import Patience
 from tests.fakes.origin import FOREVER, Behaviour, Origin, OriginModel

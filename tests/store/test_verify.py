@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import DownloadCancelledError
-from foundry_cli.store.manifest import CHUNK_BYTES, CHUNKS, Manifest, StoredFile, write_manifest
+from foundry_cli.store.manifest import CHUNKS, Manifest, StoredFile, write_manifest
 from foundry_cli.store.verify import FileCheck, verify
 from foundry_cli.types import ModelInfo
 from tests.fakes.origin import chunk_digests

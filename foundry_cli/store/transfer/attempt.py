@@ -8,9 +8,10 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from foundry_cli.chunks import CHUNK_BYTES, chunk_count, chunk_size
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.journal import FileRecord, chunk_count, chunk_size
-from foundry_cli.store.manifest import CHUNK_BYTES, StoredFile
+from foundry_cli.store.journal import FileRecord
+from foundry_cli.store.manifest import StoredFile
 from foundry_cli.store.plain_file import NotPlainError, make_parents, open_plain
 
 PARTIAL_SUFFIX = ".partial"
@@ -66,6 +67,13 @@ class Attempt:
         """Whether the hash has seen all chunks."""
         return self.hashed == len(self.states)
 
+    def hash_before(self, index: int) -> hashlib._Hash | None:
+        """The hash of all that lies before a chunk, to go on with; None when it has not come so far.
+
+        Only who brings the chunk may ask: the hash cannot go on without it.
+        """
+        return self.hash.copy() if self.hashed == index else None
+
     def open(self) -> None:
         """Open the file unless it is open; not before it is used, as a model can have more files than a process may open.
 
@@ -83,7 +91,7 @@ class Attempt:
 
     def expected_digest(self, index: int) -> str:
         """What a chunk must have, "" when nobody says."""
-        digests = self.file.chunk_sha256
+        digests = self.file.chunk_digests
         return digests[index] if len(digests) == len(self.states) else ""
 
     def discard(self) -> None:
@@ -114,7 +122,7 @@ def plan_file(root: Path, file: RemoteFile, record: FileRecord | None) -> Attemp
     chunks = dict(sorted(record.chunks.items())) if record else {}
     count = chunk_count(file.size)
     sha256 = file.sha256 or (record.sha256 if record else "")
-    is_provable = bool(sha256) or len(file.chunk_sha256) == count > 0
+    is_provable = bool(sha256) or len(file.chunk_digests) == count > 0
     is_there = _is_candidate(root / file.path, file.size)
     has_partial = _is_candidate(partial_path(root, file.path))
     if is_there and record and record.published and len(chunks) == count and sha256 in ("", record.published):

@@ -100,7 +100,7 @@ def check_names(files: Sequence[RemoteFile]) -> None:
 
 def _fetchers(work: Workload, remote: RemoteModel, client: HttpClient, streams: int, patience: Patience) -> list[Fetcher]:
     addresses = Addresses(remote)
-    fetchers = [Fetcher(work, addresses, client, patience) for _ in range(streams)]
+    fetchers = [Fetcher(number, work, addresses, client, patience) for number in range(streams)]
     for fetcher in fetchers:
         fetcher.fellows = fetchers
     return fetchers
@@ -128,6 +128,7 @@ class _Crew:
             while not self._work.ended.wait(_TICK_SECONDS):
                 if cancelled.is_set():
                     self._work.stop(DownloadCancelledError("The download was cancelled."))
+                self._work.measure(sum(fetcher.received for fetcher in self._fetchers))
                 report(self._progress())
         finally:
             self._work.stop(None)

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from foundry_cli.chunks import CHUNK_BYTES, chunk_size, new_chunk_hash
 from foundry_cli.errors import DownloadError, SourceError, SourceUnreachableError
 from foundry_cli.http import HttpClient, host_of
 from foundry_cli.remote import FileAddress, RemoteFile, RemoteModel
-from foundry_cli.store.journal import chunk_size
-from foundry_cli.store.manifest import CHUNK_BYTES
 from foundry_cli.store.plain_file import write_all
 from foundry_cli.store.transfer.range_request import (
     ChangedSetback,
@@ -28,7 +27,7 @@ from foundry_cli.store.transfer.range_request import (
 )
 from foundry_cli.store.transfer.segments import AttemptOver, Segment, Workload
 
-_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 256 * 1024  # remains in the cache of a core until it is written and hashed
 _MOST_USELESS = 3  # answers in a row that bring nothing: an address that is refused, a wrong range
 
 
@@ -69,7 +68,7 @@ class Addresses:
 
 
 class Cursor:
-    """How far a stream is in its segment: the next byte, and the hash of the chunk it lies in."""
+    """How far a stream is in its segment: the next byte, and the hashes of the chunk it lies in and of the file so far."""
 
     def __init__(self, work: Workload, segment: Segment) -> None:
         self.segment = segment
@@ -77,7 +76,7 @@ class Cursor:
         self.position = segment.start_byte
         self.received = 0  # bytes that were needed
         self._work = work
-        self._hash = hashlib.sha256()
+        self._begin_chunk()
 
     @property
     def is_done(self) -> bool:
@@ -93,7 +92,7 @@ class Cursor:
         """From now on the whole file is the segment. Raises `AttemptOver`."""
         if self._work.widen(self.segment):
             self.position = 0
-            self._hash = hashlib.sha256()
+            self._begin_chunk()
 
     def accept(self, data: bytes) -> int:
         """Write the bytes at `position` unless they are there; how many were needed.
@@ -104,25 +103,41 @@ class Cursor:
         is_wanted = self._work.is_wanted(self.segment, index)
         if is_wanted:
             write_all(attempt.descriptor, data, self.position)
-            self._hash.update(data)
+            self._hash_piece(index, data)
             self.received += len(data)
         self.position += len(data)
         if self.position == index * CHUNK_BYTES + chunk_size(attempt.file.size, index):
-            digest, self._hash = self._hash.hexdigest(), hashlib.sha256()
             if is_wanted:
-                self._work.add(attempt, index, digest)
+                self._work.add(attempt, index, self._hash.hexdigest(), self._file_hash)
+            self._begin_chunk()
         return len(data) if is_wanted else 0
+
+    def _begin_chunk(self) -> None:
+        self._hash = new_chunk_hash()
+        self._file_hash: hashlib._Hash | None = None
+        self._unhashed: list[bytes] = []  # pieces of this chunk that `_file_hash` has not seen
+
+    def _hash_piece(self, index: int, data: bytes) -> None:
+        """Let the hash of the file see the bytes while they are in the processor's cache, if it has come so far."""
+        self._hash.update(data)
+        self._unhashed.append(data)
+        self._file_hash = self._file_hash or self.attempt.hash_before(index)
+        if self._file_hash:
+            for piece in self._unhashed:
+                self._file_hash.update(piece)
+            self._unhashed.clear()
 
 
 class Fetcher:
     """A stream. `note` says what it waits for; `is_away`: it is in a call that nobody can interrupt, with no file in hand."""
 
-    def __init__(self, work: Workload, addresses: Addresses, client: HttpClient, patience: Patience) -> None:
+    def __init__(self, number: int, work: Workload, addresses: Addresses, client: HttpClient, patience: Patience) -> None:
         self.note = ""
         self.is_away = False
         self.received = 0
         self.in_hand = 0
         self.fellows: list[Fetcher] = [self]  # all streams: while one of them gets on, nobody gives up
+        self._number = number
         self._work = work
         self._addresses = addresses
         self._client = client
@@ -131,7 +146,7 @@ class Fetcher:
 
     def run(self) -> None:
         """Fetch segments until the work is over. Raises `DownloadError` and its kinds, `OSError`."""
-        while segment := self._work.next_segment():
+        while segment := self._work.next_segment(self._number):
             try:
                 self._fetch(Cursor(self._work, segment))
             except AttemptOver:
@@ -202,6 +217,7 @@ class Fetcher:
             self._renew(cursor, address, setback)
             if count == 1:
                 return
+        self._work.admit_stream()
         seconds = self._client.retry.wait(count, setback.retry_after)
         self.note = f"waiting {seconds:.0f} s: {setback.error.message.rstrip('.')}"
         self._work.ended.wait(seconds)

@@ -1,18 +1,16 @@
-"""The thread of a transfer that computes the hash of every file as it grows."""
+"""The thread of a transfer that takes the hash of each file over the chunks that are on disk already."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 
-from foundry_cli.store.journal import chunk_size
-from foundry_cli.store.manifest import CHUNK_BYTES
+from foundry_cli.chunks import CHUNK_BYTES, chunk_digest, chunk_size
 from foundry_cli.store.transfer.attempt import CLAIMED, Attempt
 from foundry_cli.store.transfer.segments import Workload
 
 
 class Hasher:
-    """Follows the chunks of each file in their order, so that the SHA-256 of a file is there soon after its last byte."""
+    """Reads what no stream could hash while it had the bytes in hand: chunks of an earlier run, and those out of order."""
 
     def __init__(self, work: Workload) -> None:
         self._work = work
@@ -36,7 +34,7 @@ def _is_proven(attempt: Attempt, index: int, data: memoryview) -> bool:
     """Whether a chunk of an earlier run is what the source or the journal says; those of this run were hashed in memory."""
     if attempt.states[index] != CLAIMED:
         return True
-    digest = hashlib.sha256(data).hexdigest()
+    digest = chunk_digest(data)
     known = attempt.expected_digest(index) or attempt.digests[index]
     attempt.digests[index] = digest
     return known in ("", digest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import deque
@@ -9,19 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundry_cli.chunks import CHUNK_BYTES, chunk_size
 from foundry_cli.errors import FoundryError, IntegrityError
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.journal import Journal, chunk_size
-from foundry_cli.store.manifest import CHUNK_BYTES, StoredFile
+from foundry_cli.store.journal import Journal
+from foundry_cli.store.manifest import StoredFile
 from foundry_cli.store.transfer.attempt import CLAIMED, HERE, MISSING, TAKEN, Attempt, plan_file
 
-_MOST_CHUNKS = 128  # of one request: each costs the server some 10 ms
+_MOST_CHUNKS = 256  # of one request: each costs the server some 10 ms
 _FEWEST_CHUNKS = 4  # near the end, when the streams share what is left
 _MOST_RESTARTS = 3  # of a file that changes at the server
 _ROUNDS = 2  # of a file or chunk whose hash is wrong
 _MOST_OPEN = 200  # files at once; many systems allow a process 1,024
 _SYNC_BYTES = 64 * 1024 * 1024  # what a power cut may cost
 _SYNC_SECONDS = 2.0
+_MEASURED_SECONDS = 0.25  # long enough for the beginning of a connection not to count
+_ENOUGH = 100e6  # bytes per second of one stream; such a stream is held up by this machine, not by the network
 
 
 class AttemptOver(Exception):  # noqa: N818 - no error: the bytes are not needed any more
@@ -62,7 +66,10 @@ class Workload:
         self.current_file = ""
         self._root = root
         self._journal = journal
-        self._streams = streams
+        self._most_streams = streams
+        self._streams = 1  # that may work now
+        self._measured = (time.monotonic(), 0)
+        self._is_fast = False
         self._attempts: list[Attempt] = []
         self._over: list[Attempt] = []
         self._whole: dict[Attempt, Segment] = {}
@@ -99,16 +106,40 @@ class Workload:
 
     # What the fetchers need
 
-    def next_segment(self) -> Segment | None:
-        """The next bytes to fetch, to be given back by `leave`; None when the work is over."""
+    def next_segment(self, stream: int) -> Segment | None:
+        """The next bytes to fetch, to be given back by `leave`; None when the work is over.
+
+        `stream` counts from 0; those with a higher number wait until they would be of use.
+        """
         with self._lock:
             while not self.ended.is_set():
-                for attempt in self._attempts:
+                for attempt in self._attempts if stream < self._streams else ():
                     first = -1 if attempt in self._whole else attempt.states.find(MISSING)
                     if first >= 0 and self._open(attempt):
                         return self._take(attempt, first)
                 self._fetchable.wait()
             return None
+
+    def admit_stream(self) -> None:
+        """Let one more stream work, because one is held up."""
+        with self._lock:
+            self._streams = min(self._streams + 1, self._most_streams)
+            self._fetchable.notify_all()
+
+    def measure(self, received: int) -> None:
+        """Let one more stream work while those that do bring little. `received`: bytes of all until now.
+
+        More connections help against slow ones; on a fast way they only take each other's processor time.
+        """
+        with self._lock:
+            since, before = self._measured
+            seconds = time.monotonic() - since
+            if seconds < _MEASURED_SECONDS:
+                return
+            self._measured = (since + seconds, received)
+            self._is_fast = received - before >= _ENOUGH * self._streams * seconds
+            if not self._is_fast:
+                self.admit_stream()
 
     def _open(self, attempt: Attempt) -> bool:
         if attempt.descriptor < 0:
@@ -129,12 +160,12 @@ class Workload:
 
     def _segment_chunks(self) -> int:
         """How long a segment is to be: near the end the streams share what is left."""
-        missing = 0
+        missing, sharers = 0, self._streams if self._is_fast else self._most_streams
         for attempt in self._attempts:
             missing += attempt.states.count(MISSING)
-            if missing >= _MOST_CHUNKS * self._streams:
+            if missing >= _MOST_CHUNKS * sharers:
                 return _MOST_CHUNKS
-        return max(_FEWEST_CHUNKS, missing // self._streams)
+        return max(_FEWEST_CHUNKS, missing // sharers)
 
     def leave(self, segment: Segment) -> None:
         """The stream has ended its work on `segment`; what it has not brought is missing again."""
@@ -184,8 +215,8 @@ class Workload:
                 self._journal.set_validator(attempt.file.path, validator)
             return attempt.validator == validator
 
-    def add(self, attempt: Attempt, index: int, digest: str) -> None:
-        """A chunk has been written. One with a wrong digest counts as not written."""
+    def add(self, attempt: Attempt, index: int, digest: str, file_hash: hashlib._Hash | None = None) -> None:
+        """A chunk has been written; `file_hash` has seen the file to its end. One with a wrong digest counts as not written."""
         with self._lock:
             if not attempt.is_current or attempt.states[index] == HERE or self.ended.is_set():
                 return
@@ -198,7 +229,10 @@ class Workload:
             size = chunk_size(attempt.file.size, index)
             self.done_bytes += size
             self._unsynced += size
-            if index == attempt.hashed:
+            if file_hash and index == attempt.hashed:
+                attempt.hash = file_hash
+                attempt.hashed += 1
+            if attempt.is_hashable or attempt.is_hashed:
                 self._hashable.notify()
             if self._unsynced >= _SYNC_BYTES:
                 self._publishable.notify()
