@@ -72,7 +72,7 @@ def _complete(plan: DownloadPlan, client: HttpClient, report: Report, lock: Down
 
 def _fetch(plan: DownloadPlan, client: HttpClient, report: Report) -> tuple[StoredFile, ...]:
     if not isinstance(plan.remote, LocalModel):
-        return transfer(plan.remote, plan.root, client, report)
+        return transfer(plan.remote, plan.root, client, report, origin=plan.model.uri)
 
     def copied(done: int, total: int) -> None:
         report(Progress(done, total, "", 0))

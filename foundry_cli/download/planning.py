@@ -65,7 +65,7 @@ def plan_download(model: ModelInfo, inventory: Inventory, client: HttpClient) ->
     root = model_root(inventory.cache, model)
     check_same_model(root, model)
     config = _read_config(remote, client)
-    missing = missing_bytes(remote.files, root)
+    missing = missing_bytes(remote.files, root, model.uri)
     return DownloadPlan(model, root, remote, total, missing, disk.free, memory_need(model, config), config)
 
 

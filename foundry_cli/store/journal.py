@@ -30,11 +30,15 @@ _BLOCK = 1 << 20
 
 @dataclass
 class FileRecord:
-    """What the journal knows about one file. `sha256` is what the whole file must have, "" when nobody says."""
+    """What the journal knows about one file. `sha256` is what the whole file must have, "" when nobody says.
+
+    `origin` is the address of the model that the bytes are of, "" when that is not known.
+    """
 
     size: int
     sha256: str
     validator: str
+    origin: str = ""
     chunks: dict[int, str] = field(default_factory=dict)
     published: str = ""  # SHA-256 of the file under its final name
 
@@ -43,9 +47,10 @@ class FileRecord:
         """Bytes that need not be fetched any more."""
         return self.size if self.published else sum(chunk_size(self.size, index) for index in self.chunks)
 
-    def fits(self, file: RemoteFile) -> bool:
-        """Whether it is about the same bytes as the source has now."""
-        return self.size == file.size and (file.sha256 is None or self.sha256 in ("", file.sha256))
+    def fits(self, file: RemoteFile, origin: str) -> bool:
+        """Whether it is about the same bytes as the source has now: those of another origin are proven by their hash only."""
+        is_same = origin == self.origin if file.sha256 is None else self.sha256 in ("", file.sha256)
+        return self.size == file.size and is_same
 
 
 class JournalReader:
@@ -116,17 +121,19 @@ class JournalReader:
 class Journal:
     """The journal of the download that holds the lock. Used by several threads; all methods raise `OSError`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, origin: str = "") -> None:
+        """`origin`: the address of the model whose files come now."""
         reader = JournalReader(root)
         reader.poll()
         self.files = reader.files
+        self.origin = origin
         self._lock = threading.Lock()
         self._descriptor = open_plain(root / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._is_torn = os.fstat(self._descriptor).st_size > 0  # perhaps
 
     def begin(self, path: str, size: int, sha256: str, validator: str) -> None:
         """What was known of `path` is void; it has `size` bytes now, with this validator of the server."""
-        self._append("file", path, size, sha256, validator)
+        self._append("file", path, size, sha256, validator, self.origin)
 
     def set_validator(self, path: str, validator: str) -> None:
         """The server has named the version of `path` that it sends."""
@@ -179,10 +186,11 @@ def _is_digest(value: object) -> bool:
 
 
 def _is_file(values: Sequence[object]) -> bool:
-    if len(values) != 3:
+    if len(values) not in (3, 4):  # earlier releases did not write the origin
         return False
-    size, sha256, validator = values
-    return type(size) is int and size >= 0 and isinstance(validator, str) and (sha256 == "" or _is_digest(sha256))
+    size, sha256, *texts = values
+    are_texts = all(isinstance(text, str) for text in texts)
+    return type(size) is int and size >= 0 and are_texts and (sha256 == "" or _is_digest(sha256))
 
 
 def _is_chunk(values: Sequence[Any], size: int) -> bool:

@@ -28,7 +28,7 @@ def begin_repair(root: Path, manifest: Manifest, checks: Sequence[FileCheck]) ->
         earlier.poll()
         if os.path.lexists(root / JOURNAL):
             os.truncate(root / JOURNAL, 0)  # what it says may not be true any more; that it is there says: not complete
-        journal = Journal(root)
+        journal = Journal(root, manifest.model.uri)
         try:
             for file in manifest.files:
                 known = digests.get(file.path, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,14 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from foundry_cli.chunks import chunk_digest
 from foundry_cli.cli.errors import ExitCode
 from foundry_cli.cli.resolution import find_model_to_show
+from foundry_cli.paths import Paths
+from foundry_cli.store.cache import INCOMPLETE_MARKER
+from foundry_cli.store.journal import Journal
+from foundry_cli.store.layout import model_root
+from foundry_cli.types import ModelInfo
 from tests.cli.in_process import Command, in_process
 from tests.conftest import Foundry, Output
 from tests.fakes.hugging_face import FakeHub, FakeRepository, fake_hub
@@ -151,6 +158,26 @@ def test_a_damaged_model_is_completed_at_its_own_revision(command: Command, revi
     second.others["v1"] = first
     assert "was downloaded" in _download(command, "hf:alice/rev").stdout
     assert _state(command) == {"alice--rev:1": f"hf:alice/rev@{FIRST}"}
+
+
+@pytest.mark.parametrize("commit", [FIRST, SECOND])
+def test_what_an_interrupted_download_left_is_kept_only_for_the_same_revision(
+    command: Command, revised: FakeHub, tmp_path: Path, commit: str
+) -> None:
+    root = model_root(Paths(tmp_path / "home").default_cache, ModelInfo("alice--rev", 1, "alice--rev", publisher="alice"))
+    root.mkdir(parents=True)
+    (root / "note.txt").write_bytes(b"left by an earlier one")
+    (root / INCOMPLETE_MARKER).touch()
+    journal = Journal(root, f"hf:alice/rev@{commit}")
+    journal.begin("note.txt", 22, "", "")
+    journal.add_chunk("note.txt", 0, chunk_digest(b"left by an earlier one"))
+    journal.publish("note.txt", hashlib.sha256(b"left by an earlier one").hexdigest())
+    journal.close()
+    revised.repositories["alice/rev"].others["v2"].files["note.txt"] = b"of the second revision"  # too small for a hash
+    _download(command, "hf:alice/rev@v2")
+    was_asked_for = any(seen.path.endswith("/note.txt") for seen in revised.hub.seen)
+    assert was_asked_for == (commit == FIRST)
+    assert (root / "note.txt").read_bytes() == (b"of the second revision" if was_asked_for else b"left by an earlier one")
 
 
 def test_an_own_model_with_that_id_is_not_taken_for_it(command: Command, hub: FakeHub, model: Hub, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ WHOLE = hashlib.sha256(CONTENT).hexdigest()
 
 
 def write(root: Path) -> None:
-    journal = Journal(root)
+    journal = Journal(root, "hf:o/r@1")
     journal.begin("v1/a", len(CONTENT), WHOLE, "")
     journal.set_validator("v1/a", '"tag"')
     for index, digest in enumerate(DIGESTS):
@@ -38,8 +38,9 @@ def read(root: Path) -> dict[str, FileRecord]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write(tmp_path)
-    record = FileRecord(len(CONTENT), WHOLE, '"tag"', {0: DIGESTS[0], 1: DIGESTS[1], 3: DIGESTS[3]})
-    assert read(tmp_path) == {"v1/a": record, "b": FileRecord(1, "", "", {}, WHOLE)}
+    chunks = {0: DIGESTS[0], 1: DIGESTS[1], 3: DIGESTS[3]}
+    record = FileRecord(len(CONTENT), WHOLE, '"tag"', "hf:o/r@1", chunks)
+    assert read(tmp_path) == {"v1/a": record, "b": FileRecord(1, "", "", "hf:o/r@1", published=WHOLE)}
     assert sum(file.done_bytes for file in read(tmp_path).values()) == 2 * CHUNK_BYTES + 5 + 1
 
 

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import random
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,10 @@ def stored(path: str, content: bytes) -> StoredFile:
     return StoredFile(path, len(content), hashlib.sha256(content).hexdigest(), chunk_digests(content))
 
 
-def put_partial(root: Path, path: str, content: bytes, have: set[int], validator: str = "") -> None:
+def put_partial(root: Path, path: str, content: bytes, have: set[int], validator: str = "", origin: str = "") -> None:
     """A partial file with the chunks `have`, and the journal that says so; zeros elsewhere."""
     data = bytearray(len(content))
-    journal = Journal(root)
+    journal = Journal(root, origin)
     journal.begin(path, len(content), "", validator)
     for index, digest in enumerate(chunk_digests(content)):
         if index in have:
@@ -190,6 +191,31 @@ def test_a_new_version_at_the_source_replaces_the_file(tmp_path: Path, client: H
         origin.change("a", new)
         assert transfer(OriginModel(origin), tmp_path, client, ignore) == (stored("a", new),)
     assert (tmp_path / "a").read_bytes() == new
+
+
+def test_what_another_origin_left_stays_only_if_its_hash_is_right(tmp_path: Path, client: HttpClient) -> None:
+    """As when a download of one revision is interrupted, and then another one is asked for."""
+    with Origin({"small": b"of the first", "large": CONTENT}) as origin:
+        model = OriginModel(origin)
+        model.files = [replace(file, sha256=None) if file.path == "small" else file for file in model.files]
+        transfer(model, tmp_path, client, ignore, origin="hf:o/r@1")
+        assert missing_bytes(model.files, tmp_path, "hf:o/r@1") == 0
+        origin.change("small", b"of the other")
+        assert missing_bytes(model.files, tmp_path, "hf:o/r@2") == len(b"of the other")
+        origin.requests.clear()
+        transfer(model, tmp_path, client, ignore, origin="hf:o/r@2")
+        assert {request.path for request in origin.requests} == {"small"}
+        assert missing_bytes(model.files, tmp_path, "hf:o/r@2") == 0
+    assert (tmp_path / "small").read_bytes() == b"of the other"
+
+
+def test_a_partial_of_another_origin_is_not_continued_although_the_server_names_the_same_version(
+    tmp_path: Path, client: HttpClient
+) -> None:
+    with Origin({"a": CONTENT}, Behaviour(etag='"one"')) as origin:
+        put_partial(tmp_path, "a", CONTENT[::-1], {0, 1}, validator='"one"', origin="hf:o/r@1")
+        transfer(OriginModel(origin, hashes=False), tmp_path, client, ignore, origin="hf:o/r@2")
+    assert (tmp_path / "a").read_bytes() == CONTENT
 
 
 def test_many_files_do_not_need_as_many_descriptors(tmp_path: Path, client: HttpClient) -> None:

@@ -113,12 +113,12 @@ def partial_path(root: Path, path: str) -> Path:
     return root / (path + PARTIAL_SUFFIX)
 
 
-def plan_file(root: Path, file: RemoteFile, record: FileRecord | None) -> Attempt | StoredFile:
-    """What is to be done for `file`, from names and sizes alone; a `StoredFile` when nothing is.
+def plan_file(root: Path, file: RemoteFile, record: FileRecord | None, origin: str) -> Attempt | StoredFile:
+    """What is to be done for `file` of the model at `origin`, from names and sizes alone; a `StoredFile` when nothing is.
 
     Raises `NotPlainError` when a link or a device has the file's name.
     """
-    record = record if record and record.fits(file) else None
+    record = record if record and record.fits(file, origin) else None
     chunks = dict(sorted(record.chunks.items())) if record else {}
     count = chunk_count(file.size)
     sha256 = file.sha256 or (record.sha256 if record else "")

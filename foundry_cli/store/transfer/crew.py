@@ -44,16 +44,24 @@ Report = Callable[[Progress], None]
 
 
 def transfer(
-    remote: RemoteModel, root: Path, client: HttpClient, report: Report, *, streams: int = 4, patience: Patience = _PATIENCE
+    remote: RemoteModel,
+    root: Path,
+    client: HttpClient,
+    report: Report,
+    *,
+    origin: str = "",
+    streams: int = 4,
+    patience: Patience = _PATIENCE,
 ) -> tuple[StoredFile, ...]:
     """Fetch what is missing of all files into `root`, whose `DownloadLock` the caller holds; the files, with their digests.
 
+    `origin` is the address of the model: what is in `root` from another one is used only if its hash proves it.
     Raises `SourceUnreachableError`, `SourceError`, `IntegrityError`, `DiskFullError`, `DownloadCancelledError`, `CacheError`.
     """
     files = list(remote.files)
     check_names(files)
     try:
-        journal = Journal(root)
+        journal = Journal(root, origin)
     except OSError as error:
         raise disk_error(error, root, sum(file.size for file in files)) from error
     try:
@@ -63,7 +71,7 @@ def transfer(
         _remove_partials(files, root)
         journal.sync()
     except OSError as error:
-        raise disk_error(error, root, missing_bytes(files, root)) from error
+        raise disk_error(error, root, missing_bytes(files, root, origin)) from error
     finally:
         journal.close()
     return tuple(work.stored[file.path] for file in files)
@@ -76,12 +84,12 @@ def _remove_partials(files: Sequence[RemoteFile], root: Path) -> None:
             partial.unlink()
 
 
-def missing_bytes(files: Sequence[RemoteFile], root: Path) -> int:
-    """What a transfer of `files` would still fetch, without looking at the content of what is there. Raises `CacheError`."""
+def missing_bytes(files: Sequence[RemoteFile], root: Path, origin: str = "") -> int:
+    """What `transfer` would still fetch, without looking at the content of what is there. Raises `CacheError`."""
     journal = JournalReader(root)
     journal.poll()
     try:
-        planned = [plan_file(root, file, journal.files.get(file.path)) for file in files]
+        planned = [plan_file(root, file, journal.files.get(file.path), origin) for file in files]
     except OSError as error:
         raise disk_error(error, root, 0) from error
     return sum(plan.file.size - plan.done_bytes for plan in planned if isinstance(plan, Attempt))

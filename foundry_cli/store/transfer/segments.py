@@ -91,7 +91,7 @@ class Workload:
             self.ended.set()
 
     def _plan(self, file: RemoteFile) -> None:
-        planned = plan_file(self._root, file, self._journal.files.get(file.path))
+        planned = plan_file(self._root, file, self._journal.files.get(file.path), self._journal.origin)
         if isinstance(planned, StoredFile):
             self.stored[file.path] = planned
             return
