@@ -13,7 +13,7 @@ from foundry_cli.download.planning import DownloadPlan, plan_download
 from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
-from foundry_cli.store.copying import copy_files
+from foundry_cli.store.copying import copy_model
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import Manifest, StoredFile, first_problem, read_manifest, write_manifest
@@ -77,7 +77,7 @@ def _fetch(plan: DownloadPlan, client: HttpClient, report: Report) -> tuple[Stor
     def copied(done: int, total: int) -> None:
         report(Progress(done, total, "", 0))
 
-    return copy_files(plan.remote.files, plan.remote.directory, plan.root, cancelled=client.cancelled, report=copied)
+    return copy_model(plan.remote.files, plan.remote.directory, plan.root, cancelled=client.cancelled, report=copied)
 
 
 _AGAIN = "Make room and run the command again: it goes on where it was."

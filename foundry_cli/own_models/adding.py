@@ -18,7 +18,7 @@ from foundry_cli.own_models.licence import read_licence
 from foundry_cli.own_models.unfinished import discard, empty
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.cache import INCOMPLETE_MARKER, check_writable
-from foundry_cli.store.copying import Report, check_room, copy_files, translated
+from foundry_cli.store.copying import Report, check_room, copy_model, translated
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.layout import model_root
 from foundry_cli.store.manifest import MANIFEST, Manifest, check_paths, read_object, write_manifest
@@ -185,7 +185,7 @@ def add(addition: Addition, facts: ModelFacts, report: Report | None = None) -> 
 
 
 def _fill(root: Path, addition: Addition, model: ModelInfo, report: Report | None) -> None:
-    stored = copy_files(addition.files, addition.folder, root, report=report)
+    stored = copy_model(addition.files, addition.folder, root, report=report)
     with translated(f"{root} cannot be written"):
         write_manifest(root, Manifest(model, (*stored, *write_descriptions(root, model, stored))))
 

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from foundry_cli.chunks import CHUNK_BYTES, chunk_digest
 from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError, IntegrityError
 from foundry_cli.remote import RemoteFile
+from foundry_cli.store.journal import Journal
 from foundry_cli.store.manifest import StoredFile, check_paths
 from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, make_parents, sync_directory
 
@@ -68,10 +69,12 @@ def copy_files(
     *,
     cancelled: threading.Event | None = None,
     report: Report | None = None,
+    copied: Callable[[StoredFile], None] | None = None,
 ) -> tuple[StoredFile, ...]:
     """Copy `files` from one model folder to another, in their order; those whose right bytes are there already stay.
 
-    Names that lead out of a folder are refused, as are links. Raises as `copy_file`, and `SourceError` for such a name.
+    `copied` is told of each file that is there. Names that lead out of a folder are refused, as are links. Raises as
+    `copy_file`, and `SourceError` for such a name.
     """
     check_paths(file.path for file in files)
     total, done = sum(file.size for file in files), 0
@@ -90,7 +93,35 @@ def copy_files(
         else:
             copy = _copy_between(file, source, target, cancelled, progress)
         stored.append(replace(copy, path=file.path))
+        if copied:
+            copied(stored[-1])
     return tuple(stored)
+
+
+def copy_model(
+    files: Sequence[RemoteFile],
+    source: Path,
+    root: Path,
+    *,
+    cancelled: threading.Event | None = None,
+    report: Report | None = None,
+) -> tuple[StoredFile, ...]:
+    """As `copy_files`, into the root of a model whose `DownloadLock` the caller holds.
+
+    Its journal lists the files: when the copy is interrupted, it is known that they are the model's, whatever their names.
+    """
+    with translated(f"{root} cannot be written"):
+        journal = Journal(root)
+        try:
+            for file in files:
+                journal.begin(file.path, file.size, file.sha256 or "", "")
+
+            def copied(file: StoredFile) -> None:
+                journal.publish(file.path, file.sha256)
+
+            return copy_files(files, source, root, cancelled=cancelled, report=report, copied=copied)
+        finally:
+            journal.close()
 
 
 def digest_file(path: Path, *, cancelled: threading.Event | None = None, progress: Progress | None = None) -> StoredFile:

@@ -15,7 +15,7 @@ from foundry_cli.errors import CacheError, ModelInvalidError
 from foundry_cli.paths import write_atomically
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.cache import INCOMPLETE_MARKER
-from foundry_cli.store.copying import Report, check_room, copy_files, translated
+from foundry_cli.store.copying import Report, check_room, copy_model, translated
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.manifest import MANIFEST, Manifest, StoredFile, first_problem, read_manifest, write_manifest
 from foundry_cli.store.plain_file import make_parents
@@ -80,7 +80,7 @@ def copy_folder(
         while not lock.acquire(cancelled or threading.Event(), lambda done: None):
             pass  # another one has just completed it; its files are kept when they are the same
         try:
-            files = copy_files(folder.files, folder.root, root, cancelled=cancelled, report=report)
+            files = copy_model(folder.files, folder.root, root, cancelled=cancelled, report=report)
             manifest = Manifest(folder.model, (*files, *write_descriptions(root, folder.model, files)))
             write_manifest(root, manifest)
             lock.complete()

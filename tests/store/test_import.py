@@ -11,11 +11,12 @@ import pytest
 
 from foundry_cli.errors import CacheError, DownloadCancelledError, IntegrityError, ModelInvalidError, ModelNotFoundError
 from foundry_cli.paths import Paths
-from foundry_cli.store.cache import INCOMPLETE_MARKER, scan_cache
+from foundry_cli.store.cache import INCOMPLETE_MARKER, directory_size, scan, scan_cache
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.export import export
 from foundry_cli.store.importing import import_models
 from foundry_cli.store.manifest import CHUNKS, MANIFEST, first_problem, read_chunks, read_manifest
+from foundry_cli.store.removal import plan_removal, remove
 from foundry_cli.store.verdicts import FAILED, Verdict, read_verdicts, store_verdict
 from foundry_cli.types import ModelInfo
 from tests.store.model_directories import WEIGHTS, add_downloaded, write_model
@@ -174,6 +175,21 @@ def test_a_cancelled_import_is_no_model_and_continues(source: Path, cache: Path)
     assert (cache / "Tests" / "tiny-2" / INCOMPLETE_MARKER).exists()
     assert [model.id for model in import_models(source, cache).imported] == ["tiny:2"]
     check_complete(cache / "Tests" / "tiny-2")
+
+
+def test_all_files_of_an_import_that_was_interrupted_can_be_removed(source: Path, cache: Path) -> None:
+    """Whatever their names are: they would be taken for somebody else's files by the next import."""
+    write_model(source / "tiny", **{"blob.weights": bytes(3 << 20)})
+    cancelled = threading.Event()
+    with pytest.raises(DownloadCancelledError):
+        import_models(source, cache, lambda done, total: done > 3 << 20 and cancelled.set(), cancelled)
+    (partial,) = scan(cache).partials
+    assert (partial.root / "blob.weights").exists()
+    assert (partial.done_bytes, partial.total_bytes) == ((3 << 20) + 34, directory_size(source))
+    remove(plan_removal(ModelInfo("tiny", 2, "tiny", root=partial.root), cache), cache)
+    assert not partial.root.exists()
+    assert [model.id for model in import_models(source, cache).imported] == ["tiny:2"]
+    check_complete(partial.root)
 
 
 def test_an_import_waits_for_a_download_of_the_same_model(source: Path, cache: Path) -> None:

@@ -33,7 +33,7 @@ from foundry_cli.types import ModelInfo
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model of a mirror on this machine: `store.copying.copy_files(files, directory, …)` fetches it, without HTTP."""
+    """A model of a mirror on this machine: `store.copying.copy_model(files, directory, …)` fetches it, without HTTP."""
 
     files: Sequence[RemoteFile]
     directory: Path
