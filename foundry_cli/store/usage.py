@@ -7,11 +7,12 @@ import json
 import time
 from pathlib import Path
 
-from foundry_cli.paths import Paths, write_atomically
+from foundry_cli.paths import Paths, make_private_directory, write_atomically
 from foundry_cli.store.manifest import read_object
 from foundry_cli.types import ModelInfo
 
 _LARGEST = 16 * 1024 * 1024  # bytes
+_PATIENCE_SECONDS = 10.0  # the lock is held while a small file is written
 _MOST = 10_000  # models that are remembered
 
 
@@ -27,10 +28,14 @@ def read_usage(paths: Paths) -> dict[str, float]:
 
 def note_use(paths: Paths, model_id: str, when: float | None = None) -> None:
     """Remember that the model was used, now unless `when` says otherwise. When it fails, a date is older than it could be."""
-    usage = {**read_usage(paths), model_id: time.time() if when is None else when}
-    newest = sorted(usage.items(), key=lambda entry: entry[1], reverse=True)[:_MOST]
-    with contextlib.suppress(OSError):
-        write_atomically(_file(paths), json.dumps(dict(newest), ensure_ascii=False).encode("utf-8", "replace"))
+    from filelock import FileLock  # lists of models read this file, and need no lock
+
+    now = time.time() if when is None else when
+    with contextlib.suppress(OSError):  # `Timeout` is one
+        make_private_directory(paths.home)
+        with FileLock(_file(paths).with_name(f"{_file(paths).name}.lock"), timeout=_PATIENCE_SECONDS):
+            newest = sorted({**read_usage(paths), model_id: now}.items(), key=lambda entry: entry[1], reverse=True)[:_MOST]
+            write_atomically(_file(paths), json.dumps(dict(newest), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def last_used(model: ModelInfo, usage: dict[str, float]) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,33 @@ def test_uses_are_remembered_by_model(tmp_path: Path) -> None:
     assert read_usage(paths) == {"a:1": 30, "b:1": 20}
     note_use(paths, "c:1")
     assert read_usage(paths)["c:1"] > 1e9
+
+
+_NOTES = """
+import sys
+from pathlib import Path
+from foundry_cli.paths import Paths
+from foundry_cli.store.usage import note_use
+print("ready", flush=True)
+sys.stdin.read()
+for number in range(40):
+    note_use(Paths(Path(sys.argv[1])), f"{sys.argv[2]}-{number}:1", number)
+"""
+
+
+def test_what_two_processes_note_at_the_same_time_is_all_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _NOTES, str(tmp_path)]
+    writers = [subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for name in ("a", "b")]
+    for writer in writers:
+        assert writer.stdout
+        assert writer.stdout.readline() == b"ready\n"
+    for writer in writers:
+        assert writer.stdin
+        writer.stdin.close()
+    for writer in writers:
+        with writer:
+            assert writer.wait(30) == 0
+    assert read_usage(Paths(tmp_path)) == {f"{name}-{number}:1": number for name in "ab" for number in range(40)}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{ broken", '{"a:1": "yesterday", "b:1": -1, "c:1": 1e400}'])
