@@ -12,7 +12,7 @@ from foundry_cli.cli import output
 from foundry_cli.cli.output import Say
 from foundry_cli.cli.progress import DownloadProgress
 from foundry_cli.config import Config, load_config
-from foundry_cli.download.downloading import download, repair
+from foundry_cli.download.downloading import check_cache_in_force, download, repair
 from foundry_cli.download.planning import DownloadPlan, plan_download
 from foundry_cli.errors import LicenseNotAcceptedError, UnsuitableModelError
 from foundry_cli.http import HttpClient
@@ -37,7 +37,7 @@ class Downloads:
     def fetch(self, model: ModelInfo, *, force: bool = False, accept_license: bool = False) -> ModelInfo:
         """Download `model` after showing what that means, and return it as it is on this machine.
 
-        Raises `UnsuitableModelError` unless `force`, `LicenseNotAcceptedError`, `DownloadError` and its kinds.
+        Raises `UnsuitableModelError` unless `force`, `LicenseNotAcceptedError`, `DownloadError` and its kinds, `CacheError`.
         """
         self._check_license(model, is_accepted=accept_license)
         with self._interruptible():
@@ -47,6 +47,7 @@ class Downloads:
             self._describe(plan)
             with DownloadProgress(self._stream) as progress:
                 download(plan, self.client, progress)
+        check_cache_in_force(plan, self.inventory, self._paths)
         return self.inventory.resolve(model.id)
 
     def mend(self, model: ModelInfo) -> list[FileCheck]:

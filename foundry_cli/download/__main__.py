@@ -14,7 +14,7 @@ import threading
 from typing import Any
 
 from foundry_cli.config import load_config
-from foundry_cli.download.downloading import download
+from foundry_cli.download.downloading import check_cache_in_force, download
 from foundry_cli.download.planning import plan_download
 from foundry_cli.errors import FoundryError, LicenseNotAcceptedError, UnsuitableModelError
 from foundry_cli.http import HttpClient
@@ -59,6 +59,7 @@ def _download(name: str, cancelled: threading.Event, *, is_accepted: bool) -> No
     if reason := reason_against(plan.model, Machine.of(paths), plan.genai_config):
         raise UnsuitableModelError(reason, hint="'foundry model download' with --force downloads it nevertheless.")
     download(plan, client, _report)
+    check_cache_in_force(plan, inventory, paths)
 
 
 def _report(progress: Progress) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from foundry_cli.catalog.sources.mirror import LocalModel
 from foundry_cli.chunks import CHUNK_BYTES
+from foundry_cli.config import load_config
 from foundry_cli.download.planning import DownloadPlan, plan_download
 from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
+from foundry_cli.paths import Paths
 from foundry_cli.store.copying import copy_model
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
@@ -46,6 +49,16 @@ def download(plan: DownloadPlan, client: HttpClient, report: Report) -> bool:
         finally:
             lock.release()
         return True
+
+
+def check_cache_in_force(plan: DownloadPlan, inventory: Inventory, paths: Paths) -> None:
+    """Raise `CacheError` when another cache was set while `plan` was carried out: the model would not be found there."""
+    cache = load_config(paths).cache_path(paths)
+    if cache != inventory.cache:
+        raise CacheError(
+            f"{plan.model.id} was downloaded into {inventory.cache}, but the cache directory is {cache} now.",
+            hint=f"'foundry cache import {shlex.quote(str(plan.root))}' copies it.",
+        )
 
 
 def _is_complete(root: Path) -> bool:
