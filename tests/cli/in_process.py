@@ -18,12 +18,14 @@ Command = Callable[..., Output]
 def in_process(monkeypatch: pytest.MonkeyPatch, usual_home: Path) -> Command:
     """Run the command line here, as the fixture `foundry` does in a process."""
 
-    def run(*arguments: str, home: Path | None = None, input: str = "") -> Output:
+    def run(*arguments: str, home: Path | None = None, input: str = "", env: dict[str, str] | None = None) -> Output:
         streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
         with monkeypatch.context() as patch:
             patch.setenv("FOUNDRY_HOME", str(home or usual_home))
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
             patch.setattr(sys, "argv", ["foundry", *arguments])
-            patch.setattr(sys, "stdin", io.StringIO(input))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input.encode()), encoding="utf-8"))
             patch.setattr(sys, "stdout", streams[0])
             patch.setattr(sys, "stderr", streams[1])
             try:

@@ -16,16 +16,10 @@ from foundry_cli.paths import Paths
 from foundry_cli.store.cache_marker import MARKER
 from foundry_cli.store.manifest import MANIFEST
 from foundry_cli.store.usage import note_use
-from tests.cli.in_process import Command, in_process
+from tests.cli.in_process import Command
 from tests.conftest import Foundry, RunningService, add_model
 from tests.store.managed import add_managed
 from tests.store.test_removal import add_partial
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command line, without a process for each command."""
-    return in_process(monkeypatch, tmp_path / "home")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from foundry_cli.paths import Paths
 from foundry_cli.store.cache import scan
 from foundry_cli.store.cache_marker import MARKER
 from foundry_cli.store.manifest import MANIFEST
-from tests.cli.in_process import Command, in_process
+from tests.cli.in_process import Command
 from tests.conftest import RunningService, add_model
 from tests.fakes.mirror import served, write_mirror
 from tests.store.managed import WEIGHTS, add_managed
@@ -20,9 +20,9 @@ from tests.store.test_removal import add_partial
 
 
 @pytest.fixture
-def foundry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+def foundry(here: Command) -> Command:
     """The command line, without a process for each command."""
-    return in_process(monkeypatch, tmp_path / "home")
+    return here
 
 
 @pytest.fixture

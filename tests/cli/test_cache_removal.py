@@ -12,16 +12,16 @@ import pytest
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import scan
 from foundry_cli.store.verdicts import PASSED, Verdict, read_verdicts, store_verdict
-from tests.cli.in_process import Command, in_process
+from tests.cli.in_process import Command
 from tests.conftest import RunningService, add_model
 from tests.store.managed import add_managed
 from tests.store.test_removal import add, add_partial, downloading
 
 
 @pytest.fixture
-def foundry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+def foundry(here: Command) -> Command:
     """The command line, without a process for each command."""
-    return in_process(monkeypatch, tmp_path / "home")
+    return here
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import scan
-from tests.cli.in_process import Command, in_process
+from tests.cli.in_process import Command
 from tests.conftest import FOUNDRY, clean_environment
 from tests.fakes.gate import Gate
 from tests.fakes.mirror import served, write_mirror
@@ -21,12 +21,6 @@ from tests.fakes.web import Answer, Seen, static_files
 
 BY_COMMAND = [str(FOUNDRY), "model", "download", "hello"]
 BY_SERVICE = [sys.executable, "-m", "foundry_cli.download", "hello:1"]
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command line, without a process for each command."""
-    return in_process(monkeypatch, tmp_path / "home")
 
 
 @contextmanager

@@ -14,13 +14,19 @@ from foundry_cli.catalog.stored_list import StoredList
 from foundry_cli.cli.errors import ExitCode
 from foundry_cli.paths import Paths
 from foundry_cli.types import ModelInfo
-from tests.conftest import Foundry
+from tests.cli.in_process import Command
 from tests.fakes.azure_catalog import azure_stand_in, entry
 from tests.fakes.mirror import served, write_mirror
 from tests.fakes.web import Answer, Seen, web_server
 
 
-def _catalogs(foundry: Foundry) -> dict[str, dict[str, object]]:
+@pytest.fixture
+def foundry(here: Command) -> Command:
+    """The command line, without a process for each command."""
+    return here
+
+
+def _catalogs(foundry: Command) -> dict[str, dict[str, object]]:
     listed = json.loads(foundry("catalog", "list", "-o", "json").stdout)["catalogs"]
     return {catalog["name"]: catalog for catalog in listed}
 
@@ -33,7 +39,7 @@ def _store_old_list(home: Path, hours: float) -> None:
     os.utime(stored.file, (past, past))
 
 
-def test_what_there_is_at_first(foundry: Foundry) -> None:
+def test_what_there_is_at_first(foundry: Command) -> None:
     catalogs = _catalogs(foundry)
     assert list(catalogs) == ["bundled", "azure"]
     assert catalogs["bundled"]["models"] == 1
@@ -42,7 +48,7 @@ def test_what_there_is_at_first(foundry: Foundry) -> None:
     assert text[0].split() == ["Catalog", "Models", "Age", "Location"]
 
 
-def test_a_mirror_is_added_and_removed(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_mirror_is_added_and_removed(foundry: Command, tmp_path: Path) -> None:
     with served(write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})) as server:
         added = foundry("catalog", "add", f"{server.url}/", "--name", "office")
         assert added.stdout == "Catalog office was added; it has 1 models.\n"
@@ -62,14 +68,14 @@ def test_a_mirror_is_added_and_removed(foundry: Foundry, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_directory_is_a_catalog(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_directory_is_a_catalog(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     assert foundry("catalog", "add", str(mirror)).code == 0
     assert foundry("model", "run", "hello-generic-cpu", "--prompt", "hi").stdout == "Hello.\n"
 
 
 @pytest.mark.slow
-def test_azure_can_be_switched_off_and_on(foundry: Foundry) -> None:
+def test_azure_can_be_switched_off_and_on(foundry: Command) -> None:
     assert foundry("catalog", "remove", "azure").code == 0
     assert list(_catalogs(foundry)) == ["bundled"]
     assert foundry("catalog", "add", "azure").code == 0
@@ -86,7 +92,7 @@ def test_azure_can_be_switched_off_and_on(foundry: Foundry) -> None:
         (["refresh", "nobody"], ExitCode.USAGE, "There is no catalog 'nobody'"),
     ],
 )
-def test_what_cannot_be_a_catalog_is_one_clear_line(foundry: Foundry, arguments: list[str], code: int, text: str) -> None:
+def test_what_cannot_be_a_catalog_is_one_clear_line(foundry: Command, arguments: list[str], code: int, text: str) -> None:
     output = foundry("catalog", *arguments)
     assert (output.code, output.stderr.count("\n")) == (code, 1)
     assert text in output.stderr
@@ -94,7 +100,7 @@ def test_what_cannot_be_a_catalog_is_one_clear_line(foundry: Foundry, arguments:
 
 
 @pytest.mark.parametrize("name", ["azure", "bundled", "hf", "a b", ""])
-def test_names_that_are_taken_or_none(foundry: Foundry, tmp_path: Path, name: str) -> None:
+def test_names_that_are_taken_or_none(foundry: Command, tmp_path: Path, name: str) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     if name:
         assert foundry("catalog", "add", str(mirror), "--name", name).code == ExitCode.USAGE
@@ -102,7 +108,7 @@ def test_names_that_are_taken_or_none(foundry: Foundry, tmp_path: Path, name: st
         assert foundry("catalog", "add", str(mirror), "--name", name).code == 0
 
 
-def test_the_first_list_is_fetched_and_an_old_one_is_fetched_again(foundry: Foundry, tmp_path: Path) -> None:
+def test_the_first_list_is_fetched_and_an_old_one_is_fetched_again(foundry: Command, tmp_path: Path) -> None:
     with azure_stand_in() as azure:
         env = {"FOUNDRY_CATALOG_URL": azure.gallery_url}
         azure.entries = [entry("first-generic-cpu")]
@@ -119,7 +125,7 @@ def test_the_first_list_is_fetched_and_an_old_one_is_fetched_again(foundry: Foun
         assert output.stderr == ""
 
 
-def test_an_old_list_is_shown_with_its_age_while_the_server_says_nothing(foundry: Foundry, tmp_path: Path) -> None:
+def test_an_old_list_is_shown_with_its_age_while_the_server_says_nothing(foundry: Command, tmp_path: Path) -> None:
     _store_old_list(tmp_path / "home", hours=30)
     answered = threading.Event()
 
@@ -135,7 +141,7 @@ def test_an_old_list_is_shown_with_its_age_while_the_server_says_nothing(foundry
         answered.set()
 
 
-def test_a_server_that_fails_is_told_once_with_the_age_and_left_alone_for_a_while(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_server_that_fails_is_told_once_with_the_age_and_left_alone_for_a_while(foundry: Command, tmp_path: Path) -> None:
     _store_old_list(tmp_path / "home", hours=30)
     with web_server(lambda _: Answer(404)) as server:
         env = {"FOUNDRY_CATALOG_URL": f"{server.url}/asset-gallery/v1.0/models"}
@@ -147,7 +153,7 @@ def test_a_server_that_fails_is_told_once_with_the_age_and_left_alone_for_a_whil
         assert len(server.seen) == asked
 
 
-def test_a_list_of_the_original_is_read_as_it_is(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_list_of_the_original_is_read_as_it_is(foundry: Command, tmp_path: Path) -> None:
     cache = Paths(tmp_path / "home").default_cache
     cache.mkdir(parents=True)
     for sample in ("modelinfo_1.2.4.json", "modelinfo_2.x.json"):
@@ -159,7 +165,7 @@ def test_a_list_of_the_original_is_read_as_it_is(foundry: Foundry, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_search_looks_into_all_catalogs(foundry: Foundry, tmp_path: Path) -> None:
+def test_search_looks_into_all_catalogs(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello.", "other-generic-cpu:1": "Other."})
     foundry("catalog", "add", str(mirror))
     assert "hello-generic-cpu:1" in foundry("model", "search", "HELLO").stdout

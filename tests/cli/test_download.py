@@ -13,10 +13,17 @@ import pytest
 from foundry_cli.cli.errors import ExitCode
 from foundry_cli.paths import Paths
 from foundry_cli.store.manifest import read_manifest
-from tests.conftest import FOUNDRY, Foundry, RunningService, add_model, clean_environment
+from tests.cli.in_process import Command
+from tests.conftest import FOUNDRY, RunningService, add_model, clean_environment
 from tests.fakes.gate import Gate
 from tests.fakes.mirror import served, write_mirror
 from tests.fakes.web import Answer, Seen, WebServer, static_files
+
+
+@pytest.fixture
+def foundry(here: Command) -> Command:
+    """The command line, without a process for each command."""
+    return here
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def mirror(tmp_path: Path) -> Iterator[WebServer]:
 
 
 @pytest.fixture
-def known(foundry: Foundry, mirror: WebServer) -> WebServer:
+def known(foundry: Command, mirror: WebServer) -> WebServer:
     """The mirror, added to the catalogs."""
     assert foundry("catalog", "add", mirror.url, "--name", "office").code == 0
     return mirror
@@ -38,7 +45,7 @@ def _root(tmp_path: Path, name: str = "hello-generic-cpu-1") -> Path:
     return Paths(tmp_path / "home").default_cache / "Tests" / name
 
 
-def test_a_model_is_listed_downloaded_and_run(foundry: Foundry, known: WebServer, tmp_path: Path) -> None:
+def test_a_model_is_listed_downloaded_and_run(foundry: Command, known: WebServer, tmp_path: Path) -> None:
     listed = json.loads(foundry("model", "list", "--source", "office", "-o", "json").stdout)["models"]
     assert [(model["id"], model["cached"], model["runsHere"]) for model in listed] == [
         ("hello-generic-cpu:1", False, True),
@@ -61,7 +68,7 @@ def test_a_model_is_listed_downloaded_and_run(foundry: Foundry, known: WebServer
     assert answer.stdout == "Hello from afar.\n"
 
 
-def test_what_is_here_is_not_fetched_again(foundry: Foundry, known: WebServer) -> None:
+def test_what_is_here_is_not_fetched_again(foundry: Command, known: WebServer) -> None:
     foundry("model", "download", "hello-generic-cpu")
     before = len(known.seen)
     output = foundry("model", "download", "HELLO-generic-cpu:1")
@@ -69,13 +76,13 @@ def test_what_is_here_is_not_fetched_again(foundry: Foundry, known: WebServer) -
     assert len(known.seen) == before
 
 
-def test_run_downloads_and_keeps_standard_output_clean(foundry: Foundry, known: WebServer) -> None:
+def test_run_downloads_and_keeps_standard_output_clean(foundry: Command, known: WebServer) -> None:
     output = foundry("model", "run", "other-generic-cpu", "--prompt", "hi")
     assert output.stdout == "Other.\n"
     assert "Downloading other-generic-cpu:2..." in output.stderr
 
 
-def test_force_checks_and_mends_only_what_is_damaged(foundry: Foundry, known: WebServer, tmp_path: Path) -> None:
+def test_force_checks_and_mends_only_what_is_damaged(foundry: Command, known: WebServer, tmp_path: Path) -> None:
     foundry("model", "download", "hello-generic-cpu")
     ballast = _root(tmp_path) / "ballast.bin"
     good = ballast.read_bytes()
@@ -88,13 +95,13 @@ def test_force_checks_and_mends_only_what_is_damaged(foundry: Foundry, known: We
     assert ranges == ["bytes=1048576-2097151"]
 
 
-def test_a_name_that_nobody_knows_has_its_exit_code(foundry: Foundry, known: WebServer) -> None:
+def test_a_name_that_nobody_knows_has_its_exit_code(foundry: Command, known: WebServer) -> None:
     output = foundry("model", "download", "helo-generic-cpu")
     assert output.code == ExitCode.NOT_FOUND
     assert "'hello-generic-cpu'" in output.stderr
 
 
-def test_a_server_that_is_gone_is_named(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_server_that_is_gone_is_named(foundry: Command, tmp_path: Path) -> None:
     with served(write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})) as server:
         foundry("catalog", "add", server.url)
     output = foundry("model", "download", "hello-generic-cpu")
@@ -104,7 +111,7 @@ def test_a_server_that_is_gone_is_named(foundry: Foundry, tmp_path: Path) -> Non
     assert foundry("model", "list").stdout.count("hello-generic-cpu:1") == 1  # the list is on disk
 
 
-def test_wrong_bytes_never_become_a_model(foundry: Foundry, tmp_path: Path) -> None:
+def test_wrong_bytes_never_become_a_model(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     right = static_files(mirror)
 
@@ -124,7 +131,7 @@ def test_wrong_bytes_never_become_a_model(foundry: Foundry, tmp_path: Path) -> N
     assert foundry("model", "load", "hello-generic-cpu").code != 0
 
 
-def test_a_licence_that_must_be_accepted_is_shown_and_asked_for(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_licence_that_must_be_accepted_is_shown_and_asked_for(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(
         tmp_path, {"hello-generic-cpu:1": "Hello."}, requiresAcceptance=True, license="own", licenseDescription="Be kind."
     )
@@ -140,7 +147,7 @@ def test_a_licence_that_must_be_accepted_is_shown_and_asked_for(foundry: Foundry
         assert "License: own" in accepted.stdout
 
 
-def test_what_needs_another_device_is_refused_and_force_overrides(foundry: Foundry, tmp_path: Path) -> None:
+def test_what_needs_another_device_is_refused_and_force_overrides(foundry: Command, tmp_path: Path) -> None:
     runtime = {"deviceType": "NPU", "executionProvider": "QNNExecutionProvider"}
     mirror = write_mirror(tmp_path, {"hello-qnn-npu:1": "Hello."}, runtime=runtime)
     with served(mirror) as server:
@@ -155,7 +162,7 @@ def test_what_needs_another_device_is_refused_and_force_overrides(foundry: Found
         assert foundry("model", "download", "hello-qnn-npu", "--force").code == 0
 
 
-def test_what_needs_more_memory_than_there_is_is_refused_with_the_numbers(foundry: Foundry, tmp_path: Path) -> None:
+def test_what_needs_more_memory_than_there_is_is_refused_with_the_numbers(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     config = tmp_path / "source" / "Tests" / "hello-generic-cpu-1" / "genai_config.json"
     document = json.loads(config.read_text())
@@ -174,7 +181,7 @@ def test_what_needs_more_memory_than_there_is_is_refused_with_the_numbers(foundr
     assert "this machine has" in output.stderr
 
 
-def test_ctrl_c_keeps_what_has_arrived_and_the_next_command_goes_on(foundry: Foundry, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_has_arrived_and_the_next_command_goes_on(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."}, 40_000_000)
     plain = static_files(mirror)
     served_bytes: list[int] = []
@@ -214,7 +221,7 @@ def test_ctrl_c_keeps_what_has_arrived_and_the_next_command_goes_on(foundry: Fou
     assert not (_root(tmp_path) / "download.tmp").exists()
 
 
-def test_without_a_network_what_is_here_works_at_once(foundry: Foundry, tmp_path: Path) -> None:
+def test_without_a_network_what_is_here_works_at_once(foundry: Command, tmp_path: Path) -> None:
     add_model(Paths(tmp_path / "home"), "mine:1", ["Here."])
     assert "mine:1" in foundry("model", "list", env={"FOUNDRY_OFFLINE": "1"}).stdout
     output = foundry("model", "run", "mine", "--prompt", "hi", env={"FOUNDRY_OFFLINE": "1"})
@@ -225,7 +232,7 @@ def test_without_a_network_what_is_here_works_at_once(foundry: Foundry, tmp_path
 
 
 def test_a_running_service_sees_a_new_catalog_and_keeps_its_models(
-    foundry: Foundry, fresh_service: RunningService, tmp_path: Path
+    foundry: Command, fresh_service: RunningService, tmp_path: Path
 ) -> None:
     fresh_service.client.load("foundry-guide")
     with served(write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})) as server:
@@ -235,7 +242,7 @@ def test_a_running_service_sees_a_new_catalog_and_keeps_its_models(
 
 
 def test_a_damaged_model_of_nobody_is_named_and_one_of_a_catalog_is_completed(
-    foundry: Foundry, known: WebServer, tmp_path: Path
+    foundry: Command, known: WebServer, tmp_path: Path
 ) -> None:
     foundry("model", "download", "hello-generic-cpu")
     (_root(tmp_path) / "tokenizer.json").unlink()
@@ -248,7 +255,7 @@ def test_a_damaged_model_of_nobody_is_named_and_one_of_a_catalog_is_completed(
     assert foundry("model", "run", "hello-generic-cpu", "--prompt", "hi").stdout == "Hello from afar.\n"
 
 
-def test_a_model_does_not_take_the_folder_of_another(foundry: Foundry, known: WebServer, tmp_path: Path) -> None:
+def test_a_model_does_not_take_the_folder_of_another(foundry: Command, known: WebServer, tmp_path: Path) -> None:
     foundry("model", "download", "hello-generic-cpu")
     manifest = _root(tmp_path) / "foundry.manifest.json"
     document = json.loads(manifest.read_text())
@@ -259,7 +266,7 @@ def test_a_model_does_not_take_the_folder_of_another(foundry: Foundry, known: We
     assert "holds the model somebody-else:7" in output.stderr
 
 
-def test_a_repair_that_is_killed_is_no_model_until_it_is_finished(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_repair_that_is_killed_is_no_model_until_it_is_finished(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     plain, gate = static_files(mirror), Gate()
     is_slow = False
@@ -290,7 +297,7 @@ def test_a_repair_that_is_killed_is_no_model_until_it_is_finished(foundry: Found
     assert not [path.name for path in _root(tmp_path).iterdir() if path.name.endswith((".partial", ".tmp", ".journal"))]
 
 
-def test_a_size_beyond_the_disk_is_refused_before_anything_is_counted(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_size_beyond_the_disk_is_refused_before_anything_is_counted(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     index = json.loads((mirror / "index.json").read_text())
     (entry,) = [file for file in index["models"][0]["files"] if file["path"] == "model.onnx"]
@@ -303,7 +310,7 @@ def test_a_size_beyond_the_disk_is_refused_before_anything_is_counted(foundry: F
     assert "the whole disk has" in output.stderr
 
 
-def test_the_password_of_a_mirror_is_not_shown(foundry: Foundry, tmp_path: Path) -> None:
+def test_the_password_of_a_mirror_is_not_shown(foundry: Command, tmp_path: Path) -> None:
     with served(write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})) as server:
         secret = server.url.replace("http://", "http://me:s3cret-word@")
         assert foundry("catalog", "add", secret).code == 0

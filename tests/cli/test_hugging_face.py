@@ -18,8 +18,8 @@ from foundry_cli.store.cache import INCOMPLETE_MARKER
 from foundry_cli.store.journal import Journal
 from foundry_cli.store.layout import model_root
 from foundry_cli.types import ModelInfo
-from tests.cli.in_process import Command, in_process
-from tests.conftest import Foundry, Output
+from tests.cli.in_process import Command
+from tests.conftest import Output
 from tests.fakes.hugging_face import FakeHub, FakeRepository, fake_hub
 from tests.models.scripted import write_scripted_model
 
@@ -39,10 +39,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Commands in this process."""
+def command(here: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Commands in this process, and functions that look for the same home."""
     monkeypatch.setenv("FOUNDRY_HOME", str(tmp_path / "home"))
-    return in_process(monkeypatch, tmp_path / "home")
+    return here
 
 
 @pytest.fixture
@@ -70,17 +70,15 @@ def _state(command: Command) -> dict[str, str]:
     return {model["id"]: model["uri"] for model in listed if not model["bundled"]}
 
 
-def test_models_of_the_same_name_by_two_owners_are_two_models(
-    foundry: Foundry, command: Command, hub: FakeHub, model: Hub
-) -> None:
+def test_models_of_the_same_name_by_two_owners_are_two_models(command: Command, hub: FakeHub, model: Hub) -> None:
     hub.repositories |= {"alice/shared-name": model("I am Alice."), "bob/shared-name": model("I am Bob.")}
     _download(command, "hf:alice/shared-name")
     output = _download(command, "hf:bob/shared-name")
     assert output.stdout.endswith("Model bob--shared-name:1 was downloaded.\n")
     assert len(_state(command)) == 2
     assert "found in the local cache" in _download(command, "hf:alice/shared-name").stdout
-    assert foundry("model", "run", "hf:bob/shared-name", "--prompt", "hi").stdout == "I am Bob.\n"
-    assert foundry("model", "run", "alice--shared-name", "--prompt", "hi").stdout == "I am Alice.\n"
+    assert command("model", "run", "hf:bob/shared-name", "--prompt", "hi").stdout == "I am Bob.\n"
+    assert command("model", "run", "alice--shared-name", "--prompt", "hi").stdout == "I am Alice.\n"
 
 
 @pytest.mark.parametrize("name", ["eve/foundry-guide-generic-cpu", "foundry/guide-generic-cpu"])
@@ -211,9 +209,9 @@ def test_texts_of_the_hub_cannot_write_to_the_terminal(command: Command, hub: Fa
 
 
 @pytest.mark.parametrize("endpoint", ["http://[", "http://h:99999"])
-def test_an_endpoint_that_is_no_address_is_named(foundry: Foundry, endpoint: str) -> None:
+def test_an_endpoint_that_is_no_address_is_named(command: Command, endpoint: str) -> None:
     for arguments in (("download", "hf:a/b"), ("search", "a", "--source", "hf")):
-        output = foundry("model", *arguments, env={"HF_ENDPOINT": endpoint})
+        output = command("model", *arguments, env={"HF_ENDPOINT": endpoint})
         assert output.code == ExitCode.FAILED
         assert output.stderr.startswith("Exception: HF_ENDPOINT is not the address of a web server.")
         assert output.stderr.count("\n") == 1

@@ -6,13 +6,22 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from foundry_cli.paths import Paths
-from tests.conftest import Foundry, RunningService, add_model
+from tests.cli.in_process import Command
+from tests.conftest import RunningService, add_model
 
 GUIDE = "foundry-guide-generic-cpu:1"
 
 
-def test_list_shows_the_bundled_model_in_the_columns_that_clients_look_for(foundry: Foundry) -> None:
+@pytest.fixture
+def foundry(here: Command) -> Command:
+    """The command line, without a process for each command."""
+    return here
+
+
+def test_list_shows_the_bundled_model_in_the_columns_that_clients_look_for(foundry: Command) -> None:
     lines = foundry("model", "list").stdout.splitlines()
     assert lines[0] == "Alias                          Device     Task           File Size    License      Model ID"
     assert lines[1] == "-" * 95
@@ -23,16 +32,16 @@ def test_list_shows_the_bundled_model_in_the_columns_that_clients_look_for(found
     assert lines[3] == "-" * len(row)
 
 
-def test_list_and_ls_are_the_same(foundry: Foundry) -> None:
+def test_list_and_ls_are_the_same(foundry: Command) -> None:
     assert foundry("model", "ls").stdout == foundry("model", "list").stdout
 
 
-def test_list_shows_models_that_were_put_into_the_cache(foundry: Foundry, tmp_path: Path) -> None:
+def test_list_shows_models_that_were_put_into_the_cache(foundry: Command, tmp_path: Path) -> None:
     add_model(Paths(tmp_path / "home"), "my-model", ["hello"])
     assert "my-model:0" in foundry("model", "list").stdout
 
 
-def test_filters(foundry: Foundry, tmp_path: Path) -> None:
+def test_filters(foundry: Command, tmp_path: Path) -> None:
     add_model(Paths(tmp_path / "home"), "other-cuda-gpu:2", ["hello"])
 
     def ids(text: str) -> set[str]:
@@ -48,18 +57,18 @@ def test_filters(foundry: Foundry, tmp_path: Path) -> None:
     assert ids("provider=cpuexecutionprovider") == {GUIDE}
 
 
-def test_info_as_table_and_json(foundry: Foundry) -> None:
+def test_info_as_table_and_json(foundry: Command) -> None:
     lines = foundry("model", "info", "foundry-guide").stdout.splitlines()
     assert lines[2][lines[0].index("Model ID") :] == GUIDE
     model = json.loads(foundry("model", "info", "FOUNDRY-GUIDE", "-o", "json").stdout)["model"]
     assert (model["id"], model["cached"], model["contextLength"]) == (GUIDE, True, 2048)
 
 
-def test_info_shows_the_licence(foundry: Foundry) -> None:
+def test_info_shows_the_licence(foundry: Command) -> None:
     assert "MIT" in foundry("model", "info", "foundry-guide", "--license").stdout
 
 
-def test_unknown_model_suggests_near_names_and_exits_with_4(foundry: Foundry) -> None:
+def test_unknown_model_suggests_near_names_and_exits_with_4(foundry: Command) -> None:
     for arguments in (["info", "foundry-gide"], ["load", "foundry-gide"], ["run", "foundry-gide", "--prompt", "hi"]):
         output = foundry("model", *arguments)
         assert output.code == 4
@@ -68,7 +77,7 @@ def test_unknown_model_suggests_near_names_and_exits_with_4(foundry: Foundry) ->
         assert output.stdout == ""
 
 
-def test_load_ps_unload(foundry: Foundry, service: RunningService) -> None:
+def test_load_ps_unload(foundry: Command, service: RunningService) -> None:
     home = service.paths.home
     output = foundry("model", "load", "echo", home=home)
     assert output.code == 0
@@ -84,20 +93,20 @@ def test_load_ps_unload(foundry: Foundry, service: RunningService) -> None:
     assert "not loaded" in foundry("model", "unload", "echo", home=home).stdout
 
 
-def test_unload_without_a_service_is_exit_code_3(foundry: Foundry) -> None:
+def test_unload_without_a_service_is_exit_code_3(foundry: Command) -> None:
     output = foundry("model", "unload", "foundry-guide")
     assert output.code == 3
     assert "foundry service start" in output.stderr
 
 
-def test_a_variant_for_a_device_that_does_not_exist(foundry: Foundry) -> None:
+def test_a_variant_for_a_device_that_does_not_exist(foundry: Command) -> None:
     output = foundry("model", "info", "foundry-guide", "--device", "gpu")
     assert output.code == 4
     assert "has no variant for the device GPU" in output.stderr
     assert f"{GUIDE} (CPU)" in output.stderr
 
 
-def test_a_loaded_model_whose_files_are_gone_can_be_unloaded(foundry: Foundry, service: RunningService) -> None:
+def test_a_loaded_model_whose_files_are_gone_can_be_unloaded(foundry: Command, service: RunningService) -> None:
     directory = add_model(service.paths, "vanishing:1", ["hello"])
     service.client.load("vanishing")
     shutil.rmtree(directory)

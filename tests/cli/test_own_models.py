@@ -10,14 +10,21 @@ import pytest
 
 from foundry_cli.paths import Paths
 from foundry_cli.store.verdicts import read_verdicts
-from tests.conftest import Foundry, RunningService, add_model
+from tests.cli.in_process import Command
+from tests.conftest import RunningService, add_model
 from tests.models.scripted import write_scripted_model
 from tests.own_models.folders import copy_model, digests
 
 HAS_BUILD = all(importlib.util.find_spec(name) for name in ("torch", "transformers", "onnx_ir"))
 
 
-def test_a_folder_is_added_listed_run_and_tested(foundry: Foundry, tmp_path: Path) -> None:
+@pytest.fixture
+def foundry(here: Command) -> Command:
+    """The command line, without a process for each command."""
+    return here
+
+
+def test_a_folder_is_added_listed_run_and_tested(foundry: Command, tmp_path: Path) -> None:
     folder = write_scripted_model(tmp_path / "my model", ["Good day!"], context_length=512)
     before = digests(folder)
     added = foundry("model", "add", str(folder), "--name", "polite:3", "--alias", "pol")
@@ -34,7 +41,7 @@ def test_a_folder_is_added_listed_run_and_tested(foundry: Foundry, tmp_path: Pat
     assert read_verdicts(Paths(tmp_path / "home"))["polite:3"].verdict == "passed"
 
 
-def test_a_name_that_is_taken_is_a_usage_error_before_anything_is_copied(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_name_that_is_taken_is_a_usage_error_before_anything_is_copied(foundry: Command, tmp_path: Path) -> None:
     folder = copy_model(tmp_path / "model folder")
     output = foundry("model", "add", str(folder), "--name", "foundry-guide")
     assert output.code == 2
@@ -42,7 +49,7 @@ def test_a_name_that_is_taken_is_a_usage_error_before_anything_is_copied(foundry
     assert not (tmp_path / "home" / "cache" / "models" / "Local").exists()
 
 
-def test_a_damaged_folder_is_refused_in_one_line(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_damaged_folder_is_refused_in_one_line(foundry: Command, tmp_path: Path) -> None:
     folder = copy_model(tmp_path / "model folder")
     data = (folder / "model.onnx.data").read_bytes()
     (folder / "model.onnx.data").write_bytes(data[: len(data) // 2])
@@ -54,7 +61,7 @@ def test_a_damaged_folder_is_refused_in_one_line(foundry: Foundry, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_an_added_model_takes_no_verdict_over_from_one_that_had_its_name(foundry: Foundry, tmp_path: Path) -> None:
+def test_an_added_model_takes_no_verdict_over_from_one_that_had_its_name(foundry: Command, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "home")
     paths.home.mkdir()
     (paths.home / "verdicts.json").write_text(json.dumps({"again:1": {"verdict": "passed", "date": "x", "failed": []}}))
@@ -62,7 +69,7 @@ def test_an_added_model_takes_no_verdict_over_from_one_that_had_its_name(foundry
     assert read_verdicts(paths) == {}
 
 
-def test_the_bundled_model_passes(foundry: Foundry, service: RunningService) -> None:
+def test_the_bundled_model_passes(foundry: Command, service: RunningService) -> None:
     output = foundry("model", "test", "foundry-guide", "--output", "json", home=service.paths.home)
     document = json.loads(output.stdout)
     assert (output.code, document["verdict"]) == (0, "passed"), document
@@ -71,7 +78,7 @@ def test_the_bundled_model_passes(foundry: Foundry, service: RunningService) -> 
     assert {status for name, status in statuses.items() if name not in ("JSON mode", "tool calls")} == {"passed"}
 
 
-def test_a_model_that_misbehaves_fails_with_exit_code_1(foundry: Foundry, service: RunningService) -> None:
+def test_a_model_that_misbehaves_fails_with_exit_code_1(foundry: Command, service: RunningService) -> None:
     template = "{% for m in messages[-1:] %}<|im_start|>user\n{{ m.content }}<|im_end|>\n<|im_start|>assistant\n{% endfor %}"
     broken = [b"gr\xc3", b"(n"]
     add_model(service.paths, "misbehaving:1", [broken], chat_template=template)
@@ -84,7 +91,7 @@ def test_a_model_that_misbehaves_fails_with_exit_code_1(foundry: Foundry, servic
 
 
 @pytest.mark.slow
-def test_a_model_that_never_stops_is_not_said_to_stop(foundry: Foundry, service: RunningService) -> None:
+def test_a_model_that_never_stops_is_not_said_to_stop(foundry: Command, service: RunningService) -> None:
     add_model(service.paths, "endless:1", ["Good day! "], eos_after_reply=False)
     output = foundry("model", "test", "endless", home=service.paths.home)
     assert output.code == 0, output.stdout
@@ -94,7 +101,7 @@ def test_a_model_that_never_stops_is_not_said_to_stop(foundry: Foundry, service:
     assert "✓ stop tokens" not in output.stdout
 
 
-def test_a_cache_that_is_not_mounted_is_not_filled(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_cache_that_is_not_mounted_is_not_filled(foundry: Command, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     assert foundry("cache", "cd", str(disk)).code == 0
@@ -108,7 +115,7 @@ def test_a_cache_that_is_not_mounted_is_not_filled(foundry: Foundry, tmp_path: P
         assert list(disk.iterdir()) == []
 
 
-def test_an_addition_tells_what_it_leaves_out(foundry: Foundry, tmp_path: Path) -> None:
+def test_an_addition_tells_what_it_leaves_out(foundry: Command, tmp_path: Path) -> None:
     folder = copy_model(tmp_path / "folder")
     (folder / "adapters").mkdir()
     output = foundry("model", "add", str(folder))
@@ -117,7 +124,7 @@ def test_an_addition_tells_what_it_leaves_out(foundry: Foundry, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_damaged_own_model_can_be_added_again(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_damaged_own_model_can_be_added_again(foundry: Command, tmp_path: Path) -> None:
     folder = copy_model(tmp_path / "folder")
     assert foundry("model", "add", str(folder), "--name", "mine").code == 0
     (data,) = (tmp_path / "home").rglob("Local/mine-1/model.onnx.data")
@@ -126,7 +133,7 @@ def test_a_damaged_own_model_can_be_added_again(foundry: Foundry, tmp_path: Path
     assert data.read_bytes() == (folder / "model.onnx.data").read_bytes()
 
 
-def test_an_onnx_model_is_not_converted_and_the_way_to_add_it_is_told_first(foundry: Foundry, tmp_path: Path) -> None:
+def test_an_onnx_model_is_not_converted_and_the_way_to_add_it_is_told_first(foundry: Command, tmp_path: Path) -> None:
     folder = copy_model(tmp_path / "folder")
     output = foundry("model", "convert", str(folder), "--output", str(tmp_path / "out"))
     assert output.code == 1
@@ -134,19 +141,19 @@ def test_an_onnx_model_is_not_converted_and_the_way_to_add_it_is_told_first(foun
     assert "foundry model add" in output.stderr
 
 
-def test_an_unknown_model_cannot_be_tested(foundry: Foundry) -> None:
+def test_an_unknown_model_cannot_be_tested(foundry: Command) -> None:
     assert foundry("model", "test", "no-such-model").code == 4
 
 
 @pytest.mark.skipif(HAS_BUILD, reason="the extra 'build' is installed")
-def test_converting_without_the_extra_says_how_to_get_it(foundry: Foundry, tmp_path: Path) -> None:
+def test_converting_without_the_extra_says_how_to_get_it(foundry: Command, tmp_path: Path) -> None:
     output = foundry("model", "convert", "owner/repo", "--output", str(tmp_path / "out"))
     assert output.code == 1
     assert "pip install '.[build]'" in output.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_a_converted_model_is_called_as_the_directory_it_is_put_into(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_converted_model_is_called_as_the_directory_it_is_put_into(foundry: Command, tmp_path: Path) -> None:
     output = foundry("model", "convert", "owner/repo", "--output", str(tmp_path / "foundry-guide"), "--add")
     assert output.code == 2
     assert "answers to 'foundry-guide' already" in output.stderr
@@ -161,7 +168,7 @@ def test_a_converted_model_is_called_as_the_directory_it_is_put_into(foundry: Fo
         (["--precision", "int3"], "int3"),
     ],
 )
-def test_wrong_options_of_convert_are_usage_errors(foundry: Foundry, tmp_path: Path, options: list[str], text: str) -> None:
+def test_wrong_options_of_convert_are_usage_errors(foundry: Command, tmp_path: Path, options: list[str], text: str) -> None:
     output = foundry("model", "convert", "owner/repo", "--output", str(tmp_path / "out"), *options)
     assert output.code == 2
     assert text in output.stderr

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from foundry_cli import __version__
+from tests.cli.in_process import Command
 from tests.conftest import Foundry
 
 
@@ -20,9 +21,9 @@ def test_help_names_every_group(foundry: Foundry, option: str) -> None:
     assert "foundry model run" in output.stdout
 
 
-def test_help_exists_at_every_level(foundry: Foundry) -> None:
-    assert "--filter" in foundry("model", "list", "-?").stdout
-    assert "--prompt" in foundry("model", "run", "--help").stdout
+def test_help_exists_at_every_level(here: Command) -> None:
+    assert "--filter" in here("model", "list", "-?").stdout
+    assert "--prompt" in here("model", "run", "--help").stdout
 
 
 def test_version_is_nothing_but_the_version(foundry: Foundry) -> None:
@@ -30,8 +31,8 @@ def test_version_is_nothing_but_the_version(foundry: Foundry) -> None:
     assert (output.stdout, output.stderr, output.code) == (f"{__version__}\n", "", 0)
 
 
-def test_license_is_shown(foundry: Foundry) -> None:
-    assert foundry("--license").stdout.startswith("MIT License\n\nCopyright")
+def test_license_is_shown(here: Command) -> None:
+    assert here("--license").stdout.startswith("MIT License\n\nCopyright")
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,8 @@ def test_license_is_shown(foundry: Foundry) -> None:
         ["service", "set", "--host", "http://x"],
     ],
 )
-def test_wrong_usage_is_exit_code_2_without_a_traceback(foundry: Foundry, arguments: list[str]) -> None:
-    output = foundry(*arguments)
+def test_wrong_usage_is_exit_code_2_without_a_traceback(here: Command, arguments: list[str]) -> None:
+    output = here(*arguments)
     assert output.code == 2
     assert output.stdout == ""
     assert output.stderr.strip()
@@ -71,7 +72,7 @@ def test_simple_commands_import_nothing_heavy() -> None:
     assert not heavy & loaded
 
 
-def test_output_into_a_closed_pipe_is_quiet(foundry: Foundry) -> None:
+def test_output_into_a_closed_pipe_is_quiet() -> None:
     command = f"{sys.executable} -m foundry_cli model list | true; exit ${{PIPESTATUS[1]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from foundry_cli.paths import Paths
+from tests.cli.in_process import Command
 from tests.conftest import FOUNDRY, Foundry, RunningService, add_model, clean_environment
 
 
@@ -21,8 +22,8 @@ def test_from_nothing_to_an_answer_of_the_bundled_model(foundry: Foundry) -> Non
     assert "loaded successfully" in output.stderr
 
 
-def test_standard_output_holds_nothing_but_the_answer(foundry: Foundry, service: RunningService) -> None:
-    output = foundry("model", "run", "echo", "--prompt", "hello", home=service.paths.home)
+def test_standard_output_holds_nothing_but_the_answer(here: Command, service: RunningService) -> None:
+    output = here("model", "run", "echo", "--prompt", "hello", home=service.paths.home)
     assert (output.stdout, output.code) == ("The first answer.\n", 0)
 
 
@@ -32,14 +33,14 @@ def test_piped_input_is_the_prompt(foundry: Foundry, service: RunningService) ->
 
 
 @pytest.mark.parametrize("arguments", [["--prompt", ""], ["--prompt", "  \n"], []])
-def test_an_empty_prompt_is_refused_before_anything_starts(foundry: Foundry, arguments: list[str], tmp_path: Path) -> None:
-    output = foundry("model", "run", "foundry-guide", *arguments, input="")
+def test_an_empty_prompt_is_refused_before_anything_starts(here: Command, arguments: list[str], tmp_path: Path) -> None:
+    output = here("model", "run", "foundry-guide", *arguments, input="")
     assert output.code == 2
     assert output.stderr.startswith("Exception: Prompt cannot be empty.")
     assert not (tmp_path / "home" / "run").exists()
 
 
-def test_options_reach_the_model(foundry: Foundry, service: RunningService) -> None:
+def test_options_reach_the_model(here: Command, service: RunningService) -> None:
     options = [
         "--max-tokens",
         "9",
@@ -54,31 +55,31 @@ def test_options_reach_the_model(foundry: Foundry, service: RunningService) -> N
         "--system",
         "Be kind.",
     ]
-    output = foundry("model", "run", "echo", "--prompt", "hello", *options, home=service.paths.home)
+    output = here("model", "run", "echo", "--prompt", "hello", *options, home=service.paths.home)
     assert output.stdout == "The first\n"
 
 
-def test_verbose_reports_times_on_standard_error(foundry: Foundry, service: RunningService) -> None:
+def test_verbose_reports_times_on_standard_error(here: Command, service: RunningService) -> None:
     service.client.unload("echo", force=True)
-    output = foundry("model", "run", "echo", "--prompt", "hello", "--verbose", home=service.paths.home)
+    output = here("model", "run", "echo", "--prompt", "hello", "--verbose", home=service.paths.home)
     assert output.stdout == "The first answer.\n"
     assert "Time cost to load model: 00:00:0" in output.stderr
     assert "tokens per second" in output.stderr
 
 
-def test_other_models_are_unloaded_unless_retained(foundry: Foundry, service: RunningService) -> None:
+def test_other_models_are_unloaded_unless_retained(here: Command, service: RunningService) -> None:
     home = service.paths.home
-    foundry("model", "load", "long", home=home)
-    foundry("model", "run", "echo", "--prompt", "x", "--retain", "true", home=home)
+    here("model", "load", "long", home=home)
+    here("model", "run", "echo", "--prompt", "x", "--retain", "true", home=home)
     assert {"long:1", "echo:1"} <= set(service.client.loaded_models())
     service.client.unload("echo")
-    output = foundry("model", "run", "echo", "--prompt", "x", home=home)
+    output = here("model", "run", "echo", "--prompt", "x", home=home)
     assert "Unloading existing models. Use --retain true to keep additional models loaded." in output.stderr
     assert service.client.loaded_models() == ["echo:1"]
 
 
-def test_a_prompt_longer_than_the_context_is_one_clear_line(foundry: Foundry, service: RunningService) -> None:
-    output = foundry("model", "run", "echo", input="word " * 3000, home=service.paths.home)
+def test_a_prompt_longer_than_the_context_is_one_clear_line(here: Command, service: RunningService) -> None:
+    output = here("model", "run", "echo", input="word " * 3000, home=service.paths.home)
     assert output.code == 1
     assert "maximum context length is 2048 tokens" in output.stderr.splitlines()[-1]
     assert output.stdout == ""
@@ -89,7 +90,7 @@ def test_a_prompt_longer_than_the_context_is_one_clear_line(foundry: Foundry, se
 )
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
 def test_a_broken_model_is_one_clear_line_and_the_service_goes_on(
-    foundry: Foundry, service: RunningService, file: str, damage: str
+    here: Command, service: RunningService, file: str, damage: str
 ) -> None:
     name = f"broken-{file.split('.')[0]}-{damage}".replace("_", "-")
     path = add_model(Paths(service.paths.home), f"{name}:1", ["never"]) / file
@@ -97,7 +98,7 @@ def test_a_broken_model_is_one_clear_line_and_the_service_goes_on(
         path.unlink()
     else:
         os.truncate(path, path.stat().st_size // 2)
-    output = foundry("model", "run", name, "--prompt", "hi", home=service.paths.home)
+    output = here("model", "run", name, "--prompt", "hi", home=service.paths.home)
     assert output.code == 1
     assert output.stderr.splitlines()[-1].startswith("Exception: ")
     assert "Traceback" not in output.stderr

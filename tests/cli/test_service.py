@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.in_process import Command
 from tests.conftest import Foundry, RunningService
 
 SDK_URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(\.\d{1,3}){3}):\d+")
@@ -40,50 +41,50 @@ def test_life_of_a_service(foundry: Foundry) -> None:
     assert "not running" in foundry("service", "status").stdout
 
 
-def test_status_as_json(foundry: Foundry, service: RunningService) -> None:
-    assert json.loads(foundry("service", "status", "-o", "json").stdout) == {"running": False, "state": "not_running"}
-    fields = json.loads(foundry("service", "status", "-o", "json", home=service.paths.home).stdout)
+def test_status_as_json(here: Command, service: RunningService) -> None:
+    assert json.loads(here("service", "status", "-o", "json").stdout) == {"running": False, "state": "not_running"}
+    fields = json.loads(here("service", "status", "-o", "json", home=service.paths.home).stdout)
     assert fields["running"] is True
     assert fields["webUrls"] == fields["endpoints"] == [service.url]
     assert fields["pid"] == service.client.record.pid
 
 
-def test_ps_without_a_service(foundry: Foundry) -> None:
-    assert foundry("service", "ps").code == 3
+def test_ps_without_a_service(here: Command) -> None:
+    assert here("service", "ps").code == 3
 
 
-def test_ps_without_models(foundry: Foundry, fresh_service: RunningService) -> None:
-    output = foundry("service", "ps", home=fresh_service.paths.home)
+def test_ps_without_models(here: Command, fresh_service: RunningService) -> None:
+    output = here("service", "ps", home=fresh_service.paths.home)
     assert output.stdout == "No models are currently loaded in the service\n"
 
 
-def test_diag_names_what_a_report_needs(foundry: Foundry, service: RunningService) -> None:
-    text = foundry("service", "diag", home=service.paths.home).stdout
+def test_diag_names_what_a_report_needs(here: Command, service: RunningService) -> None:
+    text = here("service", "diag", home=service.paths.home).stdout
     for name in ("Version", "Python", "System", "Memory", "Runtime", "Cache", "Log", "Service"):
         assert re.search(rf"^{name} ", text, re.MULTILINE)
-    assert service.url in json.loads(foundry("service", "diag", "-o", "json", home=service.paths.home).stdout)["Service"]
-    assert "foundry.service version" in foundry("service", "diag", "--logs", home=service.paths.home).stdout
+    assert service.url in json.loads(here("service", "diag", "-o", "json", home=service.paths.home).stdout)["Service"]
+    assert "foundry.service version" in here("service", "diag", "--logs", home=service.paths.home).stdout
 
 
-def test_set_and_show(foundry: Foundry) -> None:
-    shown = foundry("service", "set", "--show").stdout
+def test_set_and_show(here: Command) -> None:
+    shown = here("service", "set", "--show").stdout
     assert shown.startswith("No settings changed\n{")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    changed = foundry("service", "set", "--port", str(port), "--ttl", "30", "--default-log-level", "debug", "--show").stdout
+    changed = here("service", "set", "--port", str(port), "--ttl", "30", "--default-log-level", "debug", "--show").stdout
     settings = json.loads(changed.partition("\n")[2])
     assert settings["defaultLogLevel"] == 1
     assert settings["serviceSettings"]["port"] == port
     assert settings["serviceSettings"]["defaultSecondsForModelTTL"] == 30
-    assert f"http://127.0.0.1:{port}/" in foundry("service", "start").stdout
+    assert f"http://127.0.0.1:{port}/" in here("service", "start").stdout
 
 
-def test_unknown_settings_in_the_file_are_kept(foundry: Foundry, tmp_path: Path) -> None:
+def test_unknown_settings_in_the_file_are_kept(here: Command, tmp_path: Path) -> None:
     file = tmp_path / "home" / "foundry.config.json"
     file.parent.mkdir()
     file.write_text(json.dumps({"other": 1, "serviceSettings": {"more": True, "port": 0}}))
-    foundry("service", "set", "--ttl", "5")
+    here("service", "set", "--ttl", "5")
     document = json.loads(file.read_text())
     assert document["other"] == 1
     assert document["serviceSettings"]["more"] is True
@@ -93,30 +94,30 @@ def test_unknown_settings_in_the_file_are_kept(foundry: Foundry, tmp_path: Path)
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"serviceSettings": 3}', '{"defaultLogLevel": 9}', '{"serviceSettings": {"port": "x"}}']
 )
-def test_a_damaged_configuration_is_one_clear_line(foundry: Foundry, tmp_path: Path, content: str) -> None:
+def test_a_damaged_configuration_is_one_clear_line(here: Command, tmp_path: Path, content: str) -> None:
     file = tmp_path / "home" / "foundry.config.json"
     file.parent.mkdir()
     file.write_text(content)
-    output = foundry("service", "start")
+    output = here("service", "start")
     assert output.code == 1
     assert output.stderr.startswith("Exception: ")
     assert output.stderr.count("\n") == 1
     assert file.read_text() == content
 
 
-def test_a_port_that_is_taken_is_named(foundry: Foundry) -> None:
+def test_a_port_that_is_taken_is_named(here: Command) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        output = foundry("service", "start", env={"FOUNDRY_PORT": str(port)})
+        output = here("service", "start", env={"FOUNDRY_PORT": str(port)})
     assert output.code == 3
     assert f"127.0.0.1:{port}" in output.stderr
-    assert "not running" in foundry("service", "status").stdout
+    assert "not running" in here("service", "status").stdout
 
 
-def test_listening_beyond_this_machine_needs_a_key(foundry: Foundry) -> None:
-    output = foundry("service", "start", env={"FOUNDRY_HOST": "0.0.0.0"})
+def test_listening_beyond_this_machine_needs_a_key(here: Command) -> None:
+    output = here("service", "start", env={"FOUNDRY_HOST": "0.0.0.0"})
     assert output.code == 1
     assert "FOUNDRY_API_KEY" in output.stderr
 
@@ -143,14 +144,14 @@ def test_zip_logs_holds_logs_without_secrets(foundry: Foundry, service: RunningS
 
 @pytest.mark.parametrize("arguments", [["--host", "0.0.0.0"], ["--host", "no such.host"], ["--port", "{taken}"]])
 def test_settings_that_cannot_be_used_change_nothing(
-    foundry: Foundry, fresh_service: RunningService, arguments: list[str]
+    here: Command, fresh_service: RunningService, arguments: list[str]
 ) -> None:
     home, file = fresh_service.paths.home, fresh_service.paths.config_file
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        output = foundry("service", "set", *(argument.format(taken=port) for argument in arguments), home=home)
+        output = here("service", "set", *(argument.format(taken=port) for argument in arguments), home=home)
     assert output.code != 0
     assert output.stderr.count("\n") == 1
     assert not file.exists()
@@ -158,44 +159,44 @@ def test_settings_that_cannot_be_used_change_nothing(
 
 
 @pytest.mark.parametrize("variable", ["FOUNDRY_PORT", "FOUNDRY_LOG_LEVEL", "FOUNDRY_HOST"])
-def test_a_restart_with_a_wrong_variable_stops_nothing(foundry: Foundry, fresh_service: RunningService, variable: str) -> None:
-    output = foundry("service", "restart", home=fresh_service.paths.home, env={variable: "no.such.value"})
+def test_a_restart_with_a_wrong_variable_stops_nothing(here: Command, fresh_service: RunningService, variable: str) -> None:
+    output = here("service", "restart", home=fresh_service.paths.home, env={variable: "no.such.value"})
     assert output.code != 0
     assert fresh_service.client.is_alive()
 
 
-def test_a_port_for_once_is_not_kept(foundry: Foundry) -> None:
-    first = foundry("service", "start").stdout
+def test_a_port_for_once_is_not_kept(here: Command) -> None:
+    first = here("service", "start").stdout
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    assert f":{port}/" in foundry("service", "restart", env={"FOUNDRY_PORT": str(port)}).stdout
-    again = foundry("service", "restart").stdout
+    assert f":{port}/" in here("service", "restart", env={"FOUNDRY_PORT": str(port)}).stdout
+    again = here("service", "restart").stdout
     assert SDK_URL.search(first)[0] == SDK_URL.search(again)[0]  # type: ignore[index]
 
 
-def test_settings_as_json(foundry: Foundry) -> None:
-    output = foundry("service", "set", "--ttl", "7", "--output", "json")
+def test_settings_as_json(here: Command) -> None:
+    output = here("service", "set", "--ttl", "7", "--output", "json")
     assert json.loads(output.stdout)["serviceSettings"]["defaultSecondsForModelTTL"] == 7
 
 
 @pytest.mark.slow
-def test_a_service_that_does_not_answer_is_not_called_stopped(foundry: Foundry, fresh_service: RunningService) -> None:
+def test_a_service_that_does_not_answer_is_not_called_stopped(here: Command, fresh_service: RunningService) -> None:
     home, pid = fresh_service.paths.home, fresh_service.client.record.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        output = foundry("service", "status", home=home)
+        output = here("service", "status", home=home)
     finally:
         os.kill(pid, signal.SIGCONT)
     assert f"(process {pid}) does not answer" in output.stdout
     assert "foundry service restart" in output.stdout
 
 
-def test_a_place_that_cannot_be_written_is_one_clear_line(foundry: Foundry, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_one_clear_line(here: Command, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     for arguments in (["service", "set", "--ttl", "5"], ["service", "start"], ["cache", "cd", str(tmp_path / "x")]):
-        output = foundry(*arguments, home=file / "home")
+        output = here(*arguments, home=file / "home")
         assert output.code in (1, 3)
         assert output.stderr.splitlines()[-1].startswith("Exception: ")
         assert "Traceback" not in output.stderr
