@@ -49,7 +49,8 @@ def test_what_there_is_at_first(foundry: Command) -> None:
 
 
 def test_a_mirror_is_added_and_removed(foundry: Command, tmp_path: Path) -> None:
-    with served(write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})) as server:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
+    with served(mirror) as server:
         added = foundry("catalog", "add", f"{server.url}/", "--name", "office")
         assert added.stdout == "Catalog office was added; it has 1 models.\n"
         assert list(_catalogs(foundry)) == ["bundled", "office", "azure"]
@@ -58,9 +59,10 @@ def test_a_mirror_is_added_and_removed(foundry: Command, tmp_path: Path) -> None
         assert list(_catalogs(foundry)) == ["bundled", "other", "azure"]  # the same place, renamed
         refreshed = foundry("catalog", "refresh", "other")
         assert refreshed.stdout == "other: 1 models.\n"
-    broken = foundry("catalog", "refresh", "other")
-    assert broken.code == ExitCode.DOWNLOAD_FAILED
-    assert "connection refused" in broken.stdout
+        (mirror / "index.json").unlink()
+        broken = foundry("catalog", "refresh", "other")
+        assert broken.code == ExitCode.DOWNLOAD_FAILED
+        assert "status 404" in broken.stdout
     assert foundry("catalog", "remove", "OTHER").code == 0
     assert list(_catalogs(foundry)) == ["bundled", "azure"]
     assert not list(Paths(tmp_path / "home").catalogs.glob("mirror-*"))

@@ -8,12 +8,13 @@ import re
 import signal
 import socket
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.in_process import Command
-from tests.conftest import Foundry, RunningService
+from tests.conftest import Foundry, RunningService, run_service
 
 SDK_URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(\.\d{1,3}){3}):\d+")
 
@@ -53,8 +54,8 @@ def test_ps_without_a_service(here: Command) -> None:
     assert here("service", "ps").code == 3
 
 
-def test_ps_without_models(here: Command, fresh_service: RunningService) -> None:
-    output = here("service", "ps", home=fresh_service.paths.home)
+def test_ps_without_models(here: Command, unharmed_service: RunningService) -> None:
+    output = here("service", "ps", home=unharmed_service.paths.home)
     assert output.stdout == "No models are currently loaded in the service\n"
 
 
@@ -91,14 +92,23 @@ def test_unknown_settings_in_the_file_are_kept(here: Command, tmp_path: Path) ->
     assert document["serviceSettings"]["defaultSecondsForModelTTL"] == 5
 
 
+START, SHOW = ("service", "start"), ("cache", "location")
+
+
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"serviceSettings": 3}', '{"defaultLogLevel": 9}', '{"serviceSettings": {"port": "x"}}']
-)
-def test_a_damaged_configuration_is_one_clear_line(here: Command, tmp_path: Path, content: str) -> None:
+    ("command", "content"),
+    [
+        (START, "{"), (START, '{"serviceSettings": {"port": "x"}}'), (SHOW, ""), (SHOW, "{"), (SHOW, "[]"),
+        (SHOW, '{"serviceSettings": 3}'), (SHOW, '{"defaultLogLevel": 9}'), (SHOW, '{"serviceSettings": {"port": "x"}}'),
+    ],
+)  # fmt: skip
+def test_a_damaged_configuration_is_one_clear_line(
+    here: Command, tmp_path: Path, command: tuple[str, str], content: str
+) -> None:
     file = tmp_path / "home" / "foundry.config.json"
     file.parent.mkdir()
     file.write_text(content)
-    output = here("service", "start")
+    output = here(*command)
     assert output.code == 1
     assert output.stderr.startswith("Exception: ")
     assert output.stderr.count("\n") == 1
@@ -142,11 +152,17 @@ def test_zip_logs_holds_logs_without_secrets(foundry: Foundry, service: RunningS
     assert "exists already" in again.stderr
 
 
+@pytest.fixture(scope="module")
+def unharmed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service for tests after which it is as it was before."""
+    yield from run_service(tmp_path_factory.mktemp("unharmed"))
+
+
 @pytest.mark.parametrize("arguments", [["--host", "0.0.0.0"], ["--host", "no such.host"], ["--port", "{taken}"]])
 def test_settings_that_cannot_be_used_change_nothing(
-    here: Command, fresh_service: RunningService, arguments: list[str]
+    here: Command, unharmed_service: RunningService, arguments: list[str]
 ) -> None:
-    home, file = fresh_service.paths.home, fresh_service.paths.config_file
+    home, file = unharmed_service.paths.home, unharmed_service.paths.config_file
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -155,14 +171,14 @@ def test_settings_that_cannot_be_used_change_nothing(
     assert output.code != 0
     assert output.stderr.count("\n") == 1
     assert not file.exists()
-    assert fresh_service.client.is_alive()
+    assert unharmed_service.client.is_alive()
 
 
 @pytest.mark.parametrize("variable", ["FOUNDRY_PORT", "FOUNDRY_LOG_LEVEL", "FOUNDRY_HOST"])
-def test_a_restart_with_a_wrong_variable_stops_nothing(here: Command, fresh_service: RunningService, variable: str) -> None:
-    output = here("service", "restart", home=fresh_service.paths.home, env={variable: "no.such.value"})
+def test_a_restart_with_a_wrong_variable_stops_nothing(here: Command, unharmed_service: RunningService, variable: str) -> None:
+    output = here("service", "restart", home=unharmed_service.paths.home, env={variable: "no.such.value"})
     assert output.code != 0
-    assert fresh_service.client.is_alive()
+    assert unharmed_service.client.is_alive()
 
 
 def test_a_port_for_once_is_not_kept(here: Command) -> None:
