@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,11 @@ import pytest
 
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import start_service, stop_service
-from foundry_cli.paths import Paths
+from foundry_cli.execution_providers import provider_report
+from foundry_cli.paths import Paths, write_atomically
 from tests.models.scripted import write_scripted_model
 
+PROVIDERS = "providers.json"
 FOUNDRY = Path(sys.executable).with_name("foundry")
 
 
@@ -47,9 +51,23 @@ class RunningService:
         return self.client.record.base_url
 
 
+@functools.cache
+def _provider_record() -> bytes:
+    """What the program writes down about the execution providers of this machine."""
+    with tempfile.TemporaryDirectory() as home:
+        provider_report(Paths(Path(home)))
+        return (Paths(Path(home)).run / PROVIDERS).read_bytes()
+
+
+def know_providers(paths: Paths) -> None:
+    """Let a home know the execution providers from an earlier start: asking for them costs a process each time."""
+    write_atomically(paths.run / PROVIDERS, _provider_record())
+
+
 def run_service(home: Path) -> Iterator[RunningService]:
     """Start a service on `home`, and stop it at the end."""
     paths = Paths(home)
+    know_providers(paths)
     client, _ = start_service(paths)
     try:
         yield RunningService(paths, client)
@@ -120,4 +138,4 @@ def foundry(tmp_path: Path) -> Iterator[Foundry]:
         stop_service(Paths(directory))
 
 
-__all__ = ["FOUNDRY", "Foundry", "Output", "RunningService", "add_model", "clean_environment"]
+__all__ = ["FOUNDRY", "Foundry", "Output", "RunningService", "add_model", "clean_environment", "know_providers"]

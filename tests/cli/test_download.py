@@ -21,9 +21,9 @@ from tests.fakes.web import Answer, Seen, WebServer, static_files
 
 
 @pytest.fixture
-def foundry(here: Command) -> Command:
+def foundry(settled: Command) -> Command:
     """The command line, without a process for each command."""
-    return here
+    return settled
 
 
 @pytest.fixture

@@ -39,10 +39,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 
 @pytest.fixture
-def command(here: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+def command(settled: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Commands in this process, and functions that look for the same home."""
     monkeypatch.setenv("FOUNDRY_HOME", str(tmp_path / "home"))
-    return here
+    return settled
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ GUIDE = "foundry-guide-generic-cpu:1"
 
 
 @pytest.fixture
-def foundry(here: Command) -> Command:
+def foundry(settled: Command) -> Command:
     """The command line, without a process for each command."""
-    return here
+    return settled
 
 
 def test_list_shows_the_bundled_model_in_the_columns_that_clients_look_for(foundry: Command) -> None:

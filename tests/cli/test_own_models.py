@@ -19,9 +19,9 @@ HAS_BUILD = all(importlib.util.find_spec(name) for name in ("torch", "transforme
 
 
 @pytest.fixture
-def foundry(here: Command) -> Command:
+def foundry(settled: Command) -> Command:
     """The command line, without a process for each command."""
-    return here
+    return settled
 
 
 def test_a_folder_is_added_listed_run_and_tested(foundry: Command, tmp_path: Path) -> None:
@@ -63,7 +63,6 @@ def test_a_damaged_folder_is_refused_in_one_line(foundry: Command, tmp_path: Pat
 @pytest.mark.slow
 def test_an_added_model_takes_no_verdict_over_from_one_that_had_its_name(foundry: Command, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "home")
-    paths.home.mkdir()
     (paths.home / "verdicts.json").write_text(json.dumps({"again:1": {"verdict": "passed", "date": "x", "failed": []}}))
     assert foundry("model", "add", str(copy_model(tmp_path / "folder")), "--name", "again").code == 0
     assert read_verdicts(paths) == {}
