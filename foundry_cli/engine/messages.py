@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from foundry_cli.engine.frames import Frame
-from foundry_cli.engine.request import EngineEvent, Finish, TextChunk, Timing, Usage
+from foundry_cli.engine.request import EngineEvent, Finish, TextChunk, Timing, TokenText, Usage
 from foundry_cli.errors import EngineError, FoundryError, error_for_code
 
 
 def event_frame(identity: int, event: EngineEvent) -> Frame:
     """An event of the answer `identity`."""
     if isinstance(event, TextChunk):
-        return {"op": "text", "id": identity, "text": event.text, "tokens": event.tokens}
+        frame = {"op": "text", "id": identity, "text": event.text, "tokens": event.tokens}
+        return {**frame, "logprobs": [_token_fields(token) for token in event.logprobs]} if event.logprobs else frame
     usage, timing = vars(event.usage), vars(event.timing)
     return {"op": "finish", "id": identity, "reason": event.reason, "usage": usage, "timing": timing}
 
@@ -25,7 +28,7 @@ def error_fields(error: Exception) -> Frame:
 def read_item(frame: Frame) -> EngineEvent | FoundryError:
     """The inverse of both, for one answer."""
     if frame["op"] == "text":
-        return TextChunk(frame["text"], frame["tokens"])
+        return TextChunk(frame["text"], frame["tokens"], tuple(_token_text(fields) for fields in frame.get("logprobs", ())))
     if frame["op"] == "finish":
         return Finish(frame["reason"], Usage(**frame["usage"]), Timing(**frame["timing"]))
     return read_error(frame)
@@ -34,3 +37,13 @@ def read_item(frame: Frame) -> EngineEvent | FoundryError:
 def read_error(frame: Frame) -> FoundryError:
     """The exception a frame of the kinds `error` and `failed` stands for."""
     return error_for_code(frame.get("code"))(str(frame["message"]), hint=frame.get("hint"), param=frame.get("param"))
+
+
+def _token_fields(token: TokenText) -> list[Any]:
+    data = None if token.data is None else list(token.data)
+    return [token.text, data, token.logprob, [_token_fields(other) for other in token.top]]
+
+
+def _token_text(fields: list[Any]) -> TokenText:
+    text, data, logprob, top = fields
+    return TokenText(text, None if data is None else bytes(data), logprob, tuple(_token_text(other) for other in top))

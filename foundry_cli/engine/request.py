@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
+GrammarKind = Literal["json_object", "json_schema", "regex", "lark"]
+Priority = Literal["interactive", "background"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,16 @@ class SamplingParameters:
     presence_penalty: float = 0.0  # -2 to 2
     frequency_penalty: float = 0.0  # -2 to 2
     repetition_penalty: float | None = None  # above 0; 1: none
+    min_p: float = 0.0  # 0 to 1: share of the largest probability that a token needs
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token and what is added to its logit, -100 to 100
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What the text of an answer must be like: a JSON schema, a regular expression or a grammar as llguidance reads it."""
+
+    kind: GrammarKind
+    text: str = ""  # nothing for `json_object`
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,9 @@ class GenerationRequest:
     max_tokens: int | None = None  # None: until the model stops or its context is full
     stop: tuple[str, ...] = ()
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
+    logprobs: int | None = None  # how many alternatives are told with every token, 0 to 20; None: no log-probabilities
+    grammar: Grammar | None = None
+    priority: Priority = "interactive"  # background: only when nobody waits for an answer
 
     def to_frame(self) -> dict[str, Any]:
         """As plain JSON values, for the pipe to the worker."""
@@ -41,8 +56,16 @@ class GenerationRequest:
             messages=tuple(frame["messages"]),
             max_tokens=frame["max_tokens"],
             stop=tuple(frame["stop"]),
-            sampling=SamplingParameters(**frame["sampling"]),
+            sampling=_sampling(frame["sampling"]),
+            logprobs=frame["logprobs"],
+            grammar=None if frame["grammar"] is None else Grammar(**frame["grammar"]),
+            priority=frame["priority"],
         )
+
+
+def _sampling(fields: dict[str, Any]) -> SamplingParameters:
+    bias = tuple((int(token), float(bias)) for token, bias in fields["logit_bias"])  # JSON has lists only
+    return SamplingParameters(**{**fields, "logit_bias": bias})
 
 
 @dataclass(frozen=True)
@@ -64,11 +87,22 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class TokenText:
+    """A token as text with the natural logarithm of its probability, and those that were most probable in its place."""
+
+    text: str  # U+FFFD where its bytes are no whole characters
+    data: bytes | None  # None: it stands for no text, as the end of an answer does
+    logprob: float
+    top: tuple[TokenText, ...] = ()  # best first, without their own `top`
+
+
+@dataclass(frozen=True)
 class TextChunk:
     """Text that was generated since the last chunk; whole characters only."""
 
     text: str
     tokens: int = 1  # how many tokens it stands for
+    logprobs: tuple[TokenText, ...] = ()  # of these tokens, if they are wanted
 
 
 @dataclass(frozen=True)

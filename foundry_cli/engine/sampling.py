@@ -1,24 +1,38 @@
-"""Choosing the next token from the logits.
+"""Choosing the next token from the logits, for one answer and for several at once.
 
 The runtime's own sampling options are fixed when its generator is made; choosing here lets one generator, with the
 key-value cache in it, serve turn after turn with other options, and gives every request its own random sequence.
+
+Order: logit bias, penalties, grammar, temperature, min_p, top_k, top_p. Log-probabilities are those of the model itself,
+before all of this, as with OpenAI and vLLM.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import default_rng  # here, because it is slow to import and the first request should not wait
 from numpy.typing import NDArray
 
+from foundry_cli.engine.grammar import GrammarState
 from foundry_cli.engine.request import SamplingParameters
 from foundry_cli.errors import EngineError
 
 Logits = NDArray[np.float32]
 
+LOWEST_LOGPROB = -9999.0
+"""Stands for the logarithm of zero, which JSON cannot say; the number is OpenAI's."""
+
 _LOWEST_TEMPERATURE = 1e-4  # below it is greedy; dividing by less overflows
-_FLOORS = (-1.0, -2.0, -4.0, -8.0, -16.0, -32.0, -np.inf)  # below the largest logit: the probable tokens are found by trying
+_FLOORS = (-1.0, -2.0, -4.0, -8.0, -12.0, -16.0, -20.0, -24.0, -32.0, float(np.finfo(np.float32).min))
+"""Below the largest logit: the probable tokens are found by trying. The last one is below all that are possible."""
+_NUCLEUS_FLOOR = -8.0
+_SORTED = 4096  # values that are sorted without looking for fewer
+_BINS, _DEEPEST = 1024, 32.0  # otherwise they are counted first, by how far below the largest they are
+_PIECE = 8192  # tokens that are counted at once
 _BLOCK = 512  # weights that are summed at once
 _SEED_MASK = (1 << 64) - 1
 
@@ -33,40 +47,91 @@ class SamplingDefaults:
     repetition_penalty: float = 1.0
 
 
-class Sampler:
-    """The choice of tokens for one answer."""
+@dataclass(frozen=True)
+class TokenLogprob:
+    """Natural logarithms of probabilities: of the token that was chosen, and of the most probable ones, best first."""
 
-    def __init__(self, parameters: SamplingParameters, defaults: SamplingDefaults, prompt: list[int]) -> None:
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The next token; `logprob` if log-probabilities are wanted."""
+
+    token: int
+    logprob: TokenLogprob | None = None
+
+
+class Sampler:
+    """The choice of tokens for one answer. `logprobs`: how many alternatives are told with each token; None: nothing."""
+
+    def __init__(
+        self,
+        parameters: SamplingParameters,
+        defaults: SamplingDefaults,
+        prompt: Sequence[int],
+        grammar: GrammarState | None = None,
+        logprobs: int | None = None,
+    ) -> None:
         self._temperature = _given(parameters.temperature, defaults.temperature)
         self._top_p = _given(parameters.top_p, defaults.top_p)
         self._top_k = int(_given(parameters.top_k, defaults.top_k))
+        self._min_p = parameters.min_p
         self._repetition = _given(parameters.repetition_penalty, defaults.repetition_penalty)
         self._presence = parameters.presence_penalty
         self._frequency = parameters.frequency_penalty
+        self._biased = np.array([token for token, _ in parameters.logit_bias], dtype=np.int64)
+        self._bias = np.array([bias for _, bias in parameters.logit_bias], dtype=np.float32)
         self._counts: dict[int, int] = {}  # of the answer's tokens
         self._seen = np.unique(np.array(prompt if self._repetition != 1.0 else [], dtype=np.int64))
+        self._grammar = grammar
+        self._logprobs = logprobs
         seed = None if parameters.seed is None else parameters.seed & _SEED_MASK
         self._random = default_rng(seed)
 
-    def choose(self, logits: Logits) -> int:
+    def choose(self, logits: Logits) -> Choice:
         """The next token for `logits`, float32 of shape (vocabulary,). Raises `EngineError` when they are not numbers."""
-        logits = self._penalised(logits)
-        best = int(np.argmax(logits))
-        if not np.isfinite(logits[best]):
-            raise EngineError("The model produced values that are not numbers.", hint=_NUMERIC_HINT)
-        is_greedy = self._temperature < _LOWEST_TEMPERATURE or self._top_k == 1
-        token = best if is_greedy else self._draw(logits, float(logits[best]))
+        return self._choose(logits, int(np.argmax(logits)))
+
+    @np.errstate(over="ignore")  # models say "impossible" by the smallest number there is
+    def _choose(self, logits: Logits, best: int) -> Choice:
+        _check_number(logits[best])
+        raw, raw_best = logits, best
+        logits = self._adjusted(raw)
+        if logits is not raw:
+            best = int(np.argmax(logits))
+            _check_number(logits[best])
+        token = best if self._is_greedy() else self._draw(logits, float(logits[best]))
+        self._note(token)
+        return Choice(token, None if self._logprobs is None else _logprob(raw, raw_best, token, self._logprobs))
+
+    def _is_greedy(self) -> bool:
+        return self._temperature < _LOWEST_TEMPERATURE or self._top_k == 1
+
+    def _takes_the_best(self) -> bool:
+        """Whether the choice is the largest logit as it is, and nothing needs to be noted."""
+        has_penalties = bool(self._presence or self._frequency or self._repetition != 1.0)
+        is_adjusted = has_penalties or self._biased.size > 0 or self._grammar is not None
+        return self._is_greedy() and self._logprobs is None and not is_adjusted
+
+    def _note(self, token: int) -> None:
         if self._presence or self._frequency:
             self._counts[token] = self._counts.get(token, 0) + 1
         if self._repetition != 1.0 and token not in self._seen:
             self._seen = np.append(self._seen, token)
-        return token
+        if self._grammar is not None:
+            self._grammar.accept(token)
 
-    def _penalised(self, logits: Logits) -> Logits:
+    def _adjusted(self, logits: Logits) -> Logits:
         """Penalties as OpenAI defines presence and frequency (over the answer) and CTRL repetition (over everything)."""
-        if not self._counts and not self._seen.size:
+        if not (self._counts or self._seen.size or self._biased.size or self._grammar is not None):
             return logits
         logits = logits.copy()
+        if self._biased.size:
+            known = self._biased < len(logits)  # what the vocabulary does not have, there is nothing to do about
+            logits[self._biased[known]] += self._bias[known]
         if self._seen.size:
             values = logits[self._seen]
             logits[self._seen] = np.where(values > 0, values / self._repetition, values * self._repetition)
@@ -74,53 +139,118 @@ class Sampler:
             tokens = np.fromiter(self._counts, dtype=np.int64)
             counts = np.fromiter(self._counts.values(), dtype=np.float32)
             logits[tokens] -= self._presence + self._frequency * counts
+        if self._grammar is not None:
+            self._grammar.mask(logits)
         return logits
 
     def _draw(self, logits: Logits, largest: float) -> int:
-        scaled = (logits - np.float32(largest)) * np.float32(1.0 / self._temperature)
+        scaled = logits - np.float32(largest)
+        scaled *= np.float32(1.0 / self._temperature)
         tokens = None
-        if 0 < self._top_k < len(scaled):
-            tokens = _most_probable(scaled, self._top_k)
+        if self._min_p > 0.0:
+            tokens = np.flatnonzero(scaled >= np.float32(math.log(self._min_p)))
             scaled = scaled[tokens]
-        if self._top_p < 1.0:
-            kept = _nucleus(scaled, self._top_p)
-            scaled = scaled[kept]
-            tokens = kept if tokens is None else tokens[kept]
-        index = _at_share(np.exp(scaled), self._random.random())
+        if 0 < self._top_k < len(scaled):
+            kept = _most_probable(scaled, self._top_k)
+            tokens, scaled = kept if tokens is None else tokens[kept], scaled[kept]
+        weights = np.exp(scaled) if self._top_p >= 1.0 else _nucleus(scaled, self._top_p)
+        index = _at_share(weights, self._random.random())
         return index if tokens is None else int(tokens[index])
 
 
-_NUMERIC_HINT = "Try another variant of the model: this one does not compute correctly on this machine."
+def choose_batch(samplers: Sequence[Sampler], logits: Logits) -> list[Choice | EngineError]:
+    """The next tokens of several answers, `logits` being float32 of shape (answers, vocabulary).
+
+    Each is what its sampler would choose alone; an error stands in the place of its answer and leaves the others alone.
+    """
+    best = np.argmax(logits, axis=1)
+    is_number = np.isfinite(logits[np.arange(len(best)), best])
+    choices: list[Choice | EngineError] = []
+    for sampler, row, token, is_good in zip(samplers, logits, best.tolist(), is_number.tolist(), strict=True):
+        if is_good and sampler._takes_the_best():
+            choices.append(Choice(token))
+            continue
+        try:
+            choices.append(sampler._choose(row, token))
+        except EngineError as error:
+            choices.append(error)
+    return choices
+
+
+def _check_number(largest: np.float32) -> None:
+    if not np.isfinite(largest):
+        raise EngineError(
+            "The model produced values that are not numbers.",
+            hint="Try another variant of the model: this one does not compute correctly on this machine.",
+        )
 
 
 def _given(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
+def _logprob(logits: Logits, best: int, token: int, count: int) -> TokenLogprob:
+    """Of `token` and of the `count` most probable, `best` being the first of them."""
+    shifted = logits - logits[best]
+    total = math.log(float(np.exp(shifted).sum(dtype=np.float64)))
+
+    def of(index: int) -> float:
+        return max(float(shifted[index]) - total, LOWEST_LOGPROB)
+
+    top = _most_probable(shifted, min(count, len(shifted))) if count else np.empty(0, dtype=np.int64)
+    ranked = top[np.argsort(-shifted[top], kind="stable")].tolist()
+    return TokenLogprob(token, of(token), tuple((index, of(index)) for index in ranked))
+
+
 def _most_probable(scaled: Logits, count: int) -> NDArray[np.int64]:
-    """Indices of the `count` largest of `scaled`, largest first; equal values by index, so that a seed decides alone."""
-    for floor in _FLOORS:  # sorting all of a large vocabulary would take longer than the model does
+    """Indices of the `count` largest of `scaled`, ascending; of equal values the first, so that a seed decides alone.
+
+    Fewer than `count` when not so many are possible.
+    """
+    for floor in _FLOORS:  # to look at all of a large vocabulary more than once would take long
         chosen = np.flatnonzero(scaled >= floor)
         if len(chosen) >= count:
             break
-    return _sorted(chosen, scaled)[:count]
+    count = min(count, len(chosen))
+    least = np.partition(scaled[chosen], -count)[-count]
+    kept = np.flatnonzero(scaled >= least)
+    if len(kept) == count:
+        return kept
+    return np.delete(kept, np.flatnonzero(scaled[kept] == least)[count - len(kept) :])
 
 
-def _nucleus(scaled: Logits, top_p: float) -> NDArray[np.int64]:
-    """Indices of the smallest set of most probable tokens whose share reaches `top_p`; at least one."""
+def _nucleus(scaled: Logits, top_p: float) -> Logits:
+    """Weights of the smallest set of most probable tokens whose share reaches `top_p`, at least one; 0 for the others."""
     weights = np.exp(scaled)
     wanted = top_p * float(weights.sum(dtype=np.float64))
-    for floor in _FLOORS:
-        chosen = np.flatnonzero(scaled >= floor)
-        if weights[chosen].sum(dtype=np.float64) >= wanted:
-            break
-    chosen = _sorted(chosen, scaled)
-    cumulative = np.cumsum(weights[chosen], dtype=np.float64)
-    return chosen[: int(np.searchsorted(cumulative, wanted)) + 1]
+    count, share = 0, 0.0  # of the tokens that belong to it for certain
+    is_likely = scaled >= _NUCLEUS_FLOOR  # nearly always that is all of it, and little more
+    chosen = np.flatnonzero(is_likely) if np.count_nonzero(is_likely) <= _SORTED else None
+    if chosen is None or weights[chosen].sum(dtype=np.float64) < wanted:
+        depths = np.minimum(scaled * np.float32(-_BINS / _DEEPEST), np.float32(_BINS - 1))
+        shares = np.cumsum(_weights_by_depth(depths, weights))
+        last = min(int(np.searchsorted(shares, wanted)), _BINS - 1)
+        if last:
+            count, share = int(np.count_nonzero(depths < last)), float(shares[last - 1])
+        chosen = np.flatnonzero((depths >= last) & (depths < last + 1))
+    ranked = np.sort(scaled[chosen])[::-1]  # values only: sorting indices takes many times as long
+    reached = share + np.cumsum(np.exp(ranked), dtype=np.float64)
+    index = min(int(np.searchsorted(reached, wanted)), len(ranked) - 1)
+    is_kept = scaled >= ranked[index]
+    surplus = int(np.count_nonzero(is_kept)) - (count + index + 1)
+    if surplus:
+        is_kept[np.flatnonzero(scaled == ranked[index])[-surplus:]] = False
+    weights *= is_kept
+    return weights
 
 
-def _sorted(chosen: NDArray[np.int64], scaled: Logits) -> NDArray[np.int64]:
-    return chosen[np.argsort(-scaled[chosen], kind="stable")]
+def _weights_by_depth(depths: Logits, weights: Logits) -> NDArray[np.float64]:
+    """Sums of `weights` by the whole part of `depths`; in pieces, because new memory for all costs more than the sums."""
+    sums = np.zeros(_BINS)
+    for start in range(0, len(depths), _PIECE):
+        part = slice(start, start + _PIECE)
+        sums += np.bincount(depths[part].astype(np.intp), weights[part], _BINS)
+    return sums
 
 
 def _at_share(weights: Logits, share: float) -> int:
@@ -130,4 +260,5 @@ def _at_share(weights: Logits, share: float) -> int:
     block = min(int(np.searchsorted(sums, wanted, side="right")), len(sums) - 1)
     before = sums[block - 1] if block else 0.0
     within = np.cumsum(weights[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
-    return block * _BLOCK + min(int(np.searchsorted(within, wanted - before, side="right")), len(within) - 1)
+    last = np.searchsorted(within, within[-1])  # with a weight: these sums are rounded otherwise than those of the blocks
+    return block * _BLOCK + int(min(np.searchsorted(within, wanted - before, side="right"), last))

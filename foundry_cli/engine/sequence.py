@@ -98,7 +98,7 @@ class Sequence(Task):
         self.is_prefilling = self._pending() > 1
         if self._pending():
             return []
-        token = self.sampler.choose(self.context.logits())
+        token = self.sampler.choose(self.context.logits()).token
         if self.first_token is None:
             self.first_token = time.monotonic()
         return self._accept(token)
