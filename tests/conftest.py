@@ -52,16 +52,19 @@ class RunningService:
 
 
 @functools.cache
-def _provider_record() -> bytes:
-    """What the program writes down about the execution providers of this machine."""
+def _provider_record() -> bytes | None:
+    """What the program writes down about the execution providers of this machine; None when it could not ask."""
     with tempfile.TemporaryDirectory() as home:
         provider_report(Paths(Path(home)))
-        return (Paths(Path(home)).run / PROVIDERS).read_bytes()
+        record = Paths(Path(home)).run / PROVIDERS
+        return record.read_bytes() if record.exists() else None
 
 
 def know_providers(paths: Paths) -> None:
     """Let a home know the execution providers from an earlier start: asking for them costs a process each time."""
-    write_atomically(paths.run / PROVIDERS, _provider_record())
+    record = _provider_record()
+    if record is not None:
+        write_atomically(paths.run / PROVIDERS, record)
 
 
 def run_service(home: Path) -> Iterator[RunningService]:
