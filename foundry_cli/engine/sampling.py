@@ -10,6 +10,7 @@ before all of this, as with OpenAI and vLLM.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,23 @@ class Choice:
 
     token: int
     logprob: TokenLogprob | None = None
+
+
+class _Scratch(threading.local):
+    """Memory for arrays of the vocabulary's size. New memory for each token would take longer than the arithmetic does."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Logits] = {}
+
+    def take(self, name: str, size: int) -> Logits:
+        """The first `size` numbers of the array called `name`, whatever they are."""
+        array = self._arrays.get(name)
+        if array is None or len(array) < size:
+            array = self._arrays[name] = np.empty(size, dtype=np.float32)
+        return array[:size]
+
+
+_scratch = _Scratch()
 
 
 class Sampler:
@@ -128,7 +146,8 @@ class Sampler:
         """Penalties as OpenAI defines presence and frequency (over the answer) and CTRL repetition (over everything)."""
         if not (self._counts or self._seen.size or self._biased.size or self._grammar is not None):
             return logits
-        logits = logits.copy()
+        raw, logits = logits, _scratch.take("adjusted", len(logits))
+        logits[:] = raw
         if self._biased.size:
             known = self._biased < len(logits)  # what the vocabulary does not have, there is nothing to do about
             logits[self._biased[known]] += self._bias[known]
@@ -144,7 +163,7 @@ class Sampler:
         return logits
 
     def _draw(self, logits: Logits, largest: float) -> int:
-        scaled = logits - np.float32(largest)
+        scaled = np.subtract(logits, np.float32(largest), out=_scratch.take("scaled", len(logits)))
         scaled *= np.float32(1.0 / self._temperature)
         tokens = None
         if self._min_p > 0.0:
@@ -153,7 +172,9 @@ class Sampler:
         if 0 < self._top_k < len(scaled):
             kept = _most_probable(scaled, self._top_k)
             tokens, scaled = kept if tokens is None else tokens[kept], scaled[kept]
-        weights = np.exp(scaled) if self._top_p >= 1.0 else _nucleus(scaled, self._top_p)
+        weights = np.exp(scaled, out=_scratch.take("weights", len(scaled)))
+        if self._top_p < 1.0:
+            _cut_to_nucleus(weights, scaled, self._top_p)
         index = _at_share(weights, self._random.random())
         return index if tokens is None else int(tokens[index])
 
@@ -191,8 +212,9 @@ def _given(value: float | None, default: float) -> float:
 
 def _logprob(logits: Logits, best: int, token: int, count: int) -> TokenLogprob:
     """Of `token` and of the `count` most probable, `best` being the first of them."""
-    shifted = logits - logits[best]
-    total = math.log(float(np.exp(shifted).sum(dtype=np.float64)))
+    shifted = np.subtract(logits, logits[best], out=_scratch.take("scaled", len(logits)))
+    weights = np.exp(shifted, out=_scratch.take("weights", len(logits)))
+    total = math.log(float(weights.sum(dtype=np.float64)))
 
     def of(index: int) -> float:
         return max(float(shifted[index]) - total, LOWEST_LOGPROB)
@@ -219,9 +241,8 @@ def _most_probable(scaled: Logits, count: int) -> NDArray[np.int64]:
     return np.delete(kept, np.flatnonzero(scaled[kept] == least)[count - len(kept) :])
 
 
-def _nucleus(scaled: Logits, top_p: float) -> Logits:
-    """Weights of the smallest set of most probable tokens whose share reaches `top_p`, at least one; 0 for the others."""
-    weights = np.exp(scaled)
+def _cut_to_nucleus(weights: Logits, scaled: Logits, top_p: float) -> None:
+    """Leave the weights of the smallest set of most probable tokens whose share reaches `top_p`, at least one."""
     wanted = top_p * float(weights.sum(dtype=np.float64))
     count, share = 0, 0.0  # of the tokens that belong to it for certain
     is_likely = scaled >= _NUCLEUS_FLOOR  # nearly always that is all of it, and little more
@@ -241,7 +262,6 @@ def _nucleus(scaled: Logits, top_p: float) -> Logits:
     if surplus:
         is_kept[np.flatnonzero(scaled == ranked[index])[-surplus:]] = False
     weights *= is_kept
-    return weights
 
 
 def _weights_by_depth(depths: Logits, weights: Logits) -> NDArray[np.float64]:
