@@ -105,6 +105,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "foundry model search phi --source hf": "Look for models on Hugging Face:",
         "foundry model download hf:owner/repository": "Fetch one; run it again if it was interrupted, it goes on from there:",
         "foundry model add my-model --name helper": "Put a model of your own into the cache:",
+        "foundry model bench foundry-guide --quick": "See how fast a model is here:",
     },
     "cache": {
         "foundry cache location": "Show where models are kept:",

@@ -57,6 +57,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 'add' = 'Check a model folder and copy it into the cache'
                 'convert' = 'Make a model of a checkpoint in safetensors format'
                 'test' = 'Test how a model behaves: template, stop tokens, streaming, Unicode and more'
+                'bench' = 'Measure how fast a model is here: prefill, decode, several clients, long chats'
             }
             Options = [ordered]@{
                 '--help' = 'Show this message and exit'
@@ -234,6 +235,23 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         'model test' = @{
             Commands = [ordered]@{}
             Options = [ordered]@{
+                '--device' = 'Device whose variant of the model is meant'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--device' = 'words Auto CPU GPU NPU'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @('model')
+        }
+        'model bench' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--quick' = 'Measure less, in a fraction of the time'
                 '--device' = 'Device whose variant of the model is meant'
                 '--output' = 'Format of the result'
                 '-o' = 'Format of the result'

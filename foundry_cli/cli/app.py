@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from foundry_cli import __version__
-from foundry_cli.cli import cache, catalog, hardware, model, output, own_models, service, zip_logs
+from foundry_cli.cli import cache, catalog, hardware, model, model_bench, output, own_models, service, zip_logs
 from foundry_cli.cli.errors import report
 from foundry_cli.cli.options import group
 from foundry_cli.errors import FoundryError
@@ -44,6 +44,7 @@ app = group(_HELP, _Root)
 model.app.command("add")(own_models.add)
 model.app.command("convert")(own_models.convert)
 model.app.command("test")(own_models.test)
+model.app.command("bench")(model_bench.bench)
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")
 app.add_typer(catalog.app, name="catalog")

@@ -86,6 +86,9 @@ function __foundry_takes_value
             'model test --device' \
             'model test --output' \
             'model test -o' \
+            'model bench --device' \
+            'model bench --output' \
+            'model bench -o' \
             'cache location --output' \
             'cache location -o' \
             'cache list --output' \
@@ -153,6 +156,8 @@ function __foundry_command
             echo 'model convert'
         case 'model test'
             echo 'model test'
+        case 'model bench'
+            echo 'model bench'
         case 'cache'
             echo 'cache'
         case 'cache location'
@@ -249,6 +254,7 @@ complete -c foundry -n '__foundry_argument model 0' -a run -d 'Chat with a model
 complete -c foundry -n '__foundry_argument model 0' -a add -d 'Check a model folder and copy it into the cache'
 complete -c foundry -n '__foundry_argument model 0' -a convert -d 'Make a model of a checkpoint in safetensors format'
 complete -c foundry -n '__foundry_argument model 0' -a test -d 'Test how a model behaves: template, stop tokens, streaming, Unicode and more'
+complete -c foundry -n '__foundry_argument model 0' -a bench -d 'Measure how fast a model is here: prefill, decode, several clients, long chats'
 complete -c foundry -n '__foundry_inside model' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside model list' -l filter -x -d 'Show only some models'
 complete -c foundry -n '__foundry_inside model list' -l search -x -d 'Only models whose names contain this text'
@@ -312,6 +318,11 @@ complete -c foundry -n '__foundry_argument model test 0' -a '(__foundry_models m
 complete -c foundry -n '__foundry_inside model test' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
 complete -c foundry -n '__foundry_inside model test' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside model test' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument model bench 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside model bench' -l quick -d 'Measure less, in a fraction of the time'
+complete -c foundry -n '__foundry_inside model bench' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model bench' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside model bench' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument cache 0' -a location -d 'Show the directory where models are kept'
 complete -c foundry -n '__foundry_argument cache 0' -a list -d 'List the models on this machine, and downloads that are not complete'
 complete -c foundry -n '__foundry_argument cache 0' -a cd -d 'Keep models in another directory'
