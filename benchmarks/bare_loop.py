@@ -1,6 +1,7 @@
-"""The yardstick of `overhead.py`: a bare ONNX Runtime GenAI loop in a process of its own.
+"""The yardstick of `overhead.py` and `single_stream.py`: a bare ONNX Runtime GenAI loop in a process of its own.
 
-Reads one JSON line per run (`text`, `tokens`) and answers with one (`first_s`, `decode_s`, `rss_mib`).
+Reads one JSON line per run (`text`, `tokens`, and `depth`: how many of the prompt's tokens are there before the clock
+starts) and answers with one (`first_s`, `decode_s`, `prompt_tokens`, `rss_mib`).
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ def main() -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         run = json.loads(line)
-        print(json.dumps(answer(model, tokenizer, run["text"], run["tokens"])), flush=True)
+        print(json.dumps(answer(model, tokenizer, run["text"], run["tokens"], run.get("depth", 0))), flush=True)
 
 
-def answer(model: og.Model, tokenizer: og.Tokenizer, text: str, count: int) -> dict[str, float]:
+def answer(model: og.Model, tokenizer: og.Tokenizer, text: str, count: int, depth: int) -> dict[str, float]:
     """Greedy tokens after `text`; time to the first one, and for the others."""
     began = time.perf_counter()
     stream = tokenizer.create_stream()
@@ -38,7 +39,10 @@ def answer(model: og.Model, tokenizer: og.Tokenizer, text: str, count: int) -> d
     parameters = og.GeneratorParams(model)
     parameters.set_search_options(max_length=len(prompt) + count, do_sample=False)
     generator = og.Generator(model, parameters)
-    generator.append_tokens(prompt)
+    if depth:
+        generator.append_tokens(prompt[:depth])
+        began = time.perf_counter()
+    generator.append_tokens(prompt[depth:])
     first = 0.0
     for _ in range(count):
         generator.generate_next_token()

@@ -13,8 +13,6 @@ import argparse
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from http.client import HTTPConnection
@@ -22,41 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from measuring import MODEL, BareLoop, template
 
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import start_service, stop_service
 from foundry_cli.hardware.processors import usable_cores
 from foundry_cli.paths import Paths
 
-MODEL = "perf-model:1"
 LINE = "import os, sys\nfor x in range(10): print(x)\n"
-
-
-class BareLoop:
-    """The yardstick process."""
-
-    def __init__(self, model: Path) -> None:
-        script = Path(__file__).with_name("bare_loop.py")
-        command = [sys.executable, str(script), str(model), str(usable_cores())]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._read()
-
-    def _read(self) -> dict[str, float]:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def run(self, text: str, tokens: int) -> dict[str, float]:
-        """One answer of `tokens` tokens to `text`, a prompt with the template applied."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"text": text, "tokens": tokens}) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
 
 
 def ask(client: ServiceClient, messages: list[dict[str, str]], tokens: int) -> dict[str, Any]:
@@ -86,12 +57,6 @@ def ask(client: ServiceClient, messages: list[dict[str, str]], tokens: int) -> d
 def conversation(number: int, lines: int) -> list[dict[str, str]]:
     """A first question that shares no beginning with the others."""
     return [{"role": "user", "content": f"{number} # request\n" + LINE * lines}]
-
-
-def template(messages: list[dict[str, str]]) -> str:
-    """The prompt as the model's own ChatML template writes it."""
-    turns = "".join(f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages)
-    return turns + "<|im_start|>assistant\n"
 
 
 def measure(client: ServiceClient, bare: BareLoop, runs: int, tokens: int) -> dict[str, float]:
