@@ -9,9 +9,10 @@ import pytest
 
 from foundry_cli.api.openai import UNSUPPORTED_FIELDS
 from foundry_cli.api.sse import decode_events, encode_event
-from foundry_cli.engine.request import SamplingParameters
+from foundry_cli.engine.request import EngineEvent, Finish, Grammar, SamplingParameters, TextChunk, Timing, TokenText, Usage
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
-from foundry_cli.service.openai.convert import ChatCompletionWriter, read_chat_request
+from foundry_cli.service.openai.convert import read_chat_request
+from foundry_cli.service.openai.writer import Answer, ChatCompletionStream, ChatCompletionWriter
 from foundry_cli.types import ModelInfo
 from tests.service.local import finish
 
@@ -39,6 +40,44 @@ WRONG: list[tuple[str, Any, str]] = [
     *_numbers("frequency_penalty", -2.1, 2.1),
     *_numbers("repetition_penalty", 0, -1, 11),
     *_numbers("n", 0, -1, 17, 2**63),
+    *_numbers("min_p", -0.1, 1.1),
+    *_numbers("top_logprobs", -1, 21, 0.5),
+    ("top_logprobs", 1, "top_logprobs"),  # without logprobs
+    ("logprobs", 1, "logprobs"),
+    ("logprobs", "yes", "logprobs"),
+    ("logit_bias", 5, "logit_bias"),
+    ("logit_bias", [1], "logit_bias"),
+    ("logit_bias", {"1": 101}, "logit_bias"),
+    ("logit_bias", {"1": -100.5}, "logit_bias"),
+    ("logit_bias", {"1": "5"}, "logit_bias"),
+    ("logit_bias", {"1": True}, "logit_bias"),
+    ("logit_bias", {"-1": 5}, "logit_bias"),
+    ("logit_bias", {"1.0": 5}, "logit_bias"),
+    ("logit_bias", {"9" * 10: 5}, "logit_bias"),
+    ("logit_bias", {str(token): 1 for token in range(1025)}, "logit_bias"),
+    ("priority", "urgent", "priority"),
+    ("priority", 1, "priority"),
+    ("response_format", "json", "response_format"),
+    ("response_format", {}, "response_format.type"),
+    ("response_format", {"type": "xml"}, "response_format.type"),
+    ("response_format", {"type": "json_schema"}, "response_format.json_schema"),
+    ("response_format", {"type": "json_schema", "json_schema": 5}, "response_format.json_schema"),
+    ("response_format", {"type": "json_schema", "json_schema": {"schema": {}}}, "response_format.json_schema.name"),
+    (
+        "response_format",
+        {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}},
+        "response_format.json_schema.name",
+    ),
+    (
+        "response_format",
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": []}},
+        "response_format.json_schema.schema",
+    ),
+    (
+        "response_format",
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": {"description": "x" * (1 << 16)}}},
+        "response_format.json_schema.schema",
+    ),
     *_numbers("ttl", -1, 2**31, 1.5),
     ("stream", "true", "stream"),
     ("stream", 1, "stream"),
@@ -114,14 +153,21 @@ def test_fields_that_ask_for_nothing(fields: dict[str, Any]) -> None:
 
 def test_unknown_fields_are_named() -> None:
     answer: dict[str, Any] = {"role": "assistant", "content": "x", "refusal": None, "tool_calls": [], "reasoning_content": "y"}
-    chat = read_chat_request(body(min_p=0.1, chat_template="{{ x }}", messages=[USER, answer, {**USER, "name": "me"}]))
-    assert chat.ignored_fields == ["chat_template", "messages[].reasoning_content", "min_p"]
+    chat = read_chat_request(body(mirostat=1, chat_template="{{ x }}", messages=[USER, answer, {**USER, "name": "me"}]))
+    assert chat.ignored_fields == ["chat_template", "messages[].reasoning_content", "mirostat"]
 
 
 def test_everything_reaches_the_engine() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}]
     messages = [{"role": "developer", "content": "be kind"}, {"role": "user", "content": parts}]
-    sampling: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "seed": 7, "repetition_penalty": 1.1}
+    sampling: dict[str, Any] = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 3,
+        "seed": 7,
+        "repetition_penalty": 1.1,
+        "min_p": 0.1,
+    }
     penalties: dict[str, Any] = {"presence_penalty": 1, "frequency_penalty": -1}
     chat = read_chat_request(
         body(messages=messages, stop="end", max_tokens=5, max_completion_tokens=4, **sampling, **penalties)
@@ -151,16 +197,30 @@ TEXTS = [
 ]
 
 
+@pytest.mark.parametrize("has_logprobs", [False, True])
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text_is_one_line_of_an_event(text: str) -> None:
-    writer = ChatCompletionWriter("identity", ModelInfo('m"content":""', 1, "m"))
-    event = writer.text_event(text)
-    assert event == encode_event(writer.chunk({"content": text}))
-    assert event.startswith(b"data: {")
-    assert len(event.decode().splitlines()) == 2  # the strictest idea of a line, and the empty one
-    (decoded,) = decode_events(event.splitlines(keepends=True))
-    assert decoded["choices"][0]["delta"]["content"] == text.replace("\ud800", "?")
-    assert decoded["model"] == 'm"content":"":1'
+def test_a_text_is_one_line_of_an_event(text: str, has_logprobs: bool) -> None:
+    writer = ChatCompletionWriter("identity", ModelInfo('m"content":""', 1, "m"), has_logprobs=has_logprobs)
+    for index in (0, 3, 0):
+        event = writer.text_event(TextChunk(text), index)
+        logprobs = {"content": [], "refusal": None} if has_logprobs else None
+        assert event == encode_event(writer.chunk({"content": text}, index=index, logprobs=logprobs))
+        assert event.startswith(b"data: {")
+        assert len(event.decode().splitlines()) == 2  # the strictest idea of a line, and the empty one
+        (decoded,) = decode_events(event.splitlines(keepends=True))
+        assert decoded["choices"][0]["delta"]["content"] == text.replace("\ud800", "?")
+        assert decoded["choices"][0]["index"] == index
+        assert decoded["model"] == 'm"content":"":1'
+
+
+def whole_answer(*events: EngineEvent) -> Answer:
+    answer = Answer()
+    for event in events:
+        answer.add(event)
+    return answer
+
+
+ENVELOPE = {"id": "chatcmpl-identity", "model": "name:2", "system_fingerprint": None}
 
 
 def test_the_shapes_of_answers() -> None:
@@ -170,22 +230,111 @@ def test_the_shapes_of_answers() -> None:
         "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0},
     }  # fmt: skip
     timings = {"queue_ms": 1.0, "prefill_ms": 2.0, "decode_ms": 3.0}
-    whole = writer.whole("text", finish())
+    whole = writer.whole([whole_answer(TextChunk("te"), TextChunk("xt"), finish())])
     created = whole.pop("created")
     assert isinstance(created, int)
     message = {"role": "assistant", "content": "text", "refusal": None}
     assert whole == {
-        "id": "chatcmpl-identity", "object": "chat.completion", "model": "name:2", "system_fingerprint": None,
+        **ENVELOPE, "object": "chat.completion",
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
         "usage": usage, "timings": timings,
     }  # fmt: skip
-    envelope = {
-        "id": "chatcmpl-identity", "object": "chat.completion.chunk", "created": created, "model": "name:2",
-        "system_fingerprint": None,
-    }  # fmt: skip
+    envelope = {**ENVELOPE, "object": "chat.completion.chunk", "created": created}
     choice = {"index": 0, "delta": {"content": "x"}, "logprobs": None, "finish_reason": None}
     assert writer.chunk({"content": "x"}) == {**envelope, "choices": [choice]}
-    assert writer.usage_chunk(finish()) == {**envelope, "choices": [], "usage": usage, "timings": timings}
+    assert writer.usage_chunk([finish()]) == {**envelope, "choices": [], "usage": usage, "timings": timings}
+
+
+SEVERAL = (
+    Finish("stop", Usage(10, 3, 0), Timing(0.1, 0.2, 0.3)),
+    Finish("length", Usage(10, 5, 9), Timing(0.2, 0.1, 0.5)),
+)
+
+
+def test_the_counts_of_several_answers() -> None:
+    writer = ChatCompletionWriter("identity", ModelInfo("name", 2, "alias"))
+    whole = writer.whole([whole_answer(TextChunk("a"), SEVERAL[0]), whole_answer(SEVERAL[1])])
+    assert [choice["index"] for choice in whole["choices"]] == [0, 1]
+    assert [choice["message"]["content"] for choice in whole["choices"]] == ["a", ""]
+    assert [choice["finish_reason"] for choice in whole["choices"]] == ["stop", "length"]
+    counts = whole["usage"]
+    assert (counts["prompt_tokens"], counts["completion_tokens"], counts["total_tokens"]) == (10, 8, 18)
+    assert counts["prompt_tokens_details"] == {"cached_tokens": 0}
+    assert whole["timings"] == {"queue_ms": 100.0, "prefill_ms": 200.0, "decode_ms": 500.0}
+
+
+def test_a_stream_of_several_answers_chunk_by_chunk() -> None:
+    stream = ChatCompletionStream(ChatCompletionWriter("i", ModelInfo("m", 1, "m")), 2, include_usage=True)
+
+    def add(index: int, event: EngineEvent) -> list[tuple[int, Any, str | None]]:
+        lines = stream.add(index, event).splitlines(keepends=True)
+        choices = [choice for chunk in decode_events(lines) for choice in chunk["choices"]]
+        return [(choice["index"], choice["delta"], choice["finish_reason"]) for choice in choices]
+
+    opening = {"role": "assistant", "content": ""}
+    assert add(1, TextChunk("a")) == [(1, opening, None), (1, {"content": "a"}, None)]
+    assert add(0, SEVERAL[0]) == [(0, opening, None), (0, {}, "stop")]
+    assert add(1, TextChunk("b")) == [(1, {"content": "b"}, None)]
+    last = stream.add(1, SEVERAL[1])
+    *_, ending, usage = decode_events(last.splitlines(keepends=True))
+    assert ending["choices"][0]["finish_reason"] == "length"
+    assert (usage["choices"], usage["usage"]["total_tokens"]) == ([], 18)
+    assert last.endswith(b"data: [DONE]\n\n")
+
+
+def test_log_probabilities() -> None:
+    other = TokenText("i", b"i", -1.5)
+    tokens = (
+        TokenText("H", b"H", -0.25, (TokenText("H", b"H", -0.25), other)),
+        TokenText("\N{REPLACEMENT CHARACTER}", b"\xf0\x9f", -2.0, (TokenText("<|end|>", None, -9999.0),)),
+    )
+    expected = {
+        "content": [
+            {
+                "token": "H", "logprob": -0.25, "bytes": [72],
+                "top_logprobs": [
+                    {"token": "H", "logprob": -0.25, "bytes": [72]},
+                    {"token": "i", "logprob": -1.5, "bytes": [105]},
+                ],
+            },
+            {
+                "token": "\N{REPLACEMENT CHARACTER}", "logprob": -2.0, "bytes": [240, 159],
+                "top_logprobs": [{"token": "<|end|>", "logprob": -9999.0, "bytes": None}],
+            },
+        ],
+        "refusal": None,
+    }  # fmt: skip
+    writer = ChatCompletionWriter("identity", ModelInfo("m", 1, "m"), has_logprobs=True)
+    whole = writer.whole([whole_answer(TextChunk("H", 1, tokens[:1]), TextChunk("", 1, tokens[1:]), finish())])
+    assert whole["choices"][0]["logprobs"] == expected
+    (chunk,) = decode_events(writer.text_event(TextChunk("H", 2, tokens)).splitlines(keepends=True))
+    assert chunk["choices"][0]["logprobs"] == expected
+
+
+def test_fields_of_the_engine_that_are_no_sampling() -> None:
+    plain = read_chat_request(body()).generation
+    assert (plain.logprobs, plain.grammar, plain.priority, plain.sampling.logit_bias) == (None, None, "interactive", ())
+    fields: dict[str, Any] = {"logprobs": True, "logit_bias": {"5": -100, "05": 1, "7": 0.5}, "priority": "background"}
+    generation = read_chat_request(body(**fields)).generation
+    assert (generation.logprobs, generation.priority) == (0, "background")
+    assert generation.sampling.logit_bias == ((5, 1.0), (7, 0.5))
+    assert read_chat_request(body(logprobs=True, top_logprobs=20)).generation.logprobs == 20
+
+
+@pytest.mark.parametrize(
+    ("format_", "grammar"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, Grammar("json_object")),
+        ({"type": "json_schema", "json_schema": {"name": "any"}}, Grammar("json_object")),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {"const": "\u2028\N{SNOWMAN}"}}},
+            Grammar("json_schema", '{"const":"\\u2028\N{SNOWMAN}"}'),
+        ),
+    ],
+)
+def test_response_formats(format_: dict[str, Any], grammar: Grammar | None) -> None:
+    assert read_chat_request(body(response_format=format_)).generation.grammar == grammar
 
 
 @pytest.mark.parametrize("line", [b"data: [1]\n", b"data: {\n", b"data:\n"])

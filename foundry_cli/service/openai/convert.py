@@ -1,8 +1,7 @@
-"""Translation between OpenAI's wire format and the engine's terms: pure functions."""
+"""Requests of OpenAI's wire format in the engine's terms: pure functions."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +12,16 @@ from foundry_cli.api.openai import (
     HARMLESS_FIELDS,
     HARMLESS_MESSAGE_FIELDS,
     LARGEST_COUNT,
+    LARGEST_SCHEMA,
     LARGEST_SEED,
     NEUTRAL_VALUES,
     UNSUPPORTED_FIELDS,
     ChatCompletionRequest,
+    ResponseFormat,
 )
-from foundry_cli.api.sse import encode_event, encode_value
-from foundry_cli.engine.request import Finish, GenerationRequest, SamplingParameters, Timing, Usage
+from foundry_cli.api.sse import encode_value
+from foundry_cli.engine.request import GenerationRequest, Grammar, SamplingParameters
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
-from foundry_cli.types import ModelInfo
-
-FINISH_REASONS = {"stop": "stop", "length": "length", "cancelled": "stop", "error": "stop"}
-"""The engine's reasons as OpenAI's clients know them."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,8 @@ def _check_supported(request: ChatCompletionRequest) -> None:
             raise UnsupportedFieldError(f"{name}: this field is not supported yet.", param=name)
     if request.stream_options is not None and not request.stream:
         raise InvalidRequestError("stream_options: only allowed when stream is true.", param="stream_options")
-    if request.n not in (None, 1):
-        raise UnsupportedFieldError("n: only one answer per request is supported yet.", param="n")
+    if request.top_logprobs and not request.logprobs:
+        raise InvalidRequestError("top_logprobs: only allowed when logprobs is true.", param="top_logprobs")
     for index, message in enumerate(request.messages):
         for name in ("tool_calls", "function_call", "audio"):
             if (message.model_extra or {}).get(name):
@@ -118,8 +115,31 @@ def to_generation_request(request: ChatCompletionRequest) -> GenerationRequest:
             presence_penalty=request.presence_penalty or 0.0,
             frequency_penalty=request.frequency_penalty or 0.0,
             repetition_penalty=request.repetition_penalty,
+            min_p=request.min_p or 0.0,
+            logit_bias=tuple({int(token): bias for token, bias in (request.logit_bias or {}).items()}.items()),
         ),
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        grammar=_grammar(request.response_format),
+        priority=request.priority or "interactive",
     )
+
+
+def _grammar(wanted: ResponseFormat | None) -> Grammar | None:
+    """What `response_format` asks for. Whether the engine can compile it, only the engine knows."""
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return Grammar("json_object")
+    if wanted.json_schema is None:
+        param = "response_format.json_schema"
+        raise InvalidRequestError(f"{param}: Field required when the type is json_schema.", param=param)
+    if wanted.json_schema.json_schema is None:
+        return Grammar("json_object")
+    schema = encode_value(wanted.json_schema.json_schema)
+    if len(schema) > LARGEST_SCHEMA:
+        param = "response_format.json_schema.schema"
+        raise InvalidRequestError(f"{param}: the schema is larger than {LARGEST_SCHEMA >> 10} KiB.", param=param)
+    return Grammar("json_schema", schema.decode())
 
 
 def _stop_sequences(stop: str | list[str] | None) -> tuple[str, ...]:
@@ -140,62 +160,3 @@ def _metadata_number(metadata: dict[str, Any], key: str, largest: int) -> int | 
         message = f"metadata.{key}: {text[:40]!r} is not a number from 0 to {largest}."
         raise InvalidRequestError(message, param=f"metadata.{key}")
     return int(text)
-
-
-def usage_fields(usage: Usage) -> dict[str, Any]:
-    """`usage` of an answer."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": 0},
-    }
-
-
-def timing_fields(timing: Timing) -> dict[str, float]:
-    """Seconds of the engine as milliseconds; an addition to OpenAI's format."""
-    return {f"{name}_ms": round(1000 * seconds, 3) for name, seconds in vars(timing).items()}
-
-
-class ChatCompletionWriter:
-    """The answer to one request in OpenAI's format, whole or in chunks."""
-
-    def __init__(self, identity: str, model: ModelInfo) -> None:
-        self._identity = f"chatcmpl-{identity}"
-        self._model = model.id
-        self._created = int(time.time())
-        # Only the text differs from chunk to chunk, so the rest is encoded once.
-        self._before, self._after = encode_event(self.chunk({"content": ""})).split(b'"content":""')
-
-    def _envelope(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "id": self._identity,
-            "object": kind,
-            "created": self._created,
-            "model": self._model,
-            "system_fingerprint": None,
-            "choices": choices,
-        }
-
-    def whole(self, text: str, finish: Finish) -> dict[str, Any]:
-        """The complete answer."""
-        message = {"role": "assistant", "content": text, "refusal": None}
-        reason = FINISH_REASONS[finish.reason]
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-        answer = self._envelope("chat.completion", [choice])
-        return {**answer, "usage": usage_fields(finish.usage), "timings": timing_fields(finish.timing)}
-
-    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-        """One chunk of a streamed answer."""
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return self._envelope("chat.completion.chunk", [choice])
-
-    def text_event(self, text: str) -> bytes:
-        """A chunk with `text`, as an event."""
-        return self._before + b'"content":' + encode_value(text) + self._after
-
-    def usage_chunk(self, finish: Finish) -> dict[str, Any]:
-        """The last chunk, for clients that asked for the usage."""
-        chunk = self._envelope("chat.completion.chunk", [])
-        return {**chunk, "usage": usage_fields(finish.usage), "timings": timing_fields(finish.timing)}
