@@ -39,6 +39,7 @@ class ModelFiles:
     special_tokens: dict[str, str] = field(default_factory=dict)  # bos_token, eos_token… for the template
     control_tokens: frozenset[str] = frozenset()  # texts that steer the model and may not come from a user
     longest_token: int = 1 << 16  # characters
+    operators: frozenset[str] = frozenset()  # kinds of nodes in all graphs
 
 
 def read_model_files(directory: Path) -> ModelFiles:
@@ -48,10 +49,11 @@ def read_model_files(directory: Path) -> ModelFiles:
     model = _object(config, "model")
     decoder = _object(model, "decoder")
     _text(decoder.get("filename"), "model.decoder.filename")
+    operators: frozenset[str] = frozenset()
     for name in _named_files(config):
         path = _check_file(directory, name)
         if path.suffix == ".onnx":
-            check_onnx_file(path, lambda name: _check_file(directory, name))
+            operators |= check_onnx_file(path, lambda name: _check_file(directory, name))
     added, longest = _vocabulary(_read_json(directory / "tokenizer.json"))
     tokenizer = _read_json(directory / "tokenizer_config.json")
     return ModelFiles(
@@ -66,6 +68,7 @@ def read_model_files(directory: Path) -> ModelFiles:
         special_tokens=_special_tokens(tokenizer),
         control_tokens=added,
         longest_token=longest,
+        operators=operators,
     )
 
 

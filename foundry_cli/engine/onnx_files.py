@@ -23,6 +23,7 @@ _CHILDREN: dict[str, dict[int, str]] = {
 }
 """Message kind: field number: kind of the message in it."""
 
+_OPERATOR = 4  # number of the field `op_type` of a node
 _MOST_FIELDS = 5_000_000
 _DEEPEST = 64
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -30,8 +31,11 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 CheckFile = Callable[[str], Path]
 
 
-def check_onnx_file(path: Path, check_file: CheckFile) -> None:
-    """Raise `ModelInvalidError` unless `path` is whole; `check_file` does the same for a file name found in it."""
+def check_onnx_file(path: Path, check_file: CheckFile) -> frozenset[str]:
+    """The kinds of operators in it. Raises `ModelInvalidError` unless `path` is whole.
+
+    `check_file` does the same for a file name found in it.
+    """
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             scan = _Scan(data)
@@ -45,6 +49,7 @@ def check_onnx_file(path: Path, check_file: CheckFile) -> None:
             raise ModelInvalidError(
                 f"{path.with_name(name)} is damaged: {path.name} needs {end} bytes of it, {size} are there.", hint=_AGAIN
             )
+    return frozenset(operator.decode("utf-8", "replace") for operator in scan.operators)
 
 
 _AGAIN = "Copy or download the model again."
@@ -58,6 +63,7 @@ class _Scan:
         self._fields_left = _MOST_FIELDS
         self.has_graph = False
         self.external: dict[str, int] = {}  # file name: how many bytes it must have
+        self.operators: set[bytes] = set()
 
     def walk(self, kind: str, start: int, end: int, depth: int) -> None:
         """Visit the message of `kind` between `start` and `end`, and those in it."""
@@ -68,7 +74,9 @@ class _Scan:
         entries: dict[str, str] = {}
         for number, first, last in self._messages(start, end):
             child = children.get(number)
-            if child == "entry":
+            if kind == "node" and number == _OPERATOR:
+                self.operators.add(self._data[first:last])
+            elif child == "entry":
                 entries.update(self._entry(first, last))
             elif child is not None:
                 self.walk(child, first, last, depth + 1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from foundry_cli.engine.runtime import TokenContext
+from foundry_cli.engine.runtime import Lease, TokenContext
 from foundry_cli.errors import EngineError, InsufficientMemoryError
 
 _SMALLEST_CONTEXT = 512  # tokens
@@ -35,16 +35,8 @@ class _Kept:
         return goes_on or 2 * common >= len(self.context.tokens) or common >= len(tokens) - 1
 
 
-@dataclass(frozen=True)
-class Lease:
-    """A context for one answer, and how many of the prompt's tokens it holds already."""
-
-    context: TokenContext
-    cached_tokens: int
-
-
 class PromptCache:
-    """All contexts of one model."""
+    """The `ContextCache` of models that GenAI runs."""
 
     def __init__(
         self, create: Callable[[int], TokenContext], *, bytes_per_token: int, budget: int, context_length: int
@@ -82,6 +74,13 @@ class PromptCache:
             self._kept.append(_Kept(context, prompt_length))
         while self._is_too_much():
             self._kept.pop(0)
+
+    def extend(self, context: TokenContext, length: int) -> bool:
+        """See `ContextCache.extend`: never."""
+        return False
+
+    def save(self) -> None:
+        """See `ContextCache.save`: keys and values of a generator cannot be had."""
 
     def discard(self, context: TokenContext) -> None:
         """Give up a context that is too small or was left in an unknown state by an error."""

@@ -1,51 +1,74 @@
 """Decides what runs next on the one model, and how much of it. It computes nothing and waits for nothing.
 
-Every sequence is charged the seconds it used; the one that used least is next, so a long prompt and a running answer
-get equal shares of time. A new sequence starts at the share of the one furthest behind, not at zero, so it cannot hold the
-others up. Whatever the shares say, an answer that is being written never waits for two pieces of prompts in a row.
+All answers that are being written get their next token in one step; prompts are read in pieces between such steps. While
+there are both, half of the time goes to each, or more to the prompts when these are more; never are two pieces read in a
+row, so a running answer slows down by a bounded factor. Of the prompts, the one with the least left is next, so that a
+short one does not wait for a long one; every second piece goes to the oldest, so that a long one gets on, too. Work in the
+background waits until nobody else wants anything.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 PREFILL_CHUNK = 128
 """Tokens of a prompt per step when nothing else runs; 64 and more cost no speed, and cancel waits for one step."""
 
 SHARED_PREFILL_CHUNK = 32
-"""Tokens of a prompt per step while answers are being written: what they wait for."""
+"""The most tokens of a prompt per step while answers are being written: what they wait for."""
+
+_LEAST_CHUNK = 8
+_STALL_SECONDS = 0.2  # that a running answer may wait for a piece of a prompt, if that is more than the least
+_QUERY_TILE = 128  # rows that the attention kernel takes at once
 
 
 @dataclass(eq=False)
 class Task:
-    """The scheduler's view of one sequence."""
+    """The scheduler's view of one answer. `pending`: tokens that are known and not computed."""
 
-    is_prefilling: bool = True
-    used_seconds: float = 0.0
+    pending: int = 0
+    is_background: bool = False
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether only the token chosen last is pending, and the next one follows from it."""
+        return self.pending == 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """What to run now: a piece of the task's prompt of about `prefill_tokens`, or one token of its answer."""
+    """What to run now: one token for each of `tasks`, or `piece` tokens of the prompt of the only one."""
 
-    task: Task
-    prefill_tokens: int
+    tasks: tuple[Task, ...]
+    piece: int = 1
 
-    def piece(self, pending: int) -> int:
-        """How many of `pending` tokens to compute: a small rest goes along, because small pieces run slowly."""
-        return pending if pending <= self.prefill_tokens * 3 // 2 else self.prefill_tokens
+
+def piece_of(pending: int, wanted: int) -> int:
+    """How many of `pending` tokens to compute at once, about `wanted`: a small rest goes along, as small pieces run slowly.
+
+    A token that is computed alone, or alone in a tile of the attention kernel, gets values that differ in the last bits from
+    those it gets with others. So that no answer depends on how its prompt was cut, that does not happen.
+    """
+    piece = pending if pending <= wanted * 3 // 2 else wanted
+    if piece % _QUERY_TILE == 1 and pending > 1:
+        piece = max(piece - 1, 2)
+    return piece - 1 if pending - piece == 1 and piece > 2 else piece
 
 
 @dataclass
 class Scheduler:
-    """Fair shares of time among the sequences that are running."""
+    """Shares the model's time among the answers that are running."""
 
     tasks: list[Task] = field(default_factory=list)
-    _last_was_prefill: bool = False
+    _read_seconds: float = 0.0  # since answers and prompts are there at once
+    _write_seconds: float = 0.0
+    _last_was_read: bool = False
+    _is_turn_of_oldest: bool = False
+    _seconds_per_token: float = 0.0  # of a prompt
 
     def add(self, task: Task) -> None:
         """Let `task` take part from now on."""
-        task.used_seconds = min((other.used_seconds for other in self.tasks), default=0.0)
         self.tasks.append(task)
 
     def remove(self, task: Task) -> None:
@@ -54,14 +77,34 @@ class Scheduler:
 
     def next_step(self) -> Step | None:
         """The step to run now, or None when there is nothing to do."""
-        writing = [task for task in self.tasks if not task.is_prefilling]
-        candidates = writing if writing and self._last_was_prefill else self.tasks
-        if not candidates:
-            return None
-        task = min(candidates, key=lambda candidate: candidate.used_seconds)
-        return Step(task, SHARED_PREFILL_CHUNK if writing else PREFILL_CHUNK)
+        active = [task for task in self.tasks if not task.is_background] or self.tasks
+        writing = [task for task in active if task.is_writing]
+        reading = [task for task in active if not task.is_writing]
+        if not (reading and writing):
+            self._read_seconds = self._write_seconds = 0.0
+        if not reading:
+            return Step(tuple(writing)) if writing else None
+        if writing and not self._may_read(len(reading), len(writing)):
+            return Step(tuple(writing))
+        task = reading[0] if self._is_turn_of_oldest else min(reading, key=lambda task: task.pending)
+        return Step((task,), piece_of(task.pending, self._chunk(writing)))
 
-    def charge(self, step: Step, seconds: float, *, was_prefill: bool) -> None:
-        """Account for a step that ran."""
-        step.task.used_seconds += seconds
-        self._last_was_prefill = was_prefill
+    def _may_read(self, reading: int, writing: int) -> bool:
+        share = max(0.5, reading / (reading + writing))
+        return not self._last_was_read and self._read_seconds * (1 - share) <= self._write_seconds * share
+
+    def _chunk(self, writing: Sequence[Task]) -> int:
+        if not writing:
+            return PREFILL_CHUNK
+        bearable = int(_STALL_SECONDS / self._seconds_per_token) if self._seconds_per_token else SHARED_PREFILL_CHUNK
+        return max(_LEAST_CHUNK, min(SHARED_PREFILL_CHUNK, bearable))
+
+    def charge(self, step: Step, seconds: float, *, was_read: bool) -> None:
+        """Account for a step that ran; `was_read`: it was a piece of a prompt."""
+        self._last_was_read = was_read
+        if was_read:
+            self._read_seconds += seconds
+            self._is_turn_of_oldest = not self._is_turn_of_oldest
+            self._seconds_per_token = seconds / step.piece
+        else:
+            self._write_seconds += seconds

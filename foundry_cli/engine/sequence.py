@@ -1,21 +1,21 @@
 """One answer on its way: prompt tokens go in piece by piece, then tokens come out one by one.
 
-There is one kind of step. It computes tokens that are known and not yet in the context; when none are left, it
-chooses the next one. A prompt, the one token of a running answer, and an answer that has outgrown its context and
-moves to a larger one are the same case.
+A prompt is read in pieces that are computed for this answer alone; the one token of an answer that is being written is
+computed for all of them at once. Both end with logits, from which the next token is chosen.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from foundry_cli.engine.detokenizer import Detokenizer
-from foundry_cli.engine.prompt_cache import PromptCache
-from foundry_cli.engine.request import Finish, FinishReason, GenerationRequest, TextChunk, Timing, Usage
-from foundry_cli.engine.runtime import Runtime, TokenContext
-from foundry_cli.engine.sampling import Sampler
-from foundry_cli.engine.scheduler import Step, Task
+from foundry_cli.engine.grammar import GrammarState
+from foundry_cli.engine.request import Finish, FinishReason, GenerationRequest, TextChunk, Timing, TokenText, Usage
+from foundry_cli.engine.runtime import ContextCache, Runtime, TokenContext
+from foundry_cli.engine.sampling import Choice, Logits, Sampler
+from foundry_cli.engine.scheduler import Task
 from foundry_cli.engine.stop_sequence import StopSequences
 from foundry_cli.errors import ContextLengthError
 
@@ -47,33 +47,45 @@ class Sequence(Task):
     sampler: Sampler = field(kw_only=True)
     detokenizer: Detokenizer = field(kw_only=True)
     stop_sequences: StopSequences = field(kw_only=True)
+    decode: Callable[[list[int]], str] = field(kw_only=True)
     eos_token_ids: frozenset[int] = frozenset()
     context: TokenContext | None = None
     cached_tokens: int = 0
     told_tokens: int = 0  # of the answer, in the chunks so far
+    logprobs: list[TokenText] = field(default_factory=list)  # of tokens that are not told yet
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
     first_token: float | None = None
 
     @classmethod
-    def create(cls, identity: int, request: GenerationRequest, prompt: list[int], runtime: Runtime, arrived: float) -> Sequence:
+    def create(
+        cls,
+        identity: int,
+        request: GenerationRequest,
+        prompt: list[int],
+        runtime: Runtime,
+        arrived: float,
+        grammar: GrammarState | None = None,
+    ) -> Sequence:
         """The sequence for `request`, whose messages are `prompt` in tokens. Raises `ContextLengthError`."""
         files = runtime.files
         check_length(len(prompt), request.max_tokens, files.context_length)
         return cls(
+            is_background=request.priority == "background",
             identity=identity,
             tokens=list(prompt),
             prompt_length=len(prompt),
             context_length=files.context_length,
             max_tokens=request.max_tokens,
-            sampler=Sampler(request.sampling, files.sampling, prompt),
+            sampler=Sampler(request.sampling, files.sampling, prompt, grammar, request.logprobs),
             detokenizer=Detokenizer(runtime.decode),
+            decode=runtime.decode,
             stop_sequences=StopSequences(request.stop),
             eos_token_ids=files.eos_token_ids,
             arrived=arrived,
         )
 
-    def start(self, cache: PromptCache) -> bool:
+    def start(self, cache: ContextCache) -> bool:
         """Get a context from `cache`; False when there is no memory for it yet."""
         room = ROOM_TOKENS if self.max_tokens is None else min(ROOM_TOKENS, self.max_tokens - self._answered())
         lease = cache.acquire(self.tokens, room + 1)
@@ -83,25 +95,34 @@ class Sequence(Task):
         if self.started is None:
             self.started = time.monotonic()
             self.cached_tokens = lease.cached_tokens
-        self.is_prefilling = self._pending() > 1
+        self._count_pending()
         return True
 
-    def has_outgrown(self) -> bool:
-        """Whether the context is full although the answer may go on."""
-        return self.context is not None and len(self.tokens) > self.context.max_length
+    def has_room(self, cache: ContextCache) -> bool:
+        """Whether the next token has a place in the context, which may grow for it."""
+        assert self.context is not None
+        if len(self.tokens) <= self.context.max_length:
+            return True
+        return cache.extend(self.context, len(self.tokens) + ROOM_TOKENS)
 
-    def run(self, step: Step) -> list[TextChunk | Finish]:
-        """Compute a piece of the known tokens and, when none are left, choose the next one."""
+    def read(self, piece: int) -> Logits | None:
+        """Compute so many of the known tokens; the logits behind the last of them, None while there are more."""
         assert self.context is not None
         known = len(self.context.tokens)
-        self.context.append(self.tokens[known : known + step.piece(self._pending())])
-        self.is_prefilling = self._pending() > 1
-        if self._pending():
-            return []
-        token = self.sampler.choose(self.context.logits()).token
+        self.context.append(self.tokens[known : known + piece])
+        self._count_pending()
+        return None if self.pending else self.context.logits()
+
+    def accept(self, choice: Choice) -> list[TextChunk | Finish]:
+        """Go on with the token that was chosen from the logits."""
         if self.first_token is None:
             self.first_token = time.monotonic()
-        return self._accept(token)
+        if choice.logprob:
+            top = tuple(self._token_text(token, value) for token, value in choice.logprob.top)
+            self.logprobs.append(replace(self._token_text(choice.token, choice.logprob.logprob), top=top))
+        events = self._accept(choice.token)
+        self._count_pending()
+        return events
 
     def finish(self, reason: FinishReason) -> Finish:
         """The end of the answer with its counts and times."""
@@ -117,9 +138,9 @@ class Sequence(Task):
     def _answered(self) -> int:
         return len(self.tokens) - self.prompt_length
 
-    def _pending(self) -> int:
+    def _count_pending(self) -> None:
         assert self.context is not None
-        return len(self.tokens) - len(self.context.tokens)
+        self.pending = len(self.tokens) - len(self.context.tokens)
 
     def _accept(self, token: int) -> list[TextChunk | Finish]:
         self.tokens.append(token)
@@ -131,7 +152,6 @@ class Sequence(Task):
         if self._answered() == self.max_tokens or len(self.tokens) >= self.context_length:
             text += self._rest()
             return [*self._chunk(text), self.finish("stop" if self.stop_sequences.is_stopped else "length")]
-        self.is_prefilling = False
         return self._chunk(text)
 
     def _rest(self) -> str:
@@ -142,4 +162,9 @@ class Sequence(Task):
         if not text:
             return []
         tokens, self.told_tokens = self._answered() - self.told_tokens, self._answered()
-        return [TextChunk(text, tokens)]
+        logprobs, self.logprobs = tuple(self.logprobs), []
+        return [TextChunk(text, tokens, logprobs)]
+
+    def _token_text(self, token: int, logprob: float) -> TokenText:
+        text = self.decode([token])
+        return TokenText(text, text.encode() if text and "\N{REPLACEMENT CHARACTER}" not in text else None, logprob)

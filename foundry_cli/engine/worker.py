@@ -21,12 +21,14 @@ from typing import BinaryIO
 
 from foundry_cli.engine.confinement import confine, device_files, die_with_parent
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
+from foundry_cli.engine.grammar import GrammarFactory
 from foundry_cli.engine.messages import error_fields, event_frame
 from foundry_cli.engine.model_files import read_model_files
 from foundry_cli.engine.prompt import PromptBuilder
-from foundry_cli.engine.prompt_cache import PromptCache
-from foundry_cli.engine.request import Finish, GenerationRequest, Timing, Usage
-from foundry_cli.engine.runtime import Runtime
+from foundry_cli.engine.request import Finish, GenerationRequest, TextChunk, Timing, Usage
+from foundry_cli.engine.runtime import LogitRows, Runtime
+from foundry_cli.engine.runtime_choice import open_runtime
+from foundry_cli.engine.sampling import choose_batch
 from foundry_cli.engine.scheduler import Scheduler, Step
 from foundry_cli.engine.sequence import Sequence
 from foundry_cli.errors import FoundryError
@@ -36,7 +38,6 @@ from foundry_cli.hardware.processors import usable_cores
 
 Inbox = queue.SimpleQueue[Frame | None]
 
-_MOST_RUNNING = 8  # answers that share the model's time; the others wait
 _MEMORY_SHARE = 2  # conversations may take half of the memory that is free after loading
 _SMALLEST_BUDGET = 64 * 1024 * 1024  # bytes
 _SILENCE_SECONDS = 5.0  # without any other message: say that work goes on
@@ -58,6 +59,7 @@ class Worker:
         self._inbox = inbox
         self._clock = clock
         self._prompts = PromptBuilder(runtime)
+        self._grammars = GrammarFactory(runtime.files.directory, runtime.files.eos_token_ids)
         self._sink = sink
         self._sent = clock()
         self._scheduler = Scheduler()
@@ -65,12 +67,7 @@ class Worker:
         self._waiting: deque[Sequence] = deque()
         self._running: dict[int, Sequence] = {}
         self._is_full = False  # the first of those waiting found no memory
-        self._cache = PromptCache(
-            runtime.new_context,
-            bytes_per_token=runtime.files.kv_bytes_per_token,
-            budget=memory_budget,
-            context_length=runtime.files.context_length,
-        )
+        self._cache = runtime.new_cache(memory_budget)
 
     @property
     def context_length(self) -> int:
@@ -107,7 +104,8 @@ class Worker:
         try:
             request = GenerationRequest.from_frame(frame["request"])
             prompt = self._prompts.build(request.messages)
-            self._waiting.append(Sequence.create(identity, request, prompt, self._runtime, arrived))
+            grammar = self._grammars.compile(request.grammar) if request.grammar else None
+            self._waiting.append(Sequence.create(identity, request, prompt, self._runtime, arrived, grammar))
         except Exception as error:  # noqa: BLE001 - a fault in one request must not end the others
             self._send_error(identity, error)
 
@@ -123,7 +121,7 @@ class Worker:
 
     def _admit(self) -> None:
         """Start waiting sequences in order, as long as there is a place and memory."""
-        while self._waiting and not self._is_full and len(self._running) < _MOST_RUNNING:
+        while self._waiting and not self._is_full and len(self._running) < self._runtime.most_running:
             sequence = self._waiting[0]
             try:
                 if not sequence.start(self._cache):
@@ -138,25 +136,63 @@ class Worker:
             self._scheduler.add(sequence)
 
     def _run_step(self, step: Step) -> None:
-        sequence = step.task
-        assert isinstance(sequence, Sequence)
+        sequences = [task for task in step.tasks if isinstance(task, Sequence)]
+        was_read = not step.tasks[0].is_writing
         began = self._clock()
-        was_prefilling = sequence.is_prefilling
+        if was_read:
+            self._read(sequences[0], step.piece)
+        else:
+            self._write(sequences)
+        self._scheduler.charge(step, self._clock() - began, was_read=was_read)
+        if self._clock() - self._sent > _SILENCE_SECONDS:
+            self._send({"op": "busy"})
+
+    def _read(self, sequence: Sequence, piece: int) -> None:
         try:
-            events = sequence.run(step)
+            logits = sequence.read(piece)
         except Exception as error:  # noqa: BLE001 - as above
             self._drop(sequence, error)
             return
-        self._scheduler.charge(step, self._clock() - began, was_prefill=was_prefilling)
+        self._is_full = False  # who waits for the same beginning may go on from it
+        if logits is not None:
+            self._choose([sequence], logits[None])
+
+    def _write(self, sequences: list[Sequence]) -> None:
+        """The next token of each answer. When that fails, once more one by one: only the one at fault shall end."""
+        contexts = [sequence.context for sequence in sequences if sequence.context]
+        lengths = [len(context.tokens) for context in contexts]
+        try:
+            logits = self._runtime.append_each(contexts, [sequence.tokens[-1] for sequence in sequences])
+        except Exception as error:  # noqa: BLE001 - as above
+            if len(sequences) == 1:
+                self._drop(sequences[0], error)
+                return
+            for sequence, context, length in zip(sequences, contexts, lengths, strict=True):
+                context.rewind(length)
+                self._write([sequence])
+            return
+        self._choose(sequences, logits)
+
+    def _choose(self, sequences: list[Sequence], logits: LogitRows) -> None:
+        choices = choose_batch([sequence.sampler for sequence in sequences], logits)
+        for sequence, choice in zip(sequences, choices, strict=True):
+            try:
+                if isinstance(choice, Exception):
+                    raise choice
+                events = sequence.accept(choice)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._drop(sequence, error)
+                continue
+            self._tell(sequence, events)
+
+    def _tell(self, sequence: Sequence, events: list[TextChunk | Finish]) -> None:
         for event in events:
             if isinstance(event, Finish):
                 self._end(sequence, event)
                 return
             self._send(event_frame(sequence.identity, event))
-        if sequence.has_outgrown():
+        if not sequence.has_room(self._cache):
             self._move(sequence)
-        if self._clock() - self._sent > _SILENCE_SECONDS:
-            self._send({"op": "busy"})
 
     def _move(self, sequence: Sequence) -> None:
         """Send a sequence that filled its context to the front of the waiting line, for a larger one."""
@@ -240,10 +276,8 @@ def main() -> None:
 
 
 def _load(directory: Path, provider: str, sink: BinaryIO) -> Worker:
-    from foundry_cli.engine.runtime import GenAIRuntime
-
     confine(directory, devices=() if provider == CPU else device_files())
-    runtime = GenAIRuntime(read_model_files(directory), threads=usable_cores(), provider=provider)
+    runtime = open_runtime(read_model_files(directory), threads=usable_cores(), provider=provider)
     budget = max(_SMALLEST_BUDGET, available_memory() // _MEMORY_SHARE)
     inbox: Inbox = queue.SimpleQueue()
     worker = Worker(runtime, inbox, sink, memory_budget=budget)

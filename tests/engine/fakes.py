@@ -13,7 +13,9 @@ import numpy as np
 
 from foundry_cli.engine.frames import Frame, FrameReader
 from foundry_cli.engine.model_files import ModelFiles
+from foundry_cli.engine.prompt_cache import PromptCache
 from foundry_cli.engine.request import GenerationRequest, SamplingParameters
+from foundry_cli.engine.runtime import LogitRows, TokenContext
 from foundry_cli.engine.sampling import Logits, SamplingDefaults
 from foundry_cli.engine.worker import Worker
 from foundry_cli.errors import EngineError, ModelInvalidError
@@ -87,6 +89,8 @@ class FakeRuntime:
     contexts: list[FakeContext] = field(default_factory=list)
     steps: list[tuple[str, int]] = field(default_factory=list)  # first letter of the prompt, tokens
     now: float = 0.0
+    name: str = "fake"
+    most_running: int = 8
 
     @property
     def files(self) -> ModelFiles:
@@ -112,7 +116,15 @@ class FakeRuntime:
     def apply_own_template(self, messages: Sequence[dict[str, Any]]) -> str:
         raise ModelInvalidError("The model has no chat template")
 
-    def new_context(self, max_length: int) -> FakeContext:
+    def new_cache(self, budget: int) -> PromptCache:
+        return PromptCache(self._new_context, bytes_per_token=1, budget=budget, context_length=self.context_length)
+
+    def append_each(self, contexts: Sequence[TokenContext], tokens: Sequence[int]) -> LogitRows:
+        for context, token in zip(contexts, tokens, strict=True):
+            context.append([token])
+        return np.stack([context.logits() for context in contexts])
+
+    def _new_context(self, max_length: int) -> FakeContext:
         context = FakeContext(max_length, self.answer, self._note)
         self.contexts.append(context)
         return context

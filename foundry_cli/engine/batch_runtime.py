@@ -1,0 +1,186 @@
+"""The engine for decoders on the CPU: one session of ONNX Runtime, and one pass over the weights for all answers at once.
+
+Keys and values of all conversations lie in `CacheRows`; a pass works on neighbouring rows, past and present being the same
+memory, and a ragged mask says how long each row is. What a row gets does not depend on the others: the kernels give the
+same bits for it alone and in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foundry_cli.engine.cache_rows import CacheRows
+from foundry_cli.engine.conversation_store import ConversationStore
+from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, read_graph
+from foundry_cli.engine.genai import translated
+from foundry_cli.engine.model_files import ModelFiles
+from foundry_cli.engine.runtime import LogitRows, TokenContext
+from foundry_cli.engine.slot_pool import PoolMemory, SlotPool
+from foundry_cli.engine.tokenizer import Tokenizer
+from foundry_cli.errors import EngineError
+
+_ROWS = 32  # conversations in memory, running and idle
+_CHECK_TOKENS = 3
+_SAME = 0.2  # share of the largest logit by which two ways to the same value may differ; a wrong way differs by more
+
+
+class BatchRuntime:
+    """A model loaded by ONNX Runtime on the CPU."""
+
+    name = "batch"
+    most_running = 16
+
+    def __init__(self, files: ModelFiles, *, threads: int, store: ConversationStore | None = None) -> None:
+        """Load the weights. Raises `UnusualGraphError`, also when the model cannot be loaded at all."""
+        graph_file = check_config(files)
+        self.files = files
+        try:
+            self._session = _open_session(str(files.directory / graph_file), threads)
+            self._graph = read_graph(self._session, files)
+            tokenizer = Tokenizer(files)
+        except UnusualGraphError:
+            raise
+        except Exception as error:  # pybind raises many kinds
+            raise UnusualGraphError(f"ONNX Runtime does not load it: {str(error).splitlines()[0]}") from error
+        self.encode, self.decode = tokenizer.encode, tokenizer.decode
+        self.apply_own_template = tokenizer.apply_own_template
+        self._store = store
+        self._passes: Passes | None = None
+        _check_passes(self._session, self._graph)
+
+    def new_cache(self, budget: int) -> SlotPool:
+        """See `Runtime.new_cache`."""
+        bytes_per_token = self._graph.bytes_per_token
+        capacity = min(self.files.context_length, max(1, budget // bytes_per_token))
+        rows = _reserve_rows(self._graph, capacity + 1)  # one more: a row that only fills a gap is written to, too
+        self._passes = Passes(self._session, self._graph, rows)
+        memory = PoolMemory(rows, self._passes.run, bytes_per_token, budget, longest=capacity)
+        self._pool = SlotPool(memory, self._store)
+        return self._pool
+
+    def append_each(self, contexts: Sequence[TokenContext], tokens: Sequence[int]) -> LogitRows:
+        """See `Runtime.append_each`."""
+        assert self._passes is not None
+        first, held = self._pool.arrange(contexts)
+        ids = np.zeros((len(held), 1), dtype=np.int64)
+        index = [context.row - first for context in contexts]  # type: ignore[attr-defined]
+        ids[index, 0] = tokens
+        logits = self._passes.run(first, ids, held)[:, -1]
+        for context, token in zip(contexts, tokens, strict=True):
+            context.tokens.append(token)
+        return logits if index == list(range(len(held))) else logits[index]
+
+
+class Passes:
+    """Passes over the weights, for neighbouring rows."""
+
+    def __init__(self, session: Any, graph: DecoderGraph, rows: CacheRows) -> None:
+        self.rows = rows
+        self._session = session
+        self._graph = graph
+        self._bindings: dict[tuple[int, int], Any] = {}  # by first row and their count; binding all tensors takes 0.4 ms
+        self._logits = np.empty(0, dtype=graph.logits_type)
+        self._vocabulary, self._all_positions = self._logit_shape()
+
+    def run(self, first: int, ids: NDArray[np.int64], held: Sequence[int]) -> NDArray[np.float32]:
+        """Compute `ids` (rows, new tokens) behind the `held` tokens of the rows from `first` on.
+
+        The logits: (rows, new tokens or 1, vocabulary), valid until the next call. Raises `EngineError`.
+        """
+        rows, count = ids.shape
+        binding = self._binding(first, rows)
+        lengths = np.array(held) + count
+        ids = np.ascontiguousarray(ids, dtype=self._graph.integer_type)
+        mask = (np.arange(lengths.max()) < lengths[:, None]).astype(self._graph.integer_type)
+        logits = self._logit_memory((rows, count if self._all_positions else 1, self._vocabulary))
+        with translated(EngineError, "The model failed to run"):
+            _bind_input(binding, self._graph.ids, ids)
+            _bind_input(binding, self._graph.mask, mask)
+            if self._graph.positions:
+                positions = (np.array(held)[:, None] + np.arange(count)).astype(self._graph.integer_type)
+                _bind_input(binding, self._graph.positions, positions)
+            _bind_output(binding, self._graph.logits, logits)
+            self._session.run_with_iobinding(binding)
+        return logits.astype(np.float32, copy=False)
+
+    def _binding(self, first: int, rows: int) -> Any:
+        if (first, rows) not in self._bindings:
+            binding = self._session.io_binding()
+            for tensor, memory in zip(self._graph.tensors, self.rows.tensors, strict=True):
+                part = memory[first : first + rows]
+                _bind_input(binding, tensor.past, part)
+                _bind_output(binding, tensor.present, part)
+            self._bindings[first, rows] = binding
+        return self._bindings[first, rows]
+
+    def _logit_memory(self, shape: tuple[int, int, int]) -> NDArray[Any]:
+        size = int(np.prod(shape))
+        if self._logits.size < size:
+            self._logits = np.empty(size, dtype=self._graph.logits_type)
+        return self._logits[:size].reshape(shape)
+
+    def _logit_shape(self) -> tuple[int, bool]:
+        """Size of the vocabulary, and whether there are logits for every position: some graphs give only the last."""
+        binding = self._binding(0, 1)
+        ids = np.zeros((1, 2), dtype=self._graph.integer_type)
+        mask = np.ones((1, 2), dtype=self._graph.integer_type)
+        positions = np.arange(2, dtype=self._graph.integer_type)[None]
+        _bind_input(binding, self._graph.ids, ids)
+        _bind_input(binding, self._graph.mask, mask)
+        if self._graph.positions:
+            _bind_input(binding, self._graph.positions, positions)
+        binding.bind_output(self._graph.logits, "cpu")
+        self._session.run_with_iobinding(binding)
+        shape = binding.get_outputs()[-1].shape()  # in the order in which they were bound
+        self.rows.forget(0, 0)
+        return int(shape[2]), int(shape[1]) == 2
+
+
+def _open_session(path: str, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.prepack.enable_parallel", "1")  # loads in half of the time
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # no core is busy when nothing is computed
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _reserve_rows(graph: DecoderGraph, capacity: int) -> CacheRows:
+    """As many rows as the system lets us reserve."""
+    rows = _ROWS
+    while True:
+        try:
+            return CacheRows(graph, rows, capacity)
+        except OSError as error:
+            if rows == 1:
+                raise EngineError(f"Memory for conversations cannot be reserved: {error.strerror}.") from error
+            rows //= 2
+
+
+def _check_passes(session: Any, graph: DecoderGraph) -> None:
+    """Compute three tokens at once and one after the other, alone and in a batch. Raises `UnusualGraphError` if it differs."""
+    ids = np.arange(1, _CHECK_TOKENS + 1)[None]
+    try:
+        passes = Passes(session, graph, CacheRows(graph, 2, 2 * _CHECK_TOKENS))
+        whole = passes.run(0, ids, [0])[0, -1].copy()
+        passes.run(1, ids[:, :-1], [0])
+        passes.run(0, ids[:, :1], [0])
+        both = passes.run(0, np.array([[2], [_CHECK_TOKENS]]), [1, _CHECK_TOKENS - 1])[1, -1]
+    except Exception as error:  # pybind raises many kinds
+        raise UnusualGraphError(f"it does not run in shared memory: {str(error).splitlines()[0]}") from error
+    if not np.allclose(whole, both, rtol=0, atol=_SAME * float(np.abs(whole).max())):
+        raise UnusualGraphError("a batch in shared memory gives other values")
+
+
+def _bind_input(binding: Any, name: str, array: NDArray[Any]) -> None:
+    binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+
+def _bind_output(binding: Any, name: str, array: NDArray[Any]) -> None:
+    binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

@@ -1,0 +1,190 @@
+"""Conversations on disk: tokens with their keys and values, so that a chat goes on at once after a restart.
+
+A file is a line of JSON, the tokens (int32), keys and values as `CacheRows` writes them, and a checksum (XXH3, 64 bits) of
+all that. Files of other models, templates or versions of the runtime lie in other folders, see `store_key`. They hold what
+was said: only the user may read them, and they are kept within a budget, the least recently used going first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64
+
+from foundry_cli.engine.cache_rows import CacheRows
+
+logger = logging.getLogger("foundry.engine")
+
+_FORMAT = "foundry-keys-and-values"
+_VERSION = 1
+_SUFFIX = ".kv"
+_LONGEST_HEAD = 1024  # bytes
+_MOST_TOKENS = 1 << 24
+_FEWEST_TOKENS = 64  # fewer are read again as quickly
+
+
+@dataclass(frozen=True)
+class Found:
+    """A conversation on disk whose first `common` tokens are those of a prompt."""
+
+    path: Path
+    stored: int  # tokens
+    common: int
+
+
+def store_key(directory: Path, template: str | None) -> str:
+    """The name of the folder for the model in `directory`: other weights, template or runtime give another one."""
+    import onnxruntime
+
+    manifest = directory / "foundry.manifest.json"
+    if manifest.exists():
+        identity: object = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    else:
+        entries = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(directory))
+        identity = [str(directory), entries]
+    parts = json.dumps([_VERSION, identity, template, onnxruntime.__version__])
+    return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+class ConversationStore:
+    """The conversations of one model. A disk that fails costs only the time to read a prompt again."""
+
+    def __init__(self, directory: Path, budget: int) -> None:
+        """`directory` exists; `budget`: bytes."""
+        self._directory = directory
+        self._budget = budget
+        self._tokens = {path: tokens for path in directory.glob("*" + _SUFFIX) if (tokens := _read_tokens(path)) is not None}
+
+    def find(self, tokens: Sequence[int]) -> Found | None:
+        """What begins like `tokens` for longest."""
+        wanted = np.asarray(tokens, dtype=np.int32)
+        found = [Found(path, len(stored), _common(stored, wanted)) for path, stored in self._tokens.items()]
+        return max(found, key=lambda each: each.common, default=None)
+
+    def load(self, found: Found, rows: CacheRows, row: int) -> bool:
+        """Put the common tokens into `row`; False, and the file is gone, when it is damaged."""
+        try:
+            with found.path.open("rb") as stream:
+                reader = _Hashing(stream)
+                tokens = _read_head(reader)
+                if tokens is None or len(tokens) != found.stored:
+                    raise EOFError("the file was exchanged")
+                rows.read(row, found.stored, found.common, reader)
+                is_whole = stream.read() == reader.hash.digest()
+            os.utime(found.path)
+        except (OSError, EOFError, ValueError) as error:
+            logger.warning("a conversation on disk cannot be used: %s", error)
+            is_whole = False
+        if not is_whole:
+            self._remove(found.path)
+        return is_whole
+
+    def save(self, tokens: Sequence[int], rows: CacheRows, row: int) -> None:
+        """Write the conversation in `row`, in place of those it continues."""
+        if len(tokens) < _FEWEST_TOKENS:
+            return
+        kept = np.asarray(tokens, dtype=np.int32)
+        path = self._directory / (hashlib.sha256(kept.tobytes()).hexdigest()[:32] + _SUFFIX)
+        partial = path.with_suffix(".partial")
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+                writer = _Hashing(stream)
+                writer.write(json.dumps({"format": _FORMAT, "version": _VERSION, "tokens": len(kept)}).encode() + b"\n")
+                writer.write(kept.data)
+                rows.write(row, len(kept), writer)
+                stream.write(writer.hash.digest())
+            os.replace(partial, path)
+        except OSError as error:
+            logger.warning("a conversation cannot be kept on disk: %s", error.strerror)
+            partial.unlink(missing_ok=True)
+            return
+        for other, stored in list(self._tokens.items()):
+            if other != path and _common(stored, kept) == len(stored):
+                self._remove(other)
+        self._tokens[path] = kept
+        for removed in trim(self._directory, self._budget):
+            self._tokens.pop(removed, None)
+
+    def _remove(self, path: Path) -> None:
+        self._tokens.pop(path, None)
+        path.unlink(missing_ok=True)
+
+
+def trim(root: Path, budget: int) -> list[Path]:
+    """Remove what was used longest ago below `root`, until the rest has at most `budget` bytes; what was removed."""
+    files = sorted(_files(root), key=lambda item: item[1])
+    total = sum(size for _, _, size in files)
+    removed = []
+    for path, _, size in files:
+        if total <= budget:
+            break
+        path.unlink(missing_ok=True)
+        removed.append(path)
+        total -= size
+    return removed
+
+
+def _files(root: Path) -> Iterator[tuple[Path, float, int]]:
+    for path in root.rglob("*.*"):
+        if path.suffix in (_SUFFIX, ".partial"):
+            try:
+                status = path.lstat()
+            except OSError:
+                continue
+            yield path, status.st_mtime, status.st_size
+
+
+def _read_tokens(path: Path) -> NDArray[np.int32] | None:
+    try:
+        with path.open("rb") as stream:
+            return _read_head(stream)
+    except (OSError, EOFError, ValueError):
+        return None
+
+
+def _read_head(stream: Any) -> NDArray[np.int32] | None:
+    head = json.loads(stream.readline(_LONGEST_HEAD))
+    if not isinstance(head, dict) or (head.get("format"), head.get("version")) != (_FORMAT, _VERSION):
+        return None
+    count = head.get("tokens")
+    if type(count) is not int or not 0 < count <= _MOST_TOKENS:
+        return None
+    tokens = np.empty(count, dtype=np.int32)
+    return tokens if stream.readinto(tokens.data.cast("B")) == tokens.nbytes else None
+
+
+def _common(stored: NDArray[np.int32], wanted: NDArray[np.int32]) -> int:
+    length = min(len(stored), len(wanted))
+    differing = np.flatnonzero(stored[:length] != wanted[:length])
+    return int(differing[0]) if len(differing) else length
+
+
+class _Hashing:
+    """A file whose bytes are hashed on their way."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.hash = xxh3_64()
+        self._stream = stream
+
+    def readline(self, most: int) -> bytes:
+        line = self._stream.readline(most)
+        self.hash.update(line)
+        return line
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = int(self._stream.readinto(buffer))  # type: ignore[attr-defined]
+        self.hash.update(buffer[:count])
+        return count
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.hash.update(data)
+        self._stream.write(data)

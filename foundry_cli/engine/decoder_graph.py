@@ -1,0 +1,144 @@
+"""What the graph of a decoder takes and gives, and whether the batched engine can run it.
+
+Usual graphs (those of the model builder of ONNX Runtime GenAI) take `input_ids`, `attention_mask`, perhaps `position_ids`,
+and keys and values of the past of every layer; they give the logits and keys and values of past and present. A row's ones
+in the mask are its past and new tokens, from which the attention operator derives the positions.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foundry_cli.engine.model_files import ModelFiles
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_TYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
+_INTEGERS: dict[str, np.dtype[Any]] = {"tensor(int64)": np.dtype(np.int64), "tensor(int32)": np.dtype(np.int32)}
+_OTHER_PARTS = ("vision", "speech", "embedding", "encoder", "encoder_decoder_init")
+_UNUSUAL_KEYS = ("pipeline", "sliding_window")
+
+
+class UnusualGraphError(Exception):
+    """The batched engine cannot run the model; the text says why."""
+
+
+@dataclass(frozen=True)
+class CacheTensor:
+    """Keys or values of one layer: names of input and output; shape (rows, heads, tokens, head_size)."""
+
+    past: str
+    present: str
+    heads: int
+    head_size: int
+
+
+@dataclass(frozen=True)
+class DecoderGraph:
+    """Names, shapes and types of a usual graph."""
+
+    ids: str
+    mask: str
+    positions: str | None
+    logits: str
+    tensors: tuple[CacheTensor, ...]
+    cache_type: np.dtype[Any]
+    integer_type: np.dtype[Any]  # of ids, mask and positions
+    logits_type: np.dtype[Any]
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Of keys and values."""
+        return sum(tensor.heads * tensor.head_size for tensor in self.tensors) * self.cache_type.itemsize
+
+
+def check_config(files: ModelFiles) -> str:
+    """The file name of the graph. Raises `UnusualGraphError` for what is no plain decoder, before anything is loaded."""
+    config = json.loads((files.directory / "genai_config.json").read_bytes())
+    model = config["model"]
+    for part in _OTHER_PARTS:
+        if part in model:
+            raise UnusualGraphError(f"the model has a part {part!r}")
+    for key in _UNUSUAL_KEYS:
+        if key in model["decoder"]:
+            raise UnusualGraphError(f"the decoder has {key!r}")
+    if not (config.get("search") or {}).get("past_present_share_buffer"):
+        raise UnusualGraphError("past and present do not share memory")
+    if "If" in files.operators:  # by the longest row: what the others get would depend on it
+        raise UnusualGraphError("its graph branches")
+    return str(model["decoder"]["filename"])
+
+
+def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles) -> DecoderGraph:
+    """The graph of `session`. Raises `UnusualGraphError`."""
+    decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]
+    inputs = {value.name: value for value in session.get_inputs()}
+    outputs = {value.name: value for value in session.get_outputs()}
+    ids, mask = _name(decoder, "inputs", "input_ids", inputs), _name(decoder, "inputs", "attention_mask", inputs)
+    logits = _name(decoder, "outputs", "logits", outputs)
+    positions = str((decoder.get("inputs") or {}).get("position_ids", "position_ids"))
+    tensors = _cache_tensors(decoder, inputs, outputs)
+    used = {ids, mask, positions, logits, *(tensor.past for tensor in tensors), *(tensor.present for tensor in tensors)}
+    for name in (*inputs, *outputs):
+        if name not in used:
+            raise UnusualGraphError(f"the graph has {name!r}")
+    integers = {inputs[name].type for name in (ids, mask, positions) if name in inputs}
+    caches = {inputs[tensor.past].type for tensor in tensors} | {outputs[tensor.present].type for tensor in tensors}
+    return DecoderGraph(
+        ids=ids,
+        mask=mask,
+        positions=positions if positions in inputs else None,
+        logits=logits,
+        tensors=tensors,
+        cache_type=_one_of(_TYPES, caches, "keys and values"),
+        integer_type=_one_of(_INTEGERS, integers, "ids"),
+        logits_type=_one_of(_TYPES, {outputs[logits].type}, "logits"),
+    )
+
+
+def _name(decoder: dict[str, Any], section: str, meaning: str, found: dict[str, Any]) -> str:
+    """What the configuration calls an input or output, if the graph has it."""
+    name = str((decoder.get(section) or {}).get(meaning, meaning))
+    if name not in found:
+        raise UnusualGraphError(f"the graph has no {name!r}")
+    return name
+
+
+def _cache_tensors(decoder: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Any]) -> tuple[CacheTensor, ...]:
+    named_inputs, named_outputs = decoder.get("inputs") or {}, decoder.get("outputs") or {}
+    tensors = []
+    for layer in range(int(decoder["num_hidden_layers"])):
+        for kind in ("key", "value"):
+            past = _layer_name(named_inputs.get(f"past_{kind}_names", f"past_key_values.%d.{kind}"), layer)
+            present = _layer_name(named_outputs.get(f"present_{kind}_names", f"present.%d.{kind}"), layer)
+            if past not in inputs or present not in outputs:
+                raise UnusualGraphError(f"the graph has no {past!r} or {present!r}")
+            shape = inputs[past].shape
+            if len(shape) != 4:
+                raise UnusualGraphError(f"{past!r} has {len(shape)} dimensions")
+            tensors.append(
+                CacheTensor(
+                    past, present, _size(shape[1], decoder["num_key_value_heads"]), _size(shape[3], decoder["head_size"])
+                )
+            )
+    return tuple(tensors)
+
+
+def _layer_name(pattern: object, layer: int) -> str:
+    return str(pattern).replace("%d", str(layer))
+
+
+def _size(in_graph: object, in_config: object) -> int:
+    """A dimension: the graph's own number, or a name for that of the configuration."""
+    return in_graph if isinstance(in_graph, int) else int(in_config)  # type: ignore[call-overload]
+
+
+def _one_of(known: dict[str, np.dtype[Any]], found: set[str], what: str) -> np.dtype[Any]:
+    if len(found) != 1 or next(iter(found)) not in known:
+        raise UnusualGraphError(f"{what} have the type {', '.join(sorted(found))}")
+    return known[next(iter(found))]

@@ -1,0 +1,277 @@
+"""The conversations of the batched engine: which row holds which, running or kept for the next turn.
+
+A new prompt begins where the longest of all prefixes ends that is in a row, or on disk: in the same row when it is the same
+conversation going on, else in a copy. Memory is counted by the tokens that a running answer may have and an idle one has;
+what was kept longest without use goes first.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from foundry_cli.engine.cache_rows import CacheRows
+from foundry_cli.engine.conversation_store import ConversationStore
+from foundry_cli.engine.prompt_cache import common_prefix
+from foundry_cli.engine.row_context import RowContext, RunRows
+from foundry_cli.engine.runtime import Lease, TokenContext
+from foundry_cli.errors import InsufficientMemoryError
+
+logger = logging.getLogger("foundry.engine")
+
+_WORTH_COPYING = 8  # tokens
+_WORTH_WAITING = 64  # tokens that another answer is about to read
+_WORTH_LOADING = 64  # tokens
+_RECOMPUTED = 2  # the last tokens of a prompt: one alone would get other bits than in a cold prompt, see scheduler.py
+_PROMPT_END = 8  # tokens that a template may write at the end of a prompt and not again in the next one
+_ALWAYS_KEPT = 2  # idle conversations, whatever their size
+_MOST_IDLE_BYTES = 512 * 1024 * 1024
+_TOKENS_PER_GAP = 300  # whose copy takes as long as a step with a row too many
+_TAIL = 32  # tokens at the end of a prompt by which a conversation is known
+_WORTH_TELLING = 256  # tokens that are read again although the conversation seems known
+
+
+@dataclass(frozen=True)
+class PoolMemory:
+    """What the conversations share. `longest`: tokens that one may have."""
+
+    rows: CacheRows
+    run: RunRows
+    bytes_per_token: int
+    budget: int  # bytes
+    longest: int
+
+
+@dataclass(eq=False)
+class Slot:
+    """A conversation in a row. Its first `prompt_length` tokens were its last prompt; `goal` is the prompt being read."""
+
+    context: RowContext
+    is_leased: bool = True
+    prompt_length: int = 0
+    goal: Sequence[int] = ()
+    used: float = field(default_factory=time.monotonic)
+    saved: int = 0  # tokens that are on disk
+
+    @property
+    def tokens(self) -> list[int]:
+        """Whose keys and values are there."""
+        return self.context.tokens
+
+    def goes_on(self, common: int) -> bool:
+        """Whether a prompt that has `common` tokens in common is this conversation's next turn."""
+        return common >= max(self.prompt_length - _PROMPT_END, self.prompt_length // 2, 1)
+
+
+class SlotPool:
+    """The `ContextCache` of models that run in batches."""
+
+    def __init__(self, memory: PoolMemory, store: ConversationStore | None = None) -> None:
+        self._memory = memory
+        self._store = store
+        self._slots: list[Slot] = []
+        self._gap_steps = 0
+
+    def acquire(self, tokens: Sequence[int], room: int) -> Lease | None:
+        """See `ContextCache.acquire`. None, too, while another answer reads what this prompt begins with."""
+        needed = min(len(tokens) + room, self._memory.longest)
+        self._check_size(needed)
+        best, common = self._best(tokens)
+        if self._is_being_read(tokens, common):
+            return None
+        reused = best if best and not best.is_leased and best.goes_on(common) else None
+        if not self._make_place(needed, reused, best):
+            if best is None or best.is_leased or reused:
+                return None
+            reused = best  # there is no memory for a copy
+            if not self._make_place(needed, reused, best):
+                return None
+        self._tell(tokens, best, common)
+        slot = reused or self._new_slot(best, common)
+        self._slots = [other for other in self._slots if other is not slot] + [slot]
+        slot.is_leased, slot.goal, slot.saved = True, tokens, 0
+        slot.context.max_length = needed
+        slot.context.rewind(min(len(slot.tokens), common))
+        self._load(slot, tokens)
+        return Lease(slot.context, len(slot.tokens))
+
+    def extend(self, context: TokenContext, length: int) -> bool:
+        """See `ContextCache.extend`."""
+        length = min(length, self._memory.longest)
+        if length <= context.max_length or not self._make_room(length - context.max_length, None):
+            return False
+        context.max_length = length
+        return True
+
+    def release(self, context: TokenContext, prompt_length: int) -> None:
+        """See `ContextCache.release`."""
+        slot = self._slot(context)
+        slot.is_leased, slot.goal, slot.prompt_length, slot.used = False, (), prompt_length, time.monotonic()
+        for other in self._idle():
+            if other is not slot and other.tokens == slot.tokens[: len(other.tokens)]:
+                self._drop(other)
+        if not slot.tokens:
+            self._drop(slot)
+            return
+        self._memory.rows.forget(slot.context.row, len(slot.tokens))
+        while self._has_too_much():
+            self._drop(self._idle()[0])
+
+    def discard(self, context: TokenContext) -> None:
+        """See `ContextCache.discard`."""
+        self._drop(self._slot(context))
+
+    def save(self) -> None:
+        """See `ContextCache.save`: all idle conversations that are not on disk."""
+        if self._store is None:
+            return
+        for slot in self._idle():
+            if slot.saved < len(slot.tokens):
+                self._store.save(slot.tokens, self._memory.rows, slot.context.row)
+                slot.saved = len(slot.tokens)
+
+    def arrange(self, contexts: Sequence[TokenContext]) -> tuple[int, list[int]]:
+        """The first of neighbouring rows that hold `contexts`, and how many tokens each of the rows has.
+
+        Other rows between them cost time in every step: when that has added up to the time of moving, rows are moved.
+        """
+        rows = {context.row for context in contexts}  # type: ignore[attr-defined]
+        gaps = max(rows) - min(rows) + 1 - len(rows)
+        self._gap_steps = self._gap_steps + gaps if gaps else 0
+        if gaps and self._gap_steps * _TOKENS_PER_GAP >= (plan := self._plan(rows))[0]:
+            self._move_together(rows, plan[1])
+            rows = {context.row for context in contexts}  # type: ignore[attr-defined]
+            self._gap_steps = 0
+        first = min(rows)
+        held = [0] * (max(rows) - first + 1)
+        for slot in self._slots:
+            if first <= slot.context.row <= max(rows):
+                held[slot.context.row - first] = len(slot.tokens)
+        return first, held
+
+    # Rows
+
+    def _plan(self, rows: set[int]) -> tuple[int, int]:
+        """The cheapest place for so many neighbouring rows: tokens to copy, and its first row."""
+        sizes = [0] * self._memory.rows.count
+        for slot in self._slots:
+            sizes[slot.context.row] = len(slot.tokens)
+        return min(self._cost(rows, sizes, first) for first in range(len(sizes) - len(rows) + 1))
+
+    def _cost(self, rows: set[int], sizes: list[int], first: int) -> tuple[int, int]:
+        window = set(range(first, first + len(rows)))
+        return sum(sizes[row] for row in (rows ^ window)), first
+
+    def _move_together(self, rows: set[int], first: int) -> None:
+        window = set(range(first, first + len(rows)))
+        by_row = {slot.context.row: slot for slot in self._slots}
+        for source, target in zip(sorted(rows - window), sorted(window - rows), strict=True):
+            moving, other = by_row[source], by_row.get(target)
+            self._memory.rows.swap(source, target, len(moving.tokens), len(other.tokens) if other else 0)
+            moving.context.row = target
+            if other:
+                other.context.row = source
+
+    def _new_slot(self, source: Slot | None, common: int) -> Slot:
+        """An empty row, or one that begins as `source` does."""
+        taken = {slot.context.row for slot in self._slots}
+        leased = [slot.context.row for slot in self._slots if slot.is_leased] or [0]
+        row = min((row for row in range(self._memory.rows.count) if row not in taken), key=lambda row: abs(row - leased[0]))
+        slot = Slot(RowContext(self._memory.run, row, 0))
+        if source and common >= _WORTH_COPYING:
+            self._memory.rows.copy(source.context.row, row, common)
+            slot.context.tokens = source.tokens[:common]
+        return slot
+
+    # Prefixes
+
+    def _best(self, tokens: Sequence[int]) -> tuple[Slot | None, int]:
+        """The conversation that begins like `tokens` for longest, and how long; of equals an idle one that was used last."""
+        best, longest = None, 0
+        for slot in sorted(self._slots, key=lambda slot: (not slot.is_leased, slot.used)):
+            common = min(common_prefix(slot.tokens, tokens), len(tokens) - _RECOMPUTED)
+            if common > 0 and common >= longest:
+                best, longest = slot, common
+        return best, longest
+
+    def _is_being_read(self, tokens: Sequence[int], common: int) -> bool:
+        goals = (slot.goal for slot in self._slots if slot.is_leased and len(slot.tokens) < len(slot.goal))
+        most = max((common_prefix(goal, tokens) for goal in goals), default=0)
+        return min(most, len(tokens) - _RECOMPUTED) >= common + _WORTH_WAITING
+
+    def _load(self, slot: Slot, tokens: Sequence[int]) -> None:
+        """Go on from what is on disk, if that is more."""
+        if self._store is None:
+            return
+        found = self._store.find(tokens[: len(tokens) - _RECOMPUTED])
+        if found and found.common >= len(slot.tokens) + _WORTH_LOADING:
+            if self._store.load(found, self._memory.rows, slot.context.row):
+                slot.context.tokens = list(tokens[: found.common])
+            else:
+                slot.context.tokens = []
+
+    def _tell(self, tokens: Sequence[int], best: Slot | None, common: int) -> None:
+        """Say in the log why a conversation that seems to go on is read again."""
+        if best is None or best.goes_on(common) or best.prompt_length - common < _WORTH_TELLING:
+            return
+        end = best.tokens[best.prompt_length - _PROMPT_END - _TAIL : best.prompt_length - _PROMPT_END]
+        if np.array(end, dtype=np.int32).tobytes() in np.array(tokens, dtype=np.int32).tobytes():
+            cause = "the first message" if common < best.prompt_length // 10 else "an earlier message"
+            known = best.prompt_length
+            logger.warning("a known conversation is read again from token %d of %d on: %s is another one", common, known, cause)
+
+    # Memory
+
+    def _check_size(self, needed: int) -> None:
+        if needed * self._memory.bytes_per_token > self._memory.budget:
+            raise InsufficientMemoryError(
+                f"A conversation of {needed} tokens needs {needed * self._memory.bytes_per_token >> 20} MiB of memory, "
+                f"and {self._memory.budget >> 20} MiB are free for it.",
+                hint="Shorten the prompt, lower max_tokens, or close other programs.",
+            )
+
+    def _make_place(self, tokens: int, reused: Slot | None, kept: Slot | None) -> bool:
+        """Have memory for `tokens`, of which `reused` has some, and a row unless that one's is used."""
+        if reused:
+            return self._make_room(tokens - len(reused.tokens), kept)
+        while len(self._slots) == self._memory.rows.count:
+            if not self._drop_oldest(kept):
+                return False
+        return self._make_room(tokens, kept)
+
+    def _make_room(self, tokens: int, kept: Slot | None) -> bool:
+        """Drop idle conversations, but not `kept`, until there is memory for `tokens` more."""
+        while (self._used() + tokens) * self._memory.bytes_per_token > self._memory.budget:
+            if not self._drop_oldest(kept):
+                return False
+        return True
+
+    def _drop_oldest(self, kept: Slot | None) -> bool:
+        idle = [slot for slot in self._idle() if slot is not kept]
+        if idle:
+            self._drop(idle[0])
+        return bool(idle)
+
+    def _used(self) -> int:
+        """Tokens."""
+        return sum(slot.context.max_length if slot.is_leased else len(slot.tokens) for slot in self._slots)
+
+    def _has_too_much(self) -> bool:
+        idle = self._idle()
+        held = sum(len(slot.tokens) for slot in idle) * self._memory.bytes_per_token
+        return len(idle) > _ALWAYS_KEPT and held > _MOST_IDLE_BYTES
+
+    def _idle(self) -> list[Slot]:
+        """Least recently used first."""
+        return sorted((slot for slot in self._slots if not slot.is_leased), key=lambda slot: slot.used)
+
+    def _slot(self, context: TokenContext) -> Slot:
+        return next(slot for slot in self._slots if slot.context is context)
+
+    def _drop(self, slot: Slot) -> None:
+        self._slots.remove(slot)
+        self._memory.rows.forget(slot.context.row, 0)
