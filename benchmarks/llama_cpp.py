@@ -73,10 +73,18 @@ def build(jobs: int = 1) -> None:
     if not (_BINARIES / "llama-server").exists():
         _compile(_sources(), jobs)
     if not _has_modules("llama_cpp", "fastapi", "sse_starlette"):
-        # The package would compile the same sources again; it is told to load the library that is there.
+        # The package would compile the same sources again; it gets the libraries that are there.
         switches = {"CMAKE_ARGS": "-DLLAMA_BUILD=OFF -DLLAVA_BUILD=OFF"}
         command = [str(_PYTHON), "-m", "pip", "install", "--quiet", f"{PACKAGE}[server] @ {_archive().as_uri()}"]
         _do(command, f"installing {PACKAGE}", switches)
+    _link_libraries()
+
+
+def _link_libraries() -> None:
+    command = [str(_PYTHON), "-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]
+    place = Path(subprocess.check_output(command, text=True).strip()) / "llama_cpp" / "lib"
+    if not place.exists():
+        place.symlink_to(_BINARIES, target_is_directory=True)
 
 
 def _has_modules(*names: str) -> bool:
@@ -155,9 +163,7 @@ def llama_server(model: Path, server: str, slots: int) -> Iterator[Endpoint]:
     command = {"server": _own_server, "python": _python_server}[server](file, port, slots)
     log = ROOT / f"{server}.log"
     with log.open("wb") as stream:
-        libraries = {"LLAMA_CPP_LIB_PATH": str(_BINARIES), "LD_LIBRARY_PATH": str(_BINARIES)}
-        variables = {**os.environ, **libraries}
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT, env=variables)
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT)
     try:
         _wait_ready(process, port, log)
         yield Endpoint("llama.cpp" if server == "server" else PACKAGE, port, "gpt-3.5-turbo")
