@@ -15,6 +15,11 @@ DEFAULT_TTL_SECONDS = 600
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "critical", "none")
 """Names of the levels 0 to 6 of `defaultLogLevel`, as in the original."""
 
+ENGINES = ("auto", "batch", "genai")
+"""Which engine runs a model: the batched one if it can, only that, or ONNX Runtime GenAI."""
+
+DEFAULT_CONVERSATION_MEGABYTES = 1024
+
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -43,6 +48,8 @@ class Config:
     catalog_url: str | None = None  # None: the address of Azure AI Foundry
     registry_url: str | None = None
     is_azure_enabled: bool = True
+    engine: str = "auto"  # one of `ENGINES`
+    conversation_megabytes: int = DEFAULT_CONVERSATION_MEGABYTES  # that are kept on disk; 0: none
     mirrors: tuple[MirrorSetting, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
 
@@ -69,10 +76,18 @@ class Config:
         else:
             service.pop("cacheId", None)
         document["serviceSettings"] = service
-        return self._with_catalogs(document)
+        return self._with_catalogs(self._with_engine(document))
+
+    def _with_engine(self, document: dict[str, Any]) -> dict[str, Any]:
+        given = {
+            "engine": None if self.engine == "auto" else self.engine,
+            "conversationMegabytes": (
+                None if self.conversation_megabytes == DEFAULT_CONVERSATION_MEGABYTES else self.conversation_megabytes
+            ),
+        }
+        return _with_section(document, "engineSettings", given)
 
     def _with_catalogs(self, document: dict[str, Any]) -> dict[str, Any]:
-        catalogs = dict(_section(document, "catalogSettings"))
         given = {
             "offline": self.is_offline or None,
             "catalogUrl": self.catalog_url,
@@ -80,8 +95,7 @@ class Config:
             "azure": None if self.is_azure_enabled else False,
             "mirrors": [{"name": mirror.name, "location": mirror.location} for mirror in self.mirrors] or None,
         }
-        catalogs = {key: value for key, value in {**catalogs, **given}.items() if value is not None}
-        return {**document, "catalogSettings": catalogs} if catalogs else _without(document, "catalogSettings")
+        return _with_section(document, "catalogSettings", given)
 
     def save(self, paths: Paths) -> None:
         """Write the configuration file, atomically. Raises `ConfigError`."""
@@ -113,8 +127,11 @@ def _read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _without(document: dict[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if name != key}
+def _with_section(document: dict[str, Any], name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """`document` with the settings `given` in a section; those that are None, and an empty section, are left out."""
+    section = {key: value for key, value in {**_section(document, name), **given}.items() if value is not None}
+    rest = {key: value for key, value in document.items() if key != name}
+    return {**rest, name: section} if section else rest
 
 
 _REMOVE_HINT = "Correct the file, or move it away to start with the defaults."
@@ -135,6 +152,7 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
         raise ConfigError(f"defaultLogLevel in foundry.config.json is {level!r}; it goes from 0 to 6.")
     cache_path = Path(str(cache)).expanduser() if cache else None
     catalogs = _section(document, "catalogSettings")
+    engine = _section(document, "engineSettings")
     return Config(
         host=str(service.get("host") or "127.0.0.1"),
         port=check_port(service.get("port", 0), "port in foundry.config.json"),
@@ -149,6 +167,10 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
         catalog_url=check_source_url(_optional_text(catalogs.get("catalogUrl")), "catalogUrl"),
         registry_url=check_source_url(_optional_text(catalogs.get("registryUrl")), "registryUrl"),
         is_azure_enabled=catalogs.get("azure") is not False,
+        engine=check_engine(engine.get("engine", "auto"), "engine in foundry.config.json"),
+        conversation_megabytes=check_megabytes(
+            engine.get("conversationMegabytes", DEFAULT_CONVERSATION_MEGABYTES), "conversationMegabytes"
+        ),
         mirrors=_mirrors(catalogs.get("mirrors") or []),
         document=document,
     )
@@ -169,6 +191,8 @@ def with_environment(config: Config) -> Config:
         config = replace(config, catalog_url=check_source_url(url, "FOUNDRY_CATALOG_URL"))
     if url := environment.get("FOUNDRY_REGISTRY_URL"):
         config = replace(config, registry_url=check_source_url(url, "FOUNDRY_REGISTRY_URL"))
+    if engine := environment.get("FOUNDRY_ENGINE"):
+        config = replace(config, engine=check_engine(engine, "FOUNDRY_ENGINE"))
     if offline := environment.get("FOUNDRY_OFFLINE"):
         config = replace(config, is_offline=offline.lower() not in ("0", "false", "no"))
     return config
@@ -243,6 +267,20 @@ def check_ttl(value: object, name: str) -> int:
     """Seconds of idleness before a model is unloaded: 1 to 10 years."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 315_360_000:
         raise ConfigError(f"{name} is {value!r}; it is a number of seconds, at least 1.")
+    return value
+
+
+def check_engine(value: object, name: str) -> str:
+    """One of `ENGINES`. Raises `ConfigError` naming `name` otherwise."""
+    if value not in ENGINES:
+        raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(ENGINES)}.")
+    return str(value)
+
+
+def check_megabytes(value: object, name: str) -> int:
+    """Space on disk in MiB, 0 for none. Raises `ConfigError` naming `name` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1 << 30:
+        raise ConfigError(f"{name} is {value!r}; it is a number of megabytes, 0 for none.")
     return value
 
 

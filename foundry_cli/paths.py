@@ -43,6 +43,11 @@ class Paths:
         return self.home / "catalogs"
 
     @property
+    def conversations(self) -> Path:
+        """Conversations that go on at once after a restart: what was said, and keys and values computed from it."""
+        return self.home / "conversations"
+
+    @property
     def history_file(self) -> Path:
         """What was typed at the chat prompt."""
         return self.home / "history"

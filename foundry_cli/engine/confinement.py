@@ -1,8 +1,8 @@
 """What a worker gives up before it opens a model, because a model file may be hostile.
 
 It dies with its parent, leaves no core dump, gains no privileges, reads only the model and the libraries, writes to no
-file but those of the devices it computes on, opens no socket and starts no program. Each measure is applied where the
-kernel has it; the others do not depend on it.
+file but those of the devices it computes on and the conversations it keeps, opens no socket and starts no program. Each
+measure is applied where the kernel has it; the others do not depend on it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _SYS_CREATE_RULESET, _SYS_ADD_RULE, _SYS_RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
 _FS_EXECUTE, _FS_WRITE_FILE, _FS_READ_FILE, _FS_READ_DIR, _FS_IOCTL_DEVICE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 15
+_FS_REMOVE_FILE, _FS_MAKE_FILE, _FS_TRUNCATE = 1 << 5, 1 << 8, 1 << 14
+_FS_PLAIN_FILES = _FS_READ_FILE | _FS_WRITE_FILE | _FS_REMOVE_FILE | _FS_MAKE_FILE
 _FS_RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 _NET_BIND_AND_CONNECT = 0b11
 _SCOPE_SOCKETS_AND_SIGNALS = 0b11
@@ -76,10 +78,11 @@ def device_files(root: Path = Path("/dev")) -> list[Path]:
     return [path for pattern in _DEVICE_PATTERNS for path in sorted(root.glob(pattern))]
 
 
-def confine(model: Path, devices: Sequence[Path] = ()) -> None:
+def confine(model: Path, devices: Sequence[Path] = (), writable: Path | None = None) -> None:
     """Give up what running the model in directory `model` does not need. Threads that exist already stay free.
 
-    `devices`: device files, or folders of them, that may be read, written and controlled.
+    `devices`: device files, or folders of them, that may be read, written and controlled. `writable`: a folder in which
+    plain files may be made, exchanged and removed.
     """
     if sys.platform == "win32":
         return
@@ -90,7 +93,7 @@ def confine(model: Path, devices: Sequence[Path] = ()) -> None:
         prctl(_PR_SET_DUMPABLE, 0)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         system = [Path(name) for name in _DEVICE_SYSTEM_FILES] if devices else []
-        _landlock([model, *_library_directories(), *system], devices)
+        _landlock([model, *_library_directories(), *system], devices, writable)
         refuse_system_calls()
 
 
@@ -103,7 +106,7 @@ def _library_directories() -> list[Path]:
     return [path for path in (*prefixes, *packages, *system) if path != Path(path.anchor)]
 
 
-def _landlock(readable: Sequence[Path], devices: Sequence[Path]) -> None:
+def _landlock(readable: Sequence[Path], devices: Sequence[Path], writable: Path | None) -> None:
     """Allow reading below `readable`, everything with `devices`, and no TCP at all; nothing on kernels before 5.13."""
     libc = ctypes.CDLL(None, use_errno=True)
     abi = libc.syscall(_SYS_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
@@ -118,6 +121,8 @@ def _landlock(readable: Sequence[Path], devices: Sequence[Path]) -> None:
             _allow(libc, ruleset, path, _FS_READ_FILE | _FS_EXECUTE)
         for path in devices:
             _allow(libc, ruleset, path, _FS_READ_FILE | _FS_WRITE_FILE | (_FS_IOCTL_DEVICE if abi >= 5 else 0))
+        if writable:
+            _allow(libc, ruleset, writable, _FS_PLAIN_FILES | (_FS_TRUNCATE if abi >= 3 else 0))
         libc.syscall(_SYS_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

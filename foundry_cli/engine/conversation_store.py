@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64
 
 from foundry_cli.engine.cache_rows import CacheRows
+from foundry_cli.engine.conversation_files import PARTIAL, SUFFIX, trim
 
 logger = logging.getLogger("foundry.engine")
 
 _FORMAT = "foundry-keys-and-values"
 _VERSION = 1
-_SUFFIX = ".kv"
 _LONGEST_HEAD = 1024  # bytes
 _MOST_TOKENS = 1 << 24
 _FEWEST_TOKENS = 64  # fewer are read again as quickly
@@ -62,7 +62,7 @@ class ConversationStore:
         """`directory` exists; `budget`: bytes."""
         self._directory = directory
         self._budget = budget
-        self._tokens = {path: tokens for path in directory.glob("*" + _SUFFIX) if (tokens := _read_tokens(path)) is not None}
+        self._tokens = {path: tokens for path in directory.glob("*" + SUFFIX) if (tokens := _read_tokens(path)) is not None}
 
     def find(self, tokens: Sequence[int]) -> Found | None:
         """What begins like `tokens` for longest."""
@@ -93,8 +93,8 @@ class ConversationStore:
         if len(tokens) < _FEWEST_TOKENS:
             return
         kept = np.asarray(tokens, dtype=np.int32)
-        path = self._directory / (hashlib.sha256(kept.tobytes()).hexdigest()[:32] + _SUFFIX)
-        partial = path.with_suffix(".partial")
+        path = self._directory / (hashlib.sha256(kept.tobytes()).hexdigest()[:32] + SUFFIX)
+        partial = path.with_suffix(PARTIAL)
         try:
             with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
                 writer = _Hashing(stream)
@@ -117,30 +117,6 @@ class ConversationStore:
     def _remove(self, path: Path) -> None:
         self._tokens.pop(path, None)
         path.unlink(missing_ok=True)
-
-
-def trim(root: Path, budget: int) -> list[Path]:
-    """Remove what was used longest ago below `root`, until the rest has at most `budget` bytes; what was removed."""
-    files = sorted(_files(root), key=lambda item: item[1])
-    total = sum(size for _, _, size in files)
-    removed = []
-    for path, _, size in files:
-        if total <= budget:
-            break
-        path.unlink(missing_ok=True)
-        removed.append(path)
-        total -= size
-    return removed
-
-
-def _files(root: Path) -> Iterator[tuple[Path, float, int]]:
-    for path in root.rglob("*.*"):
-        if path.suffix in (_SUFFIX, ".partial"):
-            try:
-                status = path.lstat()
-            except OSError:
-                continue
-            yield path, status.st_mtime, status.st_size
 
 
 def _read_tokens(path: Path) -> NDArray[np.int32] | None:

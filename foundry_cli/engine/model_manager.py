@@ -30,7 +30,8 @@ StartEngine = Callable[[str, Path, str], Awaitable[EngineProcess]]
 """Starts a worker, by the name of the model, its directory, and the execution provider."""
 
 _WORKER_BYTES = 100 * 1024 * 1024  # interpreter, runtime and a short conversation, beside the weights
-_MOST_USERS = 72  # 8 that run at once and 64 that wait
+_MOST_WAITING = 64  # requests, beside those that the engine runs at once
+_USUALLY_RUNNING = 8  # as long as the engine is not there to be asked
 _CRASHES, _CRASH_SECONDS = 3, 60.0  # more crashes than this in so many seconds: give up for a while
 
 
@@ -112,8 +113,9 @@ class ModelManager:
         self, model: ModelInfo, placement: Placement = _ANYWHERE, *, ttl: float | None = None
     ) -> AsyncIterator[EngineProcess]:
         """The worker of `model`, loaded if need be and not unloaded meanwhile. Raises as `load`, `QueueFullError`."""
-        users = self._users[model.id]
-        if users >= _MOST_USERS:
+        users, loaded_now = self._users[model.id], self._loaded.get(model.id)
+        running = loaded_now.engine.most_running if loaded_now else _USUALLY_RUNNING
+        if users >= running + _MOST_WAITING:
             raise QueueFullError(f"{users} requests for {model.id} are running or waiting.", hint="Try again soon.")
         self._users[model.id] += 1  # before loading: nobody may take the model away before it is used
         try:

@@ -39,6 +39,23 @@ class Patience:
     stop: float = 3.0
 
 
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How the service wants its workers. `conversations`: where they are kept on disk; None: they are not."""
+
+    engine: str = "auto"
+    conversations: Path | None = None
+    conversation_bytes: int = 0
+
+    def arguments(self) -> list[str]:
+        """For the command line of the worker."""
+        kept = ["--conversations", str(self.conversations)] if self.conversations else []
+        return ["--engine", self.engine, *kept, "--conversation-bytes", str(self.conversation_bytes)]
+
+
+_DEFAULT_OPTIONS = WorkerOptions()
+
+
 class EngineProcess(asyncio.SubprocessProtocol):
     """One running worker with its model loaded.
 
@@ -64,6 +81,8 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self.ended = asyncio.Event()
         self.context_length = 0
         self.load_seconds = 0.0
+        self.engine = ""  # `Runtime.name`
+        self.most_running = 1  # answers that are written at once
 
     @classmethod
     async def start(
@@ -73,6 +92,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         provider: str = CPU,
         command: Sequence[str] = WORKER_COMMAND,
         patience: Patience | None = None,
+        options: WorkerOptions = _DEFAULT_OPTIONS,
     ) -> EngineProcess:
         """Start a worker on the model in `directory` and wait until it is loaded with the execution provider `provider`.
 
@@ -82,6 +102,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: engine, *command, os.path.abspath(directory), "--parent", str(os.getpid()), "--provider", provider,
+                *options.arguments(),
                 cwd=Path(sys.executable).anchor, env=worker_environment(),
             )  # fmt: skip
         except OSError as error:
@@ -140,6 +161,8 @@ class EngineProcess(asyncio.SubprocessProtocol):
             ready = await asyncio.wait_for(self._ready, self._patience.load)
             self.context_length = int(ready["context_length"])
             self.load_seconds = float(ready["load_seconds"])
+            self.engine = str(ready.get("engine", ""))
+            self.most_running = int(ready.get("most_running", 1))
         except asyncio.TimeoutError as error:
             raise EngineError(f"{self._name} was not loaded within {self._patience.load:g} s.") from error
         except (LookupError, TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ longer than one step. A second thread only reads the pipe; the end of the pipe i
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import queue
 import signal
@@ -19,11 +20,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from foundry_cli.config import ENGINES
 from foundry_cli.engine.confinement import confine, device_files, die_with_parent
+from foundry_cli.engine.conversation_store import ConversationStore, store_key
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.grammar import GrammarFactory
 from foundry_cli.engine.messages import error_fields, event_frame
-from foundry_cli.engine.model_files import read_model_files
+from foundry_cli.engine.model_files import ModelFiles, read_model_files
 from foundry_cli.engine.prompt import PromptBuilder
 from foundry_cli.engine.request import Finish, GenerationRequest, TextChunk, Timing, Usage
 from foundry_cli.engine.runtime import LogitRows, Runtime
@@ -35,11 +38,15 @@ from foundry_cli.errors import FoundryError
 from foundry_cli.execution_providers import CPU
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.hardware.processors import usable_cores
+from foundry_cli.paths import make_private_directory
+
+logger = logging.getLogger("foundry.engine")
 
 Inbox = queue.SimpleQueue[Frame | None]
 
 _MEMORY_SHARE = 2  # conversations may take half of the memory that is free after loading
 _SMALLEST_BUDGET = 64 * 1024 * 1024  # bytes
+_PAUSE_SECONDS = 1.0
 _SILENCE_SECONDS = 5.0  # without any other message: say that work goes on
 
 
@@ -69,13 +76,17 @@ class Worker:
         self._is_full = False  # the first of those waiting found no memory
         self._cache = runtime.new_cache(memory_budget)
 
-    @property
-    def context_length(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        return self._runtime.files.context_length
+    def facts(self) -> Frame:
+        """What the service wants to know of the loaded model."""
+        runtime = self._runtime
+        return {"context_length": runtime.files.context_length, "engine": runtime.name, "most_running": runtime.most_running}
 
     def run(self) -> None:
-        """Work until the pipe ends."""
+        """Work until the pipe ends; then keep the conversations."""
+        self._work()
+        self._cache.save()
+
+    def _work(self) -> None:
         while self._take_frames():
             self._prepare()
             self._admit()
@@ -86,7 +97,7 @@ class Worker:
     def _take_frames(self) -> bool:
         """Note what has arrived; wait for something when there is no work. False at the end of the pipe."""
         while not self._inbox.empty() or not (self._arrived or self._waiting or self._running):
-            frame = self._inbox.get()
+            frame = self._next_frame()
             if frame is None:
                 return False
             if frame["op"] == "generate":
@@ -94,6 +105,14 @@ class Worker:
             elif frame["op"] == "cancel":
                 self._cancel(int(frame["id"]))
         return True
+
+    def _next_frame(self) -> Frame | None:
+        """What has arrived, or will; a pause is used to keep the conversations, lest a crash costs them."""
+        try:
+            return self._inbox.get(timeout=_PAUSE_SECONDS)
+        except queue.Empty:
+            self._cache.save()
+            return self._inbox.get()
 
     def _prepare(self) -> None:
         """Turn one request into tokens: one at a time, so that running answers do not wait for all of them."""
@@ -258,31 +277,50 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--provider", default=CPU)
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--conversations", type=Path, help="folder for conversations of all models; none: they are not kept")
+    parser.add_argument("--conversation-bytes", type=int, default=0)
     arguments = parser.parse_args()
     die_with_parent(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which lets answers finish
     sink = claim_output()
     began = time.monotonic()
     try:
-        worker = _load(arguments.directory, arguments.provider, sink)
+        worker = _load(arguments, sink)
     except FoundryError as error:
         sink.write(encode_frame({"op": "failed", **error_fields(error)}))
         sink.flush()
         return
-    ready = {"op": "ready", "context_length": worker.context_length, "load_seconds": time.monotonic() - began}
-    sink.write(encode_frame(ready))
+    sink.write(encode_frame({"op": "ready", **worker.facts(), "load_seconds": time.monotonic() - began}))
     sink.flush()
     worker.run()
 
 
-def _load(directory: Path, provider: str, sink: BinaryIO) -> Worker:
-    confine(directory, devices=() if provider == CPU else device_files())
-    runtime = open_runtime(read_model_files(directory), threads=usable_cores(), provider=provider)
+def _load(arguments: argparse.Namespace, sink: BinaryIO) -> Worker:
+    files = read_model_files(arguments.directory)
+    kept = _conversations(arguments, files)
+    confine(arguments.directory, devices=() if arguments.provider == CPU else device_files(), writable=kept)
+    store = ConversationStore(kept, arguments.conversation_bytes) if kept else None
+    runtime = open_runtime(files, threads=usable_cores(), provider=arguments.provider, choice=arguments.engine, store=store)
     budget = max(_SMALLEST_BUDGET, available_memory() // _MEMORY_SHARE)
     inbox: Inbox = queue.SimpleQueue()
     worker = Worker(runtime, inbox, sink, memory_budget=budget)
     threading.Thread(target=_read_frames, args=(sys.stdin.fileno(), inbox), daemon=True).start()
     return worker
+
+
+def _conversations(arguments: argparse.Namespace, files: ModelFiles) -> Path | None:
+    """The folder for the conversations of this model, None when they are not kept."""
+    if not arguments.conversations or arguments.provider != CPU:
+        return None
+    folder: Path = arguments.conversations / store_key(files.directory, files.chat_template)
+    try:
+        make_private_directory(arguments.conversations)
+        make_private_directory(folder)
+    except OSError as error:
+        logger.warning("conversations are not kept on disk: %s", error.strerror)
+        return None
+    return folder
 
 
 if __name__ == "__main__":

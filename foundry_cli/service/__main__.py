@@ -17,6 +17,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,7 +25,9 @@ from filelock import FileLock, Timeout
 from foundry_cli import __version__
 from foundry_cli.catalog.refreshing import refresh_in_background
 from foundry_cli.config import Config, check_address, check_exposure, load_config
+from foundry_cli.engine.conversation_files import trim
 from foundry_cli.engine.model_manager import ModelManager
+from foundry_cli.engine.process import EngineProcess, WorkerOptions
 from foundry_cli.errors import FoundryError, ServiceStartError
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.instance import InstanceRecord
@@ -105,6 +108,7 @@ def _serve(paths: Paths, config: Config) -> None:
     models = ModelManager(
         default_ttl=config.ttl_seconds,
         available_memory=available_memory,
+        start_engine=partial(EngineProcess.start, options=_worker_options(paths, config)),
         on_use=lambda model_id: usage.submit(note_use, paths, model_id),
     )
     inventory = open_inventory(paths, config)
@@ -137,6 +141,12 @@ def _serve(paths: Paths, config: Config) -> None:
         paths.instance_file.unlink(missing_ok=True)
         paths.socket.unlink(missing_ok=True)
         logger.info("stopped")
+
+
+def _worker_options(paths: Paths, config: Config) -> WorkerOptions:
+    size = config.conversation_megabytes << 20
+    trim(paths.conversations, size)
+    return WorkerOptions(config.engine, paths.conversations if size else None, size)
 
 
 def _sweep(inventory: Inventory) -> None:

@@ -49,6 +49,8 @@ class FakeEngine:
     pid = 4242
     context_length = 2048
     load_seconds = 0.0
+    engine = "fake"
+    most_running = 8
 
     def __init__(self, answer: Answer) -> None:
         self.generate = answer
