@@ -6,6 +6,7 @@ system gives a page when it is first written to and takes those of forgotten tok
 
 from __future__ import annotations
 
+import math
 import mmap
 import sys
 from collections.abc import Iterator
@@ -42,8 +43,10 @@ class CacheRows:
         self.count = rows
         self.tensors: list[NDArray[Any]] = []
         self._maps: list[mmap.mmap] = []
-        step = max(1, _PAGE // (min(tensor.head_size for tensor in graph.tensors) * graph.cache_type.itemsize))
-        self.capacity = -(-capacity // step) * step  # runs of whole pages
+        # Runs of whole pages: what is forgotten of one must not be on a page with the beginning of the next.
+        sizes = [tensor.head_size * graph.cache_type.itemsize for tensor in graph.tensors]
+        step = max(_PAGE // math.gcd(_PAGE, size) for size in sizes)  # powers of two, so it is a multiple of them all
+        self.capacity = -(-capacity // step) * step
         for tensor in graph.tensors:
             shape = (rows, tensor.heads, self.capacity, tensor.head_size)
             memory = _reserve(int(np.prod(shape)) * graph.cache_type.itemsize)
