@@ -79,7 +79,7 @@ class SlotPool:
     def acquire(self, tokens: Sequence[int], room: int) -> Lease | None:
         """See `ContextCache.acquire`. None, too, while another answer reads what this prompt begins with."""
         needed = min(len(tokens) + room, self._memory.longest)
-        self._check_size(needed)
+        self._check_size(len(tokens))
         best, common = self._best(tokens)
         if self._is_being_read(tokens, common):
             return None
@@ -110,7 +110,8 @@ class SlotPool:
     def release(self, context: TokenContext, prompt_length: int) -> None:
         """See `ContextCache.release`."""
         slot = self._slot(context)
-        slot.is_leased, slot.goal, slot.prompt_length, slot.used = False, (), prompt_length, time.monotonic()
+        slot.is_leased, slot.goal, slot.used = False, (), time.monotonic()
+        slot.prompt_length = min(prompt_length, len(slot.tokens))  # less, when it was cancelled
         for other in self._idle():
             if other is not slot and other.tokens == slot.tokens[: len(other.tokens)]:
                 self._drop(other)
@@ -226,10 +227,10 @@ class SlotPool:
 
     # Memory
 
-    def _check_size(self, needed: int) -> None:
-        if needed * self._memory.bytes_per_token > self._memory.budget:
+    def _check_size(self, tokens: int) -> None:
+        if tokens > self._memory.longest:
             raise InsufficientMemoryError(
-                f"A conversation of {needed} tokens needs {needed * self._memory.bytes_per_token >> 20} MiB of memory, "
+                f"A conversation of {tokens} tokens needs {tokens * self._memory.bytes_per_token >> 20} MiB of memory, "
                 f"and {self._memory.budget >> 20} MiB are free for it.",
                 hint="Shorten the prompt, lower max_tokens, or close other programs.",
             )
@@ -238,23 +239,28 @@ class SlotPool:
         """Have memory for `tokens`, of which `reused` has some, and a row unless that one's is used."""
         if reused:
             return self._make_room(tokens - len(reused.tokens), kept)
-        while len(self._slots) == self._memory.rows.count:
-            if not self._drop_oldest(kept):
-                return False
-        return self._make_room(tokens, kept)
+        if not self._make_room(tokens, kept):
+            return False
+        others = self._others(kept)
+        if len(self._slots) == self._memory.rows.count and others:
+            self._drop(others[0])
+        return len(self._slots) < self._memory.rows.count
 
     def _make_room(self, tokens: int, kept: Slot | None) -> bool:
-        """Drop idle conversations, but not `kept`, until there is memory for `tokens` more."""
-        while (self._used() + tokens) * self._memory.bytes_per_token > self._memory.budget:
-            if not self._drop_oldest(kept):
-                return False
+        """Drop idle conversations, but not `kept`, until there is memory for `tokens` more; none if that is not enough."""
+        others = self._others(kept)
+        surplus = self._used() + tokens - self._memory.budget // self._memory.bytes_per_token
+        if surplus > sum(len(slot.tokens) for slot in others):
+            return False
+        for slot in others:
+            if surplus > 0:
+                self._drop(slot)
+                surplus -= len(slot.tokens)
         return True
 
-    def _drop_oldest(self, kept: Slot | None) -> bool:
-        idle = [slot for slot in self._idle() if slot is not kept]
-        if idle:
-            self._drop(idle[0])
-        return bool(idle)
+    def _others(self, kept: Slot | None) -> list[Slot]:
+        """What may be dropped, least recently used first."""
+        return [slot for slot in self._idle() if slot is not kept]
 
     def _used(self) -> int:
         """Tokens."""
