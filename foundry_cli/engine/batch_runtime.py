@@ -8,6 +8,7 @@ same bits for it alone and in a batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,11 @@ class BatchRuntime:
         graph_file = check_config(files)
         self.files = files
         try:
-            self._session = _open_session(str(files.directory / graph_file), threads)
+            with ThreadPoolExecutor(1) as executor:
+                reading = executor.submit(Tokenizer, files)  # takes as long as a fifth of the rest
+                self._session = _open_session(str(files.directory / graph_file), threads)
+                tokenizer = reading.result()
             self._graph = read_graph(self._session, files)
-            tokenizer = Tokenizer(files)
         except UnusualGraphError:
             raise
         except Exception as error:  # pybind raises many kinds
@@ -49,15 +52,16 @@ class BatchRuntime:
         self.encode, self.decode = tokenizer.encode, tokenizer.decode
         self.apply_own_template = tokenizer.apply_own_template
         self._store = store
+        self._checked = _check_passes(self._session, self._graph)
         self._passes: Passes | None = None
-        _check_passes(self._session, self._graph)
 
     def new_cache(self, budget: int) -> SlotPool:
         """See `Runtime.new_cache`."""
         bytes_per_token = self._graph.bytes_per_token
         capacity = min(self.files.context_length, max(1, budget // bytes_per_token))
         rows = _reserve_rows(self._graph, capacity + 1)  # one more: a row that only fills a gap is written to, too
-        self._passes = Passes(self._session, self._graph, rows)
+        checked = self._checked
+        self._passes = Passes(self._session, self._graph, rows, checked.vocabulary, all_positions=checked.all_positions)
         memory = PoolMemory(rows, self._passes.run, bytes_per_token, budget, longest=capacity)
         self._pool = SlotPool(memory, self._store)
         return self._pool
@@ -78,13 +82,16 @@ class BatchRuntime:
 class Passes:
     """Passes over the weights, for neighbouring rows."""
 
-    def __init__(self, session: Any, graph: DecoderGraph, rows: CacheRows) -> None:
+    def __init__(
+        self, session: Any, graph: DecoderGraph, rows: CacheRows, vocabulary: int = 0, *, all_positions: bool = True
+    ) -> None:
+        """`vocabulary`: 0 asks the graph, by a pass; `all_positions`: whether it has logits for each, or the last only."""
         self.rows = rows
         self._session = session
         self._graph = graph
         self._bindings: dict[tuple[int, int], Any] = {}  # by first row and their count; binding all tensors takes 0.4 ms
         self._logits = np.empty(0, dtype=graph.logits_type)
-        self._vocabulary, self._all_positions = self._logit_shape()
+        self.vocabulary, self.all_positions = (vocabulary, all_positions) if vocabulary else self._ask_logits()
 
     def run(self, first: int, ids: NDArray[np.int64], held: Sequence[int]) -> NDArray[np.float32]:
         """Compute `ids` (rows, new tokens) behind the `held` tokens of the rows from `first` on.
@@ -96,7 +103,7 @@ class Passes:
         lengths = np.array(held) + count
         ids = np.ascontiguousarray(ids, dtype=self._graph.integer_type)
         mask = (np.arange(lengths.max()) < lengths[:, None]).astype(self._graph.integer_type)
-        logits = self._logit_memory((rows, count if self._all_positions else 1, self._vocabulary))
+        logits = self._logit_memory((rows, count if self.all_positions else 1, self.vocabulary))
         with translated(EngineError, "The model failed to run"):
             _bind_input(binding, self._graph.ids, ids)
             _bind_input(binding, self._graph.mask, mask)
@@ -123,8 +130,8 @@ class Passes:
             self._logits = np.empty(size, dtype=self._graph.logits_type)
         return self._logits[:size].reshape(shape)
 
-    def _logit_shape(self) -> tuple[int, bool]:
-        """Size of the vocabulary, and whether there are logits for every position: some graphs give only the last."""
+    def _ask_logits(self) -> tuple[int, bool]:
+        """Size of the vocabulary, and whether there are logits for every position."""
         binding = self._binding(0, 1)
         ids = np.zeros((1, 2), dtype=self._graph.integer_type)
         mask = np.ones((1, 2), dtype=self._graph.integer_type)
@@ -136,7 +143,6 @@ class Passes:
         binding.bind_output(self._graph.logits, "cpu")
         self._session.run_with_iobinding(binding)
         shape = binding.get_outputs()[-1].shape()  # in the order in which they were bound
-        self.rows.forget(0, 0)
         return int(shape[2]), int(shape[1]) == 2
 
 
@@ -147,7 +153,8 @@ def _open_session(path: str, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.prepack.enable_parallel", "1")  # loads in half of the time
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # no core is busy when nothing is computed
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")  # from one step to the next, no longer
+    options.enable_mem_pattern = False  # every step has another length, for which it would be computed anew
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
@@ -163,7 +170,7 @@ def _reserve_rows(graph: DecoderGraph, capacity: int) -> CacheRows:
             rows //= 2
 
 
-def _check_passes(session: Any, graph: DecoderGraph) -> None:
+def _check_passes(session: Any, graph: DecoderGraph) -> Passes:
     """Compute three tokens at once and one after the other, alone and in a batch. Raises `UnusualGraphError` if it differs."""
     ids = np.arange(1, _CHECK_TOKENS + 1)[None]
     try:
@@ -176,6 +183,7 @@ def _check_passes(session: Any, graph: DecoderGraph) -> None:
         raise UnusualGraphError(f"it does not run in shared memory: {str(error).splitlines()[0]}") from error
     if not np.allclose(whole, both, rtol=0, atol=_SAME * float(np.abs(whole).max())):
         raise UnusualGraphError("a batch in shared memory gives other values")
+    return passes
 
 
 def _bind_input(binding: Any, name: str, array: NDArray[Any]) -> None:
