@@ -81,6 +81,10 @@ class CacheRows:
                 if end > first:
                     memory.madvise(mmap.MADV_DONTNEED, first, end - first)
 
+    def size(self, count: int) -> int:
+        """Bytes that `write` writes for so many tokens."""
+        return count * sum(tensor.shape[1] * tensor.shape[3] * tensor.itemsize for tensor in self.tensors)
+
     def write(self, row: int, count: int, stream: Writer) -> None:
         """The first `count` tokens of a row, tensor by tensor."""
         for tensor in self.tensors:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64
 
 from foundry_cli.engine.cache_rows import CacheRows
-from foundry_cli.engine.conversation_files import PARTIAL, SUFFIX, trim
+from foundry_cli.engine.conversation_files import PARTIAL, SUFFIX, open_for_reading, open_for_writing, remove, trim
 
 logger = logging.getLogger("foundry.engine")
 
@@ -73,11 +73,14 @@ class ConversationStore:
     def load(self, found: Found, rows: CacheRows, row: int) -> bool:
         """Put the common tokens into `row`; False, and the file is gone, when it is damaged."""
         try:
-            with found.path.open("rb") as stream:
+            with open_for_reading(found.path) as stream:
                 reader = _Hashing(stream)
                 tokens = _read_head(reader)
-                if tokens is None or len(tokens) != found.stored:
+                if tokens is None or not np.array_equal(tokens, self._tokens[found.path]):
                     raise EOFError("the file was exchanged")
+                size = stream.tell() + rows.size(found.stored) + reader.hash.digest_size
+                if os.fstat(stream.fileno()).st_size != size:
+                    raise EOFError("the file has another size than it should")
                 rows.read(row, found.stored, found.common, reader)
                 is_whole = stream.read() == reader.hash.digest()
             os.utime(found.path)
@@ -90,13 +93,13 @@ class ConversationStore:
 
     def save(self, tokens: Sequence[int], rows: CacheRows, row: int) -> None:
         """Write the conversation in `row`, in place of those it continues."""
-        if len(tokens) < _FEWEST_TOKENS:
+        if len(tokens) < _FEWEST_TOKENS or rows.size(len(tokens)) > self._budget:
             return
         kept = np.asarray(tokens, dtype=np.int32)
         path = self._directory / (hashlib.sha256(kept.tobytes()).hexdigest()[:32] + SUFFIX)
         partial = path.with_suffix(PARTIAL)
         try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+            with open_for_writing(partial) as stream:
                 writer = _Hashing(stream)
                 writer.write(json.dumps({"format": _FORMAT, "version": _VERSION, "tokens": len(kept)}).encode() + b"\n")
                 writer.write(kept.data)
@@ -105,7 +108,7 @@ class ConversationStore:
             os.replace(partial, path)
         except OSError as error:
             logger.warning("a conversation cannot be kept on disk: %s", error.strerror)
-            partial.unlink(missing_ok=True)
+            remove(partial)
             return
         for other, stored in list(self._tokens.items()):
             if other != path and _common(stored, kept) == len(stored):
@@ -116,19 +119,22 @@ class ConversationStore:
 
     def _remove(self, path: Path) -> None:
         self._tokens.pop(path, None)
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def _read_tokens(path: Path) -> NDArray[np.int32] | None:
     try:
-        with path.open("rb") as stream:
+        with open_for_reading(path) as stream:
             return _read_head(stream)
-    except (OSError, EOFError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
 def _read_head(stream: Any) -> NDArray[np.int32] | None:
-    head = json.loads(stream.readline(_LONGEST_HEAD))
+    try:
+        head = json.loads(stream.readline(_LONGEST_HEAD))
+    except RecursionError:
+        return None
     if not isinstance(head, dict) or (head.get("format"), head.get("version")) != (_FORMAT, _VERSION):
         return None
     count = head.get("tokens")
