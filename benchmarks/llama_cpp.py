@@ -3,9 +3,10 @@
 usage: llama_cpp.py MODEL_DIR [--server server|python] [--slots 8] [--jobs 1] [--build-only]
 
 Everything is below ~/.cache/foundry-bench: an environment with `llama-cpp-python[server]` and `gguf`, the sources, what was
-compiled of them (once; at the lowest priority, half an hour with one job), and GGUF files by the shape of the model. There
-are two servers: `server` is llama.cpp's own, which batches its clients; `python` is that of llama-cpp-python, which answers
-one after the other. As a command this starts one and says where, until Ctrl-C.
+compiled of them (once; at the lowest priority, a quarter of an hour or more with one job; a build that was interrupted goes
+on), and GGUF files by the shape of the model. There are two servers: `server` is llama.cpp's own, which batches its clients;
+`python` is that of llama-cpp-python, which answers one after the other. As a command this starts one and says where, until
+Ctrl-C.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from foundry_cli.hardware.processors import usable_cores
 PACKAGE = "llama-cpp-python"
 ROOT = Path("~/.cache/foundry-bench").expanduser()
 SERVERS = ("server", "python")
+_TARGETS = {"server": ("llama-server", "llama-server*"), "python": ("llama", "libllama.*")}  # to make, and the file
 _ENVIRONMENT = ROOT / "llama-cpp"
 _PYTHON = _ENVIRONMENT / "bin" / "python"
 _BUILD = ROOT / "llama-cpp-build"
@@ -64,14 +66,20 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 # --- building --------------------------------------------------------------------------------------------------------
 
 
-def build(jobs: int = 1) -> None:
-    """Make the environment and the servers, as far as they are not there. Ends the program when that is impossible."""
+def build(server: str, jobs: int = 1) -> None:
+    """Make the environment and `server`, as far as they are not there. Ends the program when that is impossible."""
     if not _PYTHON.exists():
         _do([sys.executable, "-m", "venv", str(_ENVIRONMENT)], "making a virtual environment")
     if not _has_modules("gguf", "cmake", "ninja"):
         _do([str(_PYTHON), "-m", "pip", "install", "--quiet", "gguf", "cmake", "ninja"], "installing gguf, cmake and ninja")
-    if not (_BINARIES / "llama-server").exists():
-        _compile(_sources(), jobs)
+    target, made = _TARGETS[server]
+    if not any(_BINARIES.glob(made)):
+        _compile(_sources(), target, jobs)
+    if server == "python":
+        _install_python_server()
+
+
+def _install_python_server() -> None:
     if not _has_modules("llama_cpp", "fastapi", "sse_starlette"):
         # The package would compile the same sources again; it gets the libraries that are there.
         switches = {"CMAKE_ARGS": "-DLLAMA_BUILD=OFF -DLLAVA_BUILD=OFF"}
@@ -112,7 +120,7 @@ def _sources() -> Path:
     return directory / "vendor" / "llama.cpp"
 
 
-def _compile(sources: Path, jobs: int) -> None:
+def _compile(sources: Path, target: str, jobs: int) -> None:
     compilers = [name for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++") if name and shutil.which(name)]
     if not compilers:
         raise SystemExit("llama.cpp: there is no C++ compiler here (c++, g++, clang++), and the package has no binary wheel.")
@@ -120,7 +128,7 @@ def _compile(sources: Path, jobs: int) -> None:
     options = [f"-D{name}={value}" for name, value in _CMAKE_OPTIONS.items()]
     configure = [str(tools / "cmake"), "-S", str(sources), "-B", str(_BUILD), "-G", "Ninja"]
     _do([*configure, f"-DCMAKE_MAKE_PROGRAM={tools / 'ninja'}", *options], "configuring")
-    command = ["nice", "-n", "19", str(tools / "cmake"), "--build", str(_BUILD), "--target", "llama-server", "-j", str(jobs)]
+    command = ["nice", "-n", "19", str(tools / "cmake"), "--build", str(_BUILD), "--target", target, "-j", str(jobs)]
     _do(command, f"compiling with {jobs} job(s), log in {ROOT / 'build.log'}")
 
 
@@ -157,7 +165,7 @@ def gguf_file(model: Path) -> Path:
 @contextmanager
 def llama_server(model: Path, server: str, slots: int) -> Iterator[Endpoint]:
     """The server `server`, one of SERVERS, on a model of the shape of `model`, for as many clients as `slots`."""
-    build()
+    build(server)
     file = gguf_file(model)
     port = _free_port()
     command = {"server": _own_server, "python": _python_server}[server](file, port, slots)
@@ -240,7 +248,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--build-only", action="store_true")
     arguments = parser.parse_args()
-    build(arguments.jobs)
+    build(arguments.server, arguments.jobs)
     if arguments.build_only:
         print(gguf_file(arguments.model))
         return

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -98,15 +98,34 @@ async def ask(
 ) -> Answer:
     """One streamed answer of at most `tokens` tokens, greedy unless `options` say otherwise. Raises `Refused`.
 
-    When `stop` is set, the client goes away after the next piece; such an answer has no counts.
+    When `stop` is set, the client goes away after the next piece. An answer without counts (llama-cpp-python gives none in
+    streams) has 0 prompt tokens, and a token for every piece.
     """
-    body = {"model": endpoint.model, "messages": messages, "max_tokens": tokens, "temperature": 0, "stream": True}
-    payload = json.dumps({**body, "stream_options": {"include_usage": True}, **options}).encode()
+    options = {"max_tokens": tokens, "temperature": 0, "stream_options": {"include_usage": True}, **options}
+    began = time.perf_counter()
+    async with _request(endpoint, began, messages=messages, stream=True, **options) as reader:
+        events = []
+        async for event in _events(reader):
+            events.append(event)
+            if stop is not None and stop.is_set():
+                break
+    return _answer(began, events)
+
+
+async def count_tokens(endpoint: Endpoint, messages: Messages) -> int:
+    """Tokens of a prompt, as the server counts them."""
+    async with _request(endpoint, time.perf_counter(), messages=messages, max_tokens=1) as reader:
+        return int(json.loads(await reader.read())["usage"]["prompt_tokens"])
+
+
+@asynccontextmanager
+async def _request(endpoint: Endpoint, began: float, **body: Any) -> AsyncIterator[asyncio.StreamReader]:
+    """The body of an answer. Raises `Refused`."""
+    payload = json.dumps({"model": endpoint.model, **body}).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{endpoint.port}\r\nconnection: close\r\n"
         f"content-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
     )
-    began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port, limit=1 << 24)
     try:
         writer.write(head.encode() + payload)
@@ -114,14 +133,9 @@ async def ask(
         if status != 200:
             seconds = time.perf_counter() - began
             raise Refused(status, headers, (await reader.read()).decode("utf-8", "replace"), seconds)
-        events = []
-        async for event in _events(reader):
-            events.append(event)
-            if stop is not None and stop.is_set():
-                break
+        yield reader
     finally:
         writer.close()
-    return _answer(began, events)
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
@@ -169,7 +183,7 @@ def _answer(began: float, events: Sequence[tuple[float, bytes]]) -> Answer:
         stamps_by_choice={index: tuple(choice) for index, choice in stamps.items()},
         text="".join(pieces),
         prompt_tokens=usage.get("prompt_tokens", 0),
-        completion_tokens=usage.get("completion_tokens", 0),
+        completion_tokens=usage.get("completion_tokens", len(pieces)),
         cached_tokens=details.get("cached_tokens"),
         timings=timings,
     )
@@ -187,9 +201,9 @@ class Prompts:
     async def create(cls, endpoint: Endpoint, seed: int = 0) -> Prompts:
         """Learn from the server how many tokens a word has; warms it up, too."""
         raw = cls(1, 0, seed)
-        few, many = [await ask(endpoint, [raw.message(count)], 4) for count in (50, 250)]
-        per_word = (many.prompt_tokens - few.prompt_tokens) / 200
-        return cls(per_word, few.prompt_tokens - 50 * per_word, seed + 1)
+        few, many = [await count_tokens(endpoint, [raw.message(words)]) for words in (50, 250)]
+        per_word = (many - few) / 200
+        return cls(per_word, few - 50 * per_word, seed + 1)
 
     def message(self, tokens: int) -> dict[str, str]:
         """A question that makes a prompt of about `tokens` tokens, template included."""

@@ -15,7 +15,20 @@ from contextlib import ExitStack
 from typing import Any
 
 from llama_cpp import add_option, llama_server
-from measuring import BareLoop, BenchService, Endpoint, Messages, Prompts, ask, median, note, parser, run, template
+from measuring import (
+    BareLoop,
+    BenchService,
+    Endpoint,
+    Messages,
+    Prompts,
+    ask,
+    count_tokens,
+    median,
+    note,
+    parser,
+    run,
+    template,
+)
 
 
 def arguments() -> Any:
@@ -43,15 +56,14 @@ def conversation(prompts: Prompts, depth: int) -> tuple[Messages, Messages]:
 async def served(endpoint: Endpoint, before: Messages, messages: Messages) -> dict[str, Any]:
     """Both rates through a server."""
     options = {"temperature": OPTIONS.temperature, "seed": 1} if OPTIONS.temperature else {}
-    depth = 0
-    if before[0]["content"]:
-        depth = (await ask(endpoint, before, 1)).prompt_tokens
+    depth = await count_tokens(endpoint, before) if before[0]["content"] else 0
     answer = await ask(endpoint, messages, OPTIONS.tokens, **options)
+    prompt = answer.prompt_tokens or await count_tokens(endpoint, messages)
     cached = depth if answer.cached_tokens is None else answer.cached_tokens
     return {
-        "prefill": (answer.prompt_tokens - cached) / answer.first_s,
+        "prefill": (prompt - cached) / answer.first_s,
         "decode": answer.decode_rate,
-        "new_tokens": answer.prompt_tokens - cached,
+        "new_tokens": prompt - cached,
         "cached_tokens": cached,
     }
 
