@@ -24,7 +24,7 @@ import typer
 from foundry_cli import __version__
 from foundry_cli.cli.app import app
 from foundry_cli.cli.errors import ExitCode
-from foundry_cli.config import LOG_LEVELS
+from foundry_cli.config import ENGINES, LOG_LEVELS
 from foundry_cli.paths import Paths
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +43,7 @@ KINDS = {
     "model convert output_directory": "directory",
     "service set cachedir": "directory",
     "service set default_log_level": f"words {' '.join(LOG_LEVELS)}",
+    "service set engine": f"words {' '.join(ENGINES)}",
 }
 """What the type of a parameter does not say, by parameter or by command and parameter: `model` and `cache` are names
 that `foundry model list` and `foundry cache list` know."""
@@ -71,6 +72,7 @@ ENVIRONMENT = {
     "FOUNDRY_PORT": "TCP port of the service, in place of the one in the settings; 0: chosen by the system, then kept.",
     "FOUNDRY_HOST": "Address the service listens on, in place of the one in the settings.",
     "FOUNDRY_LOG_LEVEL": f"Level of the log: {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}.",
+    "FOUNDRY_ENGINE": f"What runs models, in place of the one in the settings: {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.",
     "FOUNDRY_OFFLINE": "When set to 1, nothing but this machine is asked over the network.",
     "FOUNDRY_CATALOG_URL": "Address of the Azure catalog, in place of Microsoft's; https, or http on this machine.",
     "FOUNDRY_REGISTRY_URL": "Address of the registry that knows where the files of the Azure catalog are.",
@@ -86,6 +88,11 @@ FILES = {
     _PATHS.default_cache: "Models, unless the settings name another directory.",
     _PATHS.catalogs: "Lists of catalogs, and when they were asked.",
     _PATHS.logs: "Logs of the service, without prompts and answers; 'foundry zip-logs' collects them.",
+    _PATHS.conversations: (
+        "Conversations that go on at once after a restart, readable by their owner only: their tokens, which can be turned "
+        "into text again, and what the model computed from them. 'foundry service set --conversations 0' removes them and "
+        "keeps none; FOUNDRY_HOME moves them."
+    ),
     _PATHS.run: "State of the running service: its lock, its address and its Unix socket.",
     _PATHS.history_file: "What was typed at the chat prompt.",
 }
@@ -126,6 +133,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "foundry service status --output json": "Show its state for a program to read:",
         "foundry service set --port 5273": "Always listen on the same port:",
         "foundry service diag --logs": "Show the log:",
+        "foundry service set --conversations 0": "Keep no conversations on disk, and remove those that are there:",
     },
     "zip-logs": {"foundry zip-logs report.zip": "Collect the logs into a file of that name:"},
 }

@@ -105,9 +105,15 @@ class EngineDiedError(EngineError):
 
 
 class QueueFullError(FoundryError):
-    """Too many requests are waiting already."""
+    """Too many requests are waiting already. `retry_seconds`: when it may be different."""
 
     code = "queue_full"
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, param: str | None = None, retry_seconds: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, param=param)
+        self.retry_seconds = retry_seconds
 
 
 class ServiceStoppingError(FoundryError):

@@ -577,6 +577,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--cachedir' = 'Directory where models are kept'
                 '--default-log-level' = 'trace, debug, info, warn, error, critical or none'
                 '--ttl' = 'Seconds of idleness before a model is unloaded'
+                '--engine' = 'auto, batch or genai: what runs models that are loaded from now on'
+                '--conversations' = 'Space on disk for conversations that go on after a restart; 0: none are kept'
                 '--show' = 'Show the settings'
                 '--output' = 'Format of the result'
                 '-o' = 'Format of the result'
@@ -589,6 +591,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--cachedir' = 'directory'
                 '--default-log-level' = 'words trace debug info warn error critical none'
                 '--ttl' = 'number'
+                '--engine' = 'words auto batch genai'
+                '--conversations' = 'number'
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }

@@ -12,6 +12,7 @@ from foundry_cli.cli.output import Format, symbol
 
 if TYPE_CHECKING:
     from foundry_cli.client.client import ServiceClient
+    from foundry_cli.paths import Paths
 
 app = group("Manage the local model inference service")
 
@@ -122,10 +123,12 @@ def list_loaded(output_format: OutputOption = Format.text) -> None:
     elif not models:
         output.line("No models are currently loaded in the service")
     else:
+        width = max(len("Model ID"), *(len(model["id"]) for model in models)) + 2
         output.line("Models running in service:")
-        output.line(f"    {'Alias':<31}Model ID")
+        output.line(f"    {'Alias':<31}{'Model ID':<{width}}Engine")
         for model in models:
-            output.line(f"{symbol('🟢  ') or '    '}{model['alias']:<31}{model['id']}")
+            engine = model.get("engine", "")  # unknown to a service that was started before an update
+            output.line(f"{symbol('🟢  ') or '    '}{model['alias']:<31}{model['id']:<{width}}{engine}".rstrip())
 
 
 @app.command()
@@ -142,12 +145,30 @@ def diag(
         for text in diagnostics.log_lines(paths):
             output.line(text)
         return
-    facts = diagnostics.facts(paths)
+    facts, models = diagnostics.facts(paths), _loaded_models(paths)
     if output_format is Format.json:
-        output.document(facts)
+        output.document({**facts, "Models": models})
         return
-    for name, value in facts.items():
+    for name, value in [*facts.items(), *(("Model", _model_line(model)) for model in models)]:
         output.line(f"{name:<18}{value}")
+
+
+def _loaded_models(paths: Paths) -> list[dict[str, Any]]:
+    """What the service says of its models; nothing when it does not answer."""
+    from foundry_cli.client.supervisor import find_service
+    from foundry_cli.errors import FoundryError
+
+    try:
+        client = find_service(paths)
+        return list(client.status()["loadedModels"]) if client else []
+    except FoundryError:
+        return []
+
+
+def _model_line(model: dict[str, Any]) -> str:
+    names = {"engine": "engine", "mostRunning": "answers at once", "threads": "threads", "ep": "provider", "pid": "PID"}
+    facts = ", ".join(f"{name} {model[key]}" for key, name in names.items() if key in model)
+    return f"{model['id']}: {facts}"
 
 
 @app.command("set")
@@ -169,11 +190,28 @@ def change_settings(
         int | None,
         typer.Option(min=1, max=315_360_000, help="Seconds of idleness before a model is unloaded.", show_default=False),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="auto, batch or genai: what runs models that are loaded from now on.", show_default=False),
+    ] = None,
+    conversations: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MEGABYTES",
+            min=0,
+            max=1 << 30,
+            help="Space on disk for conversations that go on after a restart; 0: none are kept.",
+            show_default=False,
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the settings.")] = False,
     output_format: OutputOption = Format.text,
 ) -> None:
     """Change settings; a running service takes them up, with a restart where one is needed."""
     from foundry_cli.cli.settings import change
 
-    given = {"port": port, "host": host, "cachedir": cachedir, "log_level": default_log_level, "ttl": ttl}
+    given = {
+        "port": port, "host": host, "cachedir": cachedir, "log_level": default_log_level, "ttl": ttl,
+        "engine": engine, "conversations": conversations,
+    }  # fmt: skip
     change({name: value for name, value in given.items() if value is not None}, show=show, output_format=output_format)

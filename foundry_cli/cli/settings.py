@@ -9,7 +9,7 @@ from foundry_cli.cli import output
 from foundry_cli.cli.cache_location import checked_directory, hand_over, with_cache
 from foundry_cli.cli.lifecycle import check_settings, restart_if_running
 from foundry_cli.cli.output import Format
-from foundry_cli.config import check_log_level, load_config, with_environment, without_credentials
+from foundry_cli.config import check_engine, check_log_level, load_config, with_environment, without_credentials
 from foundry_cli.errors import ConfigError, InvalidRequestError
 from foundry_cli.paths import Paths
 
@@ -30,6 +30,8 @@ def change(given: dict[str, Any], *, show: bool, output_format: Format) -> None:
         check_settings(paths, in_force)
         say("Saving new settings")
         config.save(paths)
+        if given.get("conversations") == 0:
+            say("Conversations that were kept on disk are removed when the service starts.")
         if set(given) == {"cachedir"}:
             hand_over(paths, say)
         else:
@@ -52,17 +54,27 @@ def _without_passwords(document: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
     """The options as fields of `Config`. Raises `InvalidRequestError`."""
-    fields = {"port": given.get("port"), "ttl_seconds": given.get("ttl")}
+    names = {"port": "port", "ttl_seconds": "ttl", "conversation_megabytes": "conversations"}
+    fields = {field: given.get(option) for field, option in names.items()}
     if "host" in given:
         fields["host"] = _host(given["host"])
     if "log_level" in given:
         fields["log_level"] = _log_level(given["log_level"])
+    if "engine" in given:
+        fields["engine"] = _engine(given["engine"])
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _log_level(text: str) -> str:
     try:
         return check_log_level(text, "--default-log-level")
+    except ConfigError as error:
+        raise InvalidRequestError(error.message) from error
+
+
+def _engine(text: str) -> str:
+    try:
+        return check_engine(text.lower(), "--engine")
     except ConfigError as error:
         raise InvalidRequestError(error.message) from error
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ StartEngine = Callable[[str, Path, str], Awaitable[EngineProcess]]
 _WORKER_BYTES = 100 * 1024 * 1024  # interpreter, runtime and a short conversation, beside the weights
 _MOST_WAITING = 64  # requests, beside those that the engine runs at once
 _USUALLY_RUNNING = 8  # as long as the engine is not there to be asked
+_DURATIONS = 32  # of the last requests, to tell those that are refused when to come again
+_LONGEST_RETRY = 60  # seconds
 _CRASHES, _CRASH_SECONDS = 3, 60.0  # more crashes than this in so many seconds: give up for a while
 
 
@@ -58,6 +61,11 @@ class LoadedModel:
 _ANYWHERE = Placement()
 
 
+def retry_seconds(durations: Collection[float]) -> int | None:
+    """What requests took lately, the waiting included: by then those that are here now will be answered. 1 to 60."""
+    return max(1, min(_LONGEST_RETRY, math.ceil(sum(durations) / len(durations)))) if durations else None
+
+
 class ModelManager:
     """All loaded models of the service. Belongs to one event loop."""
 
@@ -78,6 +86,7 @@ class ModelManager:
         self._unloading: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._users: Counter[str] = Counter()  # by model id, those included that wait for the model to be loaded
+        self._durations: dict[str, deque[float]] = {}  # seconds, by model id
         self._crashes: dict[tuple[str, str], deque[float]] = {}  # by model id and provider
         self._one_load = asyncio.Lock()  # two loads at once would both see the same free memory
         self.is_closed = False  # no more loading
@@ -116,13 +125,19 @@ class ModelManager:
         users, loaded_now = self._users[model.id], self._loaded.get(model.id)
         running = loaded_now.engine.most_running if loaded_now else _USUALLY_RUNNING
         if users >= running + _MOST_WAITING:
-            raise QueueFullError(f"{users} requests for {model.id} are running or waiting.", hint="Try again soon.")
+            raise QueueFullError(
+                f"{users} requests for {model.id} are running or waiting.",
+                hint="Try again soon.",
+                retry_seconds=retry_seconds(self._durations.get(model.id, ())),
+            )
+        began = time.monotonic()
         self._users[model.id] += 1  # before loading: nobody may take the model away before it is used
         try:
             loaded = await self._place(model, placement, own_users=1)
             if ttl is not None:
                 loaded.ttl = ttl
             yield loaded.engine
+            self._durations.setdefault(model.id, deque(maxlen=_DURATIONS)).append(time.monotonic() - began)
         finally:
             self._users[model.id] -= 1
             if still_loaded := self._loaded.get(model.id):

@@ -83,6 +83,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self.load_seconds = 0.0
         self.engine = ""  # `Runtime.name`
         self.most_running = 1  # answers that are written at once
+        self.threads = 1
 
     @classmethod
     async def start(
@@ -163,6 +164,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
             self.load_seconds = float(ready["load_seconds"])
             self.engine = str(ready.get("engine", ""))
             self.most_running = int(ready.get("most_running", 1))
+            self.threads = int(ready.get("threads", 1))
         except asyncio.TimeoutError as error:
             raise EngineError(f"{self._name} was not loaded within {self._patience.load:g} s.") from error
         except (LookupError, TypeError, ValueError) as error:

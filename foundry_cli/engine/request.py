@@ -112,6 +112,7 @@ class Finish:
     reason: FinishReason
     usage: Usage
     timing: Timing
+    engine: str = ""  # that wrote it, `Runtime.name`; the service knows it, not the worker's message
 
 
 EngineEvent = TextChunk | Finish

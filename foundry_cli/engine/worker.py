@@ -291,7 +291,8 @@ def main() -> None:
         sink.write(encode_frame({"op": "failed", **error_fields(error)}))
         sink.flush()
         return
-    sink.write(encode_frame({"op": "ready", **worker.facts(), "load_seconds": time.monotonic() - began}))
+    facts = {**worker.facts(), "threads": usable_cores(), "load_seconds": time.monotonic() - began}
+    sink.write(encode_frame({"op": "ready", **facts}))
     sink.flush()
     worker.run()
 

@@ -4,11 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from foundry_cli.hardware.control_groups import ControlGroups, read_number
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True)
+class ProcessorLimits:
+    """What this process may use: `processors` of its affinity, the `cores` they are on, and the `quota` in cores, if any."""
+
+    processors: int
+    cores: int
+    quota: int | None
+
+    @property
+    def usable_cores(self) -> int:
+        """The least of them, at least 1."""
+        return max(1, min(self.cores, self.quota or self.cores))
+
+    def text(self) -> str:
+        """All of it for people."""
+        quota = f"a quota of {self.quota}" if self.quota else "no quota"
+        return f"{self.usable_cores} ({self.cores} cores in the affinity, as {self.processors} processors; {quota})"
+
+
+def processor_limits(
+    topology: Path = _TOPOLOGY, groups: ControlGroups | None = None, processors: Collection[int] | None = None
+) -> ProcessorLimits:
+    """The limits of this process's affinity (`processors`) and control groups."""
+    allowed = _allowed_processors() if processors is None else processors
+    quotas = _quotas(groups or ControlGroups())
+    return ProcessorLimits(len(allowed), _physical_cores(topology, allowed), min(quotas, default=None))
 
 
 def usable_cores(
@@ -18,9 +47,7 @@ def usable_cores(
 
     Two hyper-threads of one core count once: the matrix kernels of ONNX Runtime gain nothing from the second.
     """
-    allowed = _allowed_processors() if processors is None else processors
-    cores = _physical_cores(topology, allowed)
-    return max(1, min([cores, *_quotas(groups or ControlGroups())]))
+    return processor_limits(topology, groups, processors).usable_cores
 
 
 def usable_processors(groups: ControlGroups | None = None, processors: Collection[int] | None = None) -> int:

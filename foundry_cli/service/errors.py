@@ -38,7 +38,7 @@ STATUS: dict[type[errors.FoundryError], int] = {
     errors.DownloadError: 502,
 }
 _TYPE = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"}
-_RETRY_SECONDS = {429: "2", 503: "2"}
+_RETRY_SECONDS = {429: 2, 503: 2}
 
 
 class BodyTooLargeError(errors.InvalidRequestError):
@@ -85,8 +85,10 @@ def body_of(error: errors.FoundryError) -> dict[str, Any]:
 def response_to(error: errors.FoundryError) -> JSONResponse:
     """The response for `error`."""
     status = status_of(error)
-    headers = {"retry-after": _RETRY_SECONDS[status]} if status in _RETRY_SECONDS else {}
-    return JSONResponse(body_of(error), status, headers)
+    seconds = _RETRY_SECONDS.get(status)
+    if isinstance(error, errors.QueueFullError) and error.retry_seconds is not None:
+        seconds = error.retry_seconds
+    return JSONResponse(body_of(error), status, {} if seconds is None else {"retry-after": str(seconds)})
 
 
 def stopping() -> errors.FoundryError:

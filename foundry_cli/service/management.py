@@ -53,6 +53,9 @@ async def status(request: Request) -> dict[str, Any]:
                 "pid": loaded.engine.pid,
                 "ttl": loaded.ttl,
                 "ep": loaded.provider,
+                "engine": loaded.engine.engine,
+                "mostRunning": loaded.engine.most_running,
+                "threads": loaded.engine.threads,
             }
             for loaded in state.models.loaded()
         ],

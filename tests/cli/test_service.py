@@ -10,9 +10,12 @@ import socket
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from foundry_cli.hardware.processors import usable_cores
+from foundry_cli.paths import Paths
 from tests.cli.in_process import Command
 from tests.conftest import Foundry, RunningService, run_service
 
@@ -61,10 +64,52 @@ def test_ps_without_models(here: Command, unharmed_service: RunningService) -> N
 
 def test_diag_names_what_a_report_needs(here: Command, service: RunningService) -> None:
     text = here("service", "diag", home=service.paths.home).stdout
-    for name in ("Version", "Python", "System", "Memory", "Runtime", "Cache", "Log", "Service"):
+    for name in ("Version", "Python", "System", "Memory", "Threads", "Runtime", "Engine", "Cache", "Log", "Service"):
         assert re.search(rf"^{name} ", text, re.MULTILINE)
     assert service.url in json.loads(here("service", "diag", "-o", "json", home=service.paths.home).stdout)["Service"]
     assert "foundry.service version" in here("service", "diag", "--logs", home=service.paths.home).stdout
+
+
+def test_the_engine_of_loaded_models_is_shown(here: Command, service: RunningService) -> None:
+    home = service.paths.home
+    service.client.load("echo:1")
+    head, line = here("service", "ps", home=home).stdout.splitlines()[1:3]
+    assert head.split() == ["Alias", "Model", "ID", "Engine"]
+    assert line.split()[-2:] == ["echo:1", "batch"]
+    assert line.index("batch") - head.index("Engine") in (-1, 0)  # the symbol is one character and two columns
+    (listed,) = [model for model in _json(here, home, "ps")["models"] if model["id"] == "echo:1"]
+    assert (listed["engine"], listed["mostRunning"]) == ("batch", 16)
+    (known,) = [model for model in _json(here, home, "diag")["Models"] if model["id"] == "echo:1"]
+    assert known == listed
+    text = here("service", "diag", home=home).stdout
+    assert f"echo:1: engine batch, answers at once 16, threads {usable_cores()}, provider CPU" in text
+
+
+def _json(here: Command, home: Path, command: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(here("service", command, "-o", "json", home=home).stdout)
+    return document
+
+
+def test_the_engine_and_the_space_for_conversations_are_set(here: Command) -> None:
+    shown = here("service", "set", "--engine", "GenAI", "--conversations", "0", "--show").stdout
+    assert "removed when the service starts" in shown
+    settings = json.loads(shown.partition("{")[1] + shown.partition("{")[2])
+    assert settings["engineSettings"] == {"engine": "genai", "conversationMegabytes": 0}
+    shown = here("service", "set", "--engine", "auto", "--conversations", "1024", "--show").stdout
+    assert "engineSettings" not in shown
+    wrong = here("service", "set", "--engine", "cuda")
+    assert wrong.code == 2
+    assert "--engine is 'cuda'; it is one of auto, batch, genai." in wrong.stderr
+
+
+def test_conversations_are_removed_when_none_are_to_be_kept(here: Command, tmp_path: Path) -> None:
+    kept = Paths(tmp_path / "home").conversations / "model" / "one.kv"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"what was said")
+    here("service", "set", "--conversations", "0")
+    assert kept.exists()
+    here("service", "start")
+    assert not kept.exists()
 
 
 def test_set_and_show(here: Command) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from foundry_cli.engine.model_manager import ModelManager, Placement, StartEngine
+from foundry_cli.engine.model_manager import ModelManager, Placement, StartEngine, retry_seconds
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
     EngineDiedError,
@@ -376,6 +376,13 @@ def test_too_many_users_are_refused_before_anything_is_loaded() -> None:
             assert await ask(manager, model("a")) == "ok"
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("durations", "seconds"), [((), None), ((0.0,), 1), ((0.1, 0.2), 1), ((1.0, 2.2), 2), ((30.0, 31.0), 31), ((600.0,), 60)]
+)
+def test_when_to_come_again(durations: tuple[float, ...], seconds: int | None) -> None:
+    assert retry_seconds(durations) == seconds
 
 
 def test_closing_ends_loads_and_answers() -> None:

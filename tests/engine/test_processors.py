@@ -8,7 +8,7 @@ import pytest
 
 from foundry_cli.hardware.control_groups import ControlGroups
 from foundry_cli.hardware.memory import available_memory
-from foundry_cli.hardware.processors import usable_cores
+from foundry_cli.hardware.processors import processor_limits, usable_cores
 
 MIB = 1 << 20
 
@@ -103,3 +103,12 @@ def test_memory_of_a_group(tmp_path: Path, files: dict[str, str], membership: st
 def test_memory_without_limits_is_that_of_the_machine(tmp_path: Path) -> None:
     unlimited = groups(tmp_path / "groups", {"memory.max": "max", "memory.current": "5", "memory.stat": "what is this"})
     assert available_memory(unlimited) > 64 * MIB
+
+
+def test_limits_are_told(tmp_path: Path) -> None:
+    topology = machine(tmp_path / "cpu", [(0, 0), (0, 0), (0, 1), (0, 1)])
+    limited = groups(tmp_path / "groups", {"cpu.max": "100000 100000"})
+    told = processor_limits(topology, limited, {0, 1, 2, 3}).text()
+    assert told == "1 (2 cores in the affinity, as 4 processors; a quota of 1)"
+    free = groups(tmp_path / "free", {"cpu.max": "max 100000"})
+    assert processor_limits(topology, free, {0, 1}).text() == "1 (1 cores in the affinity, as 2 processors; no quota)"

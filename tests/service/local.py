@@ -51,6 +51,7 @@ class FakeEngine:
     load_seconds = 0.0
     engine = "fake"
     most_running = 8
+    threads = 2
 
     def __init__(self, answer: Answer) -> None:
         self.generate = answer

@@ -62,6 +62,13 @@ def test_a_stream(local: LocalService) -> None:
 def test_a_stream_with_usage(local: LocalService) -> None:
     *_, last, done = events(local.chat(question(stream=True, stream_options={"include_usage": True}))[2])
     assert (done, last["choices"], last["usage"]["total_tokens"]) == ("[DONE]", [], 4)
+    assert last["engine"] == "fake"
+
+
+def test_an_answer_names_its_engine(local: LocalService) -> None:
+    assert local.chat(question())[2]["engine"] == "fake"
+    (loaded,) = local.get("/openai/status")[2]["loadedModels"]
+    assert (loaded["engine"], loaded["mostRunning"], loaded["threads"]) == ("fake", 8, 2)
 
 
 def test_fields_that_are_ignored_are_named(local: LocalService) -> None:

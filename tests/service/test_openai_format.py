@@ -237,12 +237,12 @@ def test_the_shapes_of_answers() -> None:
     assert whole == {
         **ENVELOPE, "object": "chat.completion",
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": usage, "timings": timings,
+        "usage": usage, "timings": timings, "engine": "",
     }  # fmt: skip
     envelope = {**ENVELOPE, "object": "chat.completion.chunk", "created": created}
     choice = {"index": 0, "delta": {"content": "x"}, "logprobs": None, "finish_reason": None}
     assert writer.chunk({"content": "x"}) == {**envelope, "choices": [choice]}
-    assert writer.usage_chunk([finish()]) == {**envelope, "choices": [], "usage": usage, "timings": timings}
+    assert writer.usage_chunk([finish()]) == {**envelope, "choices": [], "usage": usage, "timings": timings, "engine": ""}
 
 
 SEVERAL = (

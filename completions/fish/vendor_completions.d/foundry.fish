@@ -120,6 +120,8 @@ function __foundry_takes_value
             'service set --cachedir' \
             'service set --default-log-level' \
             'service set --ttl' \
+            'service set --engine' \
+            'service set --conversations' \
             'service set --output' \
             'service set -o'
             return 0
@@ -426,6 +428,8 @@ complete -c foundry -n '__foundry_inside service set' -l host -x -d 'Address to 
 complete -c foundry -n '__foundry_inside service set' -l cachedir -x -a '(__fish_complete_directories)' -d 'Directory where models are kept'
 complete -c foundry -n '__foundry_inside service set' -l default-log-level -x -a 'trace debug info warn error critical none' -d 'trace, debug, info, warn, error, critical or none'
 complete -c foundry -n '__foundry_inside service set' -l ttl -x -d 'Seconds of idleness before a model is unloaded'
+complete -c foundry -n '__foundry_inside service set' -l engine -x -a 'auto batch genai' -d 'auto, batch or genai: what runs models that are loaded from now on'
+complete -c foundry -n '__foundry_inside service set' -l conversations -x -d 'Space on disk for conversations that go on after a restart; 0: none are kept'
 complete -c foundry -n '__foundry_inside service set' -l show -d 'Show the settings'
 complete -c foundry -n '__foundry_inside service set' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service set' -l help -s h -d 'Show this message and exit'

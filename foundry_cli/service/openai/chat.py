@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from foundry_cli.api.openai import ChatCompletionRequest
 from foundry_cli.api.sse import encode_event
 from foundry_cli.engine.model_manager import Placement
-from foundry_cli.engine.request import EngineEvent, GenerationRequest
+from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
 from foundry_cli.errors import EngineDiedError, FoundryError
 from foundry_cli.service.errors import body_of, stopping, unexpected
 from foundry_cli.service.event_stream import CLIENT_GONE, EventStream, until_disconnect
@@ -85,7 +85,7 @@ async def generate(
             async with use as engine, aclosing(engine.generate(request)) as events:
                 async for event in events:
                     has_begun = True
-                    yield event
+                    yield replace(event, engine=engine.engine) if isinstance(event, Finish) else event
             return
         except EngineDiedError:
             if has_begun or is_last_try or state.models.is_closed:

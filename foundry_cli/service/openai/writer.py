@@ -134,7 +134,7 @@ class ChatCompletionWriter:
 
 def _counts(finishes: Sequence[Finish]) -> dict[str, Any]:
     usage = usage_fields([finish.usage for finish in finishes])
-    return {"usage": usage, "timings": timing_fields([finish.timing for finish in finishes])}
+    return {"usage": usage, "timings": timing_fields([finish.timing for finish in finishes]), "engine": finishes[0].engine}
 
 
 class ChatCompletionStream:
