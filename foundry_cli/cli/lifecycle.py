@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from typing import Any
 
 from foundry_cli.cli import output
 from foundry_cli.cli.output import Say, symbol
 from foundry_cli.client.supervisor import find_service, start_service, stop_service
 from foundry_cli.config import Config, check_address, check_exposure, load_config
-from foundry_cli.errors import ServiceStartError
+from foundry_cli.errors import FoundryError, ServiceStartError
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.paths import Paths
 
@@ -19,14 +21,31 @@ def started_line(record: InstanceRecord) -> str:
 
 
 def restart_service(paths: Paths, say: Say = output.line) -> None:
-    """Stop the service if it runs, and start it; nothing is stopped for settings that cannot be used."""
+    """Stop the service if it runs, and start it with the same models; nothing is stopped for settings that cannot be used."""
     check_settings(paths, load_config(paths))
     say("Restarting service...")
     output.flush()
+    loaded = _loaded_models(paths)
     if stop_service(paths):
         say(f"{symbol('🔴 ')}Service is stopped.")
     client, _ = start_service(paths)
     say(started_line(client.record))
+    if loaded:
+        with suppress(FoundryError):  # then the first request loads it
+            client.restore(loaded)
+            say(f"Loading again in the background: {', '.join(model['id'] for model in loaded)}")
+
+
+def _loaded_models(paths: Paths) -> list[dict[str, Any]]:
+    """What the running service has loaded; a time to live that was nobody's choice is left to the next service."""
+    try:
+        running = find_service(paths)
+        status = running.status() if running else {"loadedModels": []}
+    except FoundryError:  # it is stopped all the same
+        return []
+    default = status.get("defaultTtl")
+    kept = [(model, ("id", "ep", "ttl") if model["ttl"] != default else ("id", "ep")) for model in status["loadedModels"]]
+    return [{name: model[name] for name in names} for model, names in kept]
 
 
 def check_settings(paths: Paths, config: Config) -> None:

@@ -106,6 +106,14 @@ class ServiceClient:
         """Let the service use the cache directory of the settings; loaded models stay loaded."""
         self._call("POST", f"{_MANAGE}/cache", body={}, timeout=None)
 
+    def restore(self, models: list[dict[str, Any]]) -> None:
+        """Let the service load `models`, entries of `status`, in the background."""
+        self._call("POST", f"{_MANAGE}/restore", body={"models": models})
+
+    def prefill(self, model: str, messages: list[dict[str, str]]) -> None:
+        """Let a loaded model read `messages` in the background: the next question of that chat is being typed."""
+        self._call("POST", f"{_MANAGE}/prefill", body={"model": model, "messages": messages})
+
     def stop(self) -> None:
         """Ask the service to stop; it goes on draining after this returns."""
         self._call("POST", f"{_MANAGE}/stop", body={})

@@ -77,7 +77,7 @@ class ModelManager:
         start_engine: StartEngine = EngineProcess.start,
         on_use: Callable[[str], object] = lambda _: None,  # is told the id of a model that is loaded or unloaded
     ) -> None:
-        self._default_ttl = default_ttl
+        self.default_ttl = default_ttl
         self._available_memory = available_memory
         self._start_engine = start_engine
         self._on_use = on_use
@@ -197,7 +197,7 @@ class ModelManager:
             async with self._one_load:
                 self._check_crashes(model.id, provider)
                 await self._make_room(model)
-                loaded = LoadedModel(model, await self._start(model, provider), self._default_ttl, provider)
+                loaded = LoadedModel(model, await self._start(model, provider), self.default_ttl, provider)
         finally:
             del self._loading[model.id]
         self._loaded[model.id] = loaded

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 from foundry_cli.engine.chat_template import ChatTemplate, Message, PromptTemplate
 from foundry_cli.engine.model_files import ModelFiles
+from foundry_cli.engine.prompt_cache import common_prefix
 from foundry_cli.engine.runtime import Runtime
 from foundry_cli.errors import ContextLengthError, EngineError
 
 _CUT = "\ufdd0"  # a code point that Unicode keeps free for such uses
+_QUESTIONS = ("A", "1 and")  # nothing in common: neither their first tokens nor their lengths
 _UNTRUSTED_ROLES = ("user", "tool", "function")
 
 
@@ -31,13 +33,21 @@ class PromptBuilder:
     def build(self, messages: Sequence[Message]) -> list[int]:
         """The tokens of the prompt. Raises `ModelInvalidError`, `InvalidRequestError`, `ContextLengthError`."""
         self._check_size(sum(len(message["content"]) for message in messages))
-        messages = [self._harmless(message) for message in messages]
+        tokens = self._tokens([self._harmless(message) for message in messages])
+        if not tokens:
+            raise EngineError("The prompt is empty after the chat template was applied.")
+        return tokens
+
+    def build_prefix(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens that the prompts for all next questions behind `messages` have in common. Raises as `build`."""
+        first, second = (self.build([*messages, {"role": "user", "content": text}]) for text in _QUESTIONS)
+        return first[: common_prefix(first, second)]
+
+    def _tokens(self, messages: Sequence[Message]) -> list[int]:
         text = self._template.render(messages) if self._template else self._runtime.apply_own_template(messages)
         tokens: list[int] = []
         for part in text.split(_CUT):
             tokens += self._without_first(self._runtime.encode(part)) if tokens else self._runtime.encode(part)
-        if not tokens:
-            raise EngineError("The prompt is empty after the chat template was applied.")
         return tokens
 
     def _check_size(self, characters: int) -> None:

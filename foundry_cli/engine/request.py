@@ -35,7 +35,11 @@ class Grammar:
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One chat completion: messages of `role` and `content`, and how to answer them."""
+    """One chat completion: messages of `role` and `content`, and how to answer them.
+
+    With `max_tokens` 0 nothing is answered: what any next question behind the messages begins with is read into memory,
+    when there is nothing else to do, and given up when there is. The end is then `length`, or `cancelled`.
+    """
 
     messages: tuple[dict[str, Any], ...]
     max_tokens: int | None = None  # None: until the model stops or its context is full

@@ -87,7 +87,7 @@ class Sequence(Task):
 
     def start(self, cache: ContextCache) -> bool:
         """Get a context from `cache`; False when there is no memory for it yet."""
-        room = ROOM_TOKENS if self.max_tokens is None else min(ROOM_TOKENS, self.max_tokens - self._answered())
+        room = ROOM_TOKENS if not self.max_tokens else min(ROOM_TOKENS, self.max_tokens - self._answered())
         lease = cache.acquire(self.tokens, room + 1)
         if lease is None:
             return False

@@ -71,6 +71,7 @@ class Worker:
         self._sent = clock()
         self._scheduler = Scheduler()
         self._arrived: dict[int, tuple[Frame, float]] = {}  # not yet looked at, oldest first
+        self._prefills: dict[int, Frame] = {}  # chats to read when there is nothing else to do
         self._waiting: deque[Sequence] = deque()
         self._running: dict[int, Sequence] = {}
         self._is_full = False  # the first of those waiting found no memory
@@ -96,15 +97,21 @@ class Worker:
 
     def _take_frames(self) -> bool:
         """Note what has arrived; wait for something when there is no work. False at the end of the pipe."""
-        while not self._inbox.empty() or not (self._arrived or self._waiting or self._running):
+        while not self._inbox.empty() or (self._is_idle() and not self._prefills):
             frame = self._next_frame()
             if frame is None:
                 return False
-            if frame["op"] == "generate":
+            if frame["op"] == "generate" and frame["request"]["max_tokens"] == 0:
+                self._prefills[int(frame["id"])] = frame
+            elif frame["op"] == "generate":
+                self._end_prefills()
                 self._arrived[int(frame["id"])] = frame, time.monotonic()
             elif frame["op"] == "cancel":
                 self._cancel(int(frame["id"]))
         return True
+
+    def _is_idle(self) -> bool:
+        return not (self._arrived or self._waiting or self._running)
 
     def _next_frame(self) -> Frame | None:
         """What has arrived, or will; a pause is used to keep the conversations, lest a crash costs them."""
@@ -116,20 +123,28 @@ class Worker:
 
     def _prepare(self) -> None:
         """Turn one request into tokens: one at a time, so that running answers do not wait for all of them."""
-        if not self._arrived:
+        if self._is_idle() and self._prefills:
+            identity = next(iter(self._prefills))
+            frame, arrived = self._prefills.pop(identity), time.monotonic()
+        elif self._arrived:
+            identity = next(iter(self._arrived))
+            frame, arrived = self._arrived.pop(identity)
+        else:
             return
-        identity = next(iter(self._arrived))
-        frame, arrived = self._arrived.pop(identity)
         try:
             request = GenerationRequest.from_frame(frame["request"])
-            prompt = self._prompts.build(request.messages)
+            build = self._prompts.build_prefix if request.max_tokens == 0 else self._prompts.build
+            prompt = build(request.messages)
+            if not prompt:  # the template begins with the question
+                self._send(event_frame(identity, Finish("length", Usage(), Timing())))
+                return
             grammar = self._grammars.compile(request.grammar) if request.grammar else None
             self._waiting.append(Sequence.create(identity, request, prompt, self._runtime, arrived, grammar))
         except Exception as error:  # noqa: BLE001 - a fault in one request must not end the others
             self._send_error(identity, error)
 
     def _cancel(self, identity: int) -> None:
-        if self._arrived.pop(identity, None):
+        if self._arrived.pop(identity, None) or self._prefills.pop(identity, None):
             self._send(event_frame(identity, Finish("cancelled", Usage(), Timing())))
         elif sequence := self._running.get(identity):
             self._end(sequence, sequence.finish("cancelled"))
@@ -137,6 +152,12 @@ class Worker:
             self._waiting.remove(sequence)
             self._is_full = False
             self._send(event_frame(identity, sequence.finish("cancelled")))
+
+    def _end_prefills(self) -> None:
+        """Nobody shall wait for the reading of a chat, nor find it in the way; what has been read stays."""
+        reading = [sequence.identity for sequence in (*self._running.values(), *self._waiting) if sequence.max_tokens == 0]
+        for identity in (*self._prefills, *reading):
+            self._cancel(identity)
 
     def _admit(self) -> None:
         """Start waiting sequences in order, as long as there is a place and memory."""
@@ -198,6 +219,9 @@ class Worker:
             try:
                 if isinstance(choice, Exception):
                     raise choice
+                if sequence.max_tokens == 0:
+                    self._end(sequence, sequence.finish("length"))
+                    continue
                 events = sequence.accept(choice)
             except Exception as error:  # noqa: BLE001 - as above
                 self._drop(sequence, error)
@@ -225,7 +249,7 @@ class Worker:
         assert sequence.context is not None
         self._leave(sequence)
         self._send(event_frame(sequence.identity, finish))
-        self._cache.release(sequence.context, sequence.prompt_length)
+        self._cache.release(sequence.context, min(sequence.prompt_length, len(sequence.context.tokens)))
 
     def _drop(self, sequence: Sequence, error: Exception) -> None:
         assert sequence.context is not None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import cast
 
 from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
@@ -16,6 +18,7 @@ from foundry_cli.repl.conversation import Conversation
 from foundry_cli.repl.settings import ChatSettings
 
 _ALIVE_SECONDS = 1.0
+_AHEAD_SECONDS = 0.5  # for the service to take what is to be read ahead, before the next question is sent
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,22 @@ class Chat:
         self._client = client
         self._question: str | None = None  # the last one, answered or not
         self._is_answered = False
+        self._ahead: tuple[str, Conversation] | None = None  # what the model was asked to read last
+        self._reading: Thread | None = None
+
+    def read_ahead(self) -> None:
+        """Let the model read what has been said while the next question is typed. Whether it does, is of no matter."""
+        if (self.model, self.conversation) == self._ahead or not self.is_connected:
+            return
+        self._ahead = self.model, self.conversation
+        if history := self.conversation.history():
+            self._reading = Thread(target=self._read_ahead, args=(self._client, self.model, history), daemon=True)
+            self._reading.start()
+
+    @staticmethod
+    def _read_ahead(client: ServiceClient, model: str, history: list[dict[str, str]]) -> None:
+        with suppress(FoundryError):
+            client.prefill(model, history)
 
     def ask(self, question: str) -> Answer:
         """Begin to answer `question`; hand the answer to `keep` afterwards."""
@@ -109,6 +128,9 @@ class Chat:
         return self._begin(base, self._question)
 
     def _begin(self, base: Conversation, question: str) -> Answer:
+        self._ahead = None
+        if self._reading is not None:
+            self._reading.join(_AHEAD_SECONDS)
         self._question, self._is_answered = question, self._is_answered and base is not self.conversation
         return Answer(self._client, self.model, base, question, self.settings)
 

@@ -34,9 +34,12 @@ class Conversation:
 
     def request(self, question: str) -> list[dict[str, str]]:
         """The messages to send with the next question."""
+        return [*self.history(), {"role": "user", "content": question}]
+
+    def history(self) -> list[dict[str, str]]:
+        """The messages that go before the next question."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        said = [{"role": message.role, "content": message.content} for message in self.messages]
-        return [*system, *said, {"role": "user", "content": question}]
+        return [*system, *({"role": message.role, "content": message.content} for message in self.messages)]
 
     def with_turn(self, question: str, answer: str, *, is_cancelled: bool = False) -> Conversation:
         """The conversation after one more question and its answer."""

@@ -108,6 +108,7 @@ class ChatSession:
 
     def _read(self) -> str:
         offered, self._offered = self._offered, ""
+        self._chat.read_ahead()
         try:
             text = self._prompt.prompt(default=offered)
         except OSError as error:

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from foundry_cli import __version__
-from foundry_cli.service import cache, downloads, errors, management
+from foundry_cli.service import cache, downloads, errors, management, warming
 from foundry_cli.service.access_log import AccessLog
 from foundry_cli.service.errors import CatchUnexpected
 from foundry_cli.service.guard import Access, Guard
@@ -33,6 +33,6 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
     )
     app.state.service = state
     errors.install(app)
-    for router in (management.router, cache.router, downloads.router, chat.router, models.router):
+    for router in (management.router, cache.router, downloads.router, warming.router, chat.router, models.router):
         app.include_router(router)
     return app

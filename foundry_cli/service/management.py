@@ -46,6 +46,7 @@ async def status(request: Request) -> dict[str, Any]:
         "pid": state.record.pid,
         "version": __version__,
         "startedAt": state.record.started_at,
+        "defaultTtl": state.models.default_ttl,
         "loadedModels": [
             {
                 "id": loaded.model.id,

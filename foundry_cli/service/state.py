@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from fastapi import Request
 
@@ -85,6 +85,13 @@ class ServiceState:
     is_stopping: Callable[[], bool]
     providers: InstalledProviders = field(default_factory=InstalledProviders)
     downloads: set[Process] = field(default_factory=set)  # that are running, see `downloads.py`
+    background: set[asyncio.Task[None]] = field(default_factory=set)  # work that nobody waits for
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` while nobody waits for it; it ends with the service."""
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
 
     async def known_models(self) -> list[ModelInfo]:
         """Everything that can be named; the disk is read outside the event loop."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from foundry_cli.client.supervisor import require_service
 from foundry_cli.hardware.processors import usable_cores
 from foundry_cli.paths import Paths
 from tests.cli.in_process import Command
-from tests.conftest import Foundry, RunningService, run_service
+from tests.conftest import Foundry, RunningService, add_model, run_service
 
 SDK_URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(\.\d{1,3}){3}):\d+")
 
@@ -110,6 +113,35 @@ def test_conversations_are_removed_when_none_are_to_be_kept(here: Command, tmp_p
     assert kept.exists()
     here("service", "start")
     assert not kept.exists()
+
+
+def test_a_restart_loads_again_what_was_loaded(here: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    folders = [add_model(paths, name, ["Hello"]) for name in ("first:1", "second:1", "third:1")]
+    here("service", "start")
+    client = require_service(paths)
+    client.load("first:1", ttl=77)
+    client.load("second:1")
+    client.load("third:1")
+    shutil.rmtree(folders[1])
+    shown = here("service", "restart").stdout.splitlines()
+    assert shown[-1] == "Loading again in the background: first:1, second:1, third:1"
+    client = require_service(paths)
+    deadline = time.monotonic() + 30
+    while client.loaded_models() != ["first:1", "third:1"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [model["ttl"] for model in client.status()["loadedModels"]] == [77, 600]
+    assert "second:1 is not loaded again: " in (paths.logs / "foundry.log").read_text()
+    here("service", "set", "--ttl", "50")  # restarts it, too
+    client = require_service(paths)
+    while client.loaded_models() != ["first:1", "third:1"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [model["ttl"] for model in client.status()["loadedModels"]] == [77, 50]
+    here("service", "stop")
+    here("service", "start")
+    assert require_service(paths).loaded_models() == []
 
 
 def test_set_and_show(here: Command) -> None:

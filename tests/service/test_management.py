@@ -37,6 +37,7 @@ def test_status(local: LocalService) -> None:
         "pid": 1,
         "version": __version__,
         "startedAt": 1795132800.0,
+        "defaultTtl": 600,
     }
 
 
