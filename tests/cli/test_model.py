@@ -84,7 +84,8 @@ def test_load_ps_unload(foundry: Command, service: RunningService) -> None:
     assert output.stdout.endswith("Model echo loaded successfully\n")
     listed = foundry("service", "ps", home=home).stdout.splitlines()
     assert listed[0] == "Models running in service:"
-    assert "🟢  " + "echo".ljust(31) + "echo:1" in listed
+    (line,) = [line for line in listed if line.startswith("🟢  " + "echo".ljust(31) + "echo:1 ")]
+    assert line.endswith("  batch")
     assert "echo:1" in [
         model["id"] for model in json.loads(foundry("service", "list", "-o", "json", home=home).stdout)["models"]
     ]

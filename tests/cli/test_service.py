@@ -76,7 +76,8 @@ def test_diag_names_what_a_report_needs(here: Command, service: RunningService) 
 def test_the_engine_of_loaded_models_is_shown(here: Command, service: RunningService) -> None:
     home = service.paths.home
     service.client.load("echo:1")
-    head, line = here("service", "ps", home=home).stdout.splitlines()[1:3]
+    _, head, *lines = here("service", "ps", home=home).stdout.splitlines()
+    (line,) = [line for line in lines if "echo:1" in line]
     assert head.split() == ["Alias", "Model", "ID", "Engine"]
     assert line.split()[-2:] == ["echo:1", "batch"]
     assert line.index("batch") - head.index("Engine") in (-1, 0)  # the symbol is one character and two columns
