@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,16 @@ from numpy.typing import NDArray
 
 from foundry_cli.engine.cache_rows import CacheRows
 from foundry_cli.engine.conversation_store import ConversationStore
-from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, read_graph
+from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, logits_name, read_graph
 from foundry_cli.engine.genai import translated
+from foundry_cli.engine.last_position import with_last_position
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.runtime import LogitRows, TokenContext
 from foundry_cli.engine.slot_pool import PoolMemory, SlotPool
 from foundry_cli.engine.tokenizer import Tokenizer
 from foundry_cli.errors import EngineError
 
+_LARGEST_EDITED = 64 * 1024 * 1024  # bytes of a graph; the weights are in other files then
 _ROWS = 32  # conversations in memory, running and idle
 _CHECK_TOKENS = 3
 _SAME = 0.2  # share of the largest logit by which two ways to the same value may differ; a wrong way differs by more
@@ -42,7 +45,7 @@ class BatchRuntime:
         try:
             with ThreadPoolExecutor(1) as executor:
                 reading = executor.submit(Tokenizer, files)  # takes as long as a fifth of the rest
-                self._session = _open_session(str(files.directory / graph_file), threads)
+                self._session = _open_session(files.directory / graph_file, logits_name(files), threads)
                 tokenizer = reading.result()
             self._graph = read_graph(self._session, files)
         except UnusualGraphError:
@@ -146,8 +149,10 @@ class Passes:
         return int(shape[2]), int(shape[1]) == 2
 
 
-def _open_session(path: str, threads: int) -> Any:
+def _open_session(path: Path, logits: str, threads: int) -> Any:
     import onnxruntime
+
+    edited = with_last_position(path.read_bytes(), logits) if path.stat().st_size <= _LARGEST_EDITED else None
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -155,7 +160,8 @@ def _open_session(path: str, threads: int) -> Any:
     options.add_session_config_entry("session.prepack.enable_parallel", "1")  # loads in half of the time
     options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")  # from one step to the next, no longer
     options.enable_mem_pattern = False  # every step has another length, for which it would be computed anew
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+    return onnxruntime.InferenceSession(edited or str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _reserve_rows(graph: DecoderGraph, capacity: int) -> CacheRows:

@@ -83,7 +83,7 @@ class CacheRows:
 
     def size(self, count: int) -> int:
         """Bytes that `write` writes for so many tokens."""
-        return count * sum(tensor.shape[1] * tensor.shape[3] * tensor.itemsize for tensor in self.tensors)
+        return count * sum(int(tensor[0, :, 0].nbytes) for tensor in self.tensors)
 
     def write(self, row: int, count: int, stream: Writer) -> None:
         """The first `count` tokens of a row, tensor by tensor."""

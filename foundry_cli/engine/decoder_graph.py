@@ -74,6 +74,12 @@ def check_config(files: ModelFiles) -> str:
     return str(model["decoder"]["filename"])
 
 
+def logits_name(files: ModelFiles) -> str:
+    """What the configuration calls the logits."""
+    decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]
+    return str((decoder.get("outputs") or {}).get("logits", "logits"))
+
+
 def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles) -> DecoderGraph:
     """The graph of `session`. Raises `UnusualGraphError`."""
     decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]

@@ -9,17 +9,16 @@ background waits until nobody else wants anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 PREFILL_CHUNK = 128
 """Tokens of a prompt per step when nothing else runs; 64 and more cost no speed, and cancel waits for one step."""
 
-SHARED_PREFILL_CHUNK = 32
-"""The most tokens of a prompt per step while answers are being written: what they wait for."""
-
+_FIRST_SHARED_CHUNK = 32  # beside answers, before it is known how long a token takes
 _LEAST_CHUNK = 8
-_STALL_SECONDS = 0.2  # that a running answer may wait for a piece of a prompt, if that is more than the least
+_STALL_SECONDS = 0.1  # that answers wait for a piece of a prompt while these get half of the time
+_MORE_STALL_SECONDS = 0.5  # that is added for the share of the prompts that is over one half, for all of it
+_WEIGHT = 0.2  # of the last measurement
 _QUERY_TILE = 128  # rows that the attention kernel takes at once
 
 
@@ -56,6 +55,11 @@ def piece_of(pending: int, wanted: int) -> int:
     return piece - 1 if pending - piece == 1 and piece > 2 else piece
 
 
+def _share(reading: int, writing: int) -> float:
+    """Of the time, for prompts: steps for few answers cost nearly as much as for many, so many prompts are read first."""
+    return max(0.5, 2 * reading / (2 * reading + writing))
+
+
 @dataclass
 class Scheduler:
     """Shares the model's time among the answers that are running."""
@@ -87,17 +91,19 @@ class Scheduler:
         if writing and not self._may_read(len(reading), len(writing)):
             return Step(tuple(writing))
         task = reading[0] if self._is_turn_of_oldest else min(reading, key=lambda task: task.pending)
-        return Step((task,), piece_of(task.pending, self._chunk(writing)))
+        return Step((task,), piece_of(task.pending, self._chunk(len(reading), len(writing))))
 
     def _may_read(self, reading: int, writing: int) -> bool:
-        share = max(0.5, reading / (reading + writing))
+        share = _share(reading, writing)
         return not self._last_was_read and self._read_seconds * (1 - share) <= self._write_seconds * share
 
-    def _chunk(self, writing: Sequence[Task]) -> int:
+    def _chunk(self, reading: int, writing: int) -> int:
         if not writing:
             return PREFILL_CHUNK
-        bearable = int(_STALL_SECONDS / self._seconds_per_token) if self._seconds_per_token else SHARED_PREFILL_CHUNK
-        return max(_LEAST_CHUNK, min(SHARED_PREFILL_CHUNK, bearable))
+        if not self._seconds_per_token:
+            return _FIRST_SHARED_CHUNK
+        bearable = _STALL_SECONDS + _MORE_STALL_SECONDS * (_share(reading, writing) - 0.5)
+        return max(_LEAST_CHUNK, min(PREFILL_CHUNK, int(bearable / self._seconds_per_token)))
 
     def charge(self, step: Step, seconds: float, *, was_read: bool) -> None:
         """Account for a step that ran; `was_read`: it was a piece of a prompt."""
@@ -105,6 +111,9 @@ class Scheduler:
         if was_read:
             self._read_seconds += seconds
             self._is_turn_of_oldest = not self._is_turn_of_oldest
-            self._seconds_per_token = seconds / step.piece
+            measured = seconds / step.piece
+            known = self._seconds_per_token or measured
+            # A machine that is busy for a moment must not make the pieces small, which are slow by themselves.
+            self._seconds_per_token = known + _WEIGHT * (min(measured, 2 * known) - known)
         else:
             self._write_seconds += seconds

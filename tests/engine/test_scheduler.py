@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from foundry_cli.engine.scheduler import PREFILL_CHUNK, SHARED_PREFILL_CHUNK, Scheduler, Task, piece_of
+from foundry_cli.engine.scheduler import PREFILL_CHUNK, Scheduler, Task, piece_of
 
 FAST = 0.001
 """Seconds per token."""
@@ -62,19 +62,36 @@ def test_no_token_is_computed_alone_or_alone_in_a_tile(wanted: int) -> None:
             pending -= piece
 
 
-def test_a_prompt_beside_an_answer_is_read_in_small_pieces() -> None:
+def test_a_prompt_beside_answers_is_read_in_pieces_that_these_can_wait_for() -> None:
     prompt = Task(pending=1000)
-    taken = run(scheduler_of(prompt, answer()), 2000)
+    taken = run(scheduler_of(prompt, *(answer() for _ in range(3))), 3000, 0.002)
     pieces = [piece for tasks, piece in taken if tasks == (prompt,) and piece > 1]
-    assert set(pieces[:-1]) == {SHARED_PREFILL_CHUNK}
+    assert pieces[0] == 32  # nothing is known yet
+    assert {piece * 0.002 for piece in pieces[1:-1]} == {0.1}
     assert sum(pieces) == 1000
 
 
-def test_on_a_slow_model_the_pieces_are_smaller() -> None:
-    prompt = Task(pending=10_000)
-    pieces = [piece for tasks, piece in run(scheduler_of(prompt, answer()), 50, 0.01) if tasks == (prompt,)]
-    assert set(pieces[1:]) == {20}
-    assert {piece for tasks, piece in run(scheduler_of(Task(pending=999), answer()), 50, 5.0)} == {32, 8, 1}
+def test_many_prompts_beside_few_answers_are_read_in_larger_pieces() -> None:
+    prompts = [Task(pending=10_000) for _ in range(7)]
+    taken = run(scheduler_of(*prompts, answer()), 50, 0.002)
+    assert 0.1 < max(piece for _, piece in taken[2:]) * 0.002 <= 0.35
+
+
+def test_on_a_slow_model_the_pieces_are_smaller_but_never_tiny() -> None:
+    taken = run(scheduler_of(Task(pending=999), *(answer() for _ in range(3))), 50, 5.0)
+    assert {piece for _, piece in taken} == {32, 8, 1}
+
+
+def test_a_busy_moment_does_not_make_the_pieces_small() -> None:
+    prompt = Task(pending=5000)
+    scheduler = scheduler_of(prompt, *(answer() for _ in range(3)))
+    run(scheduler, 200, 0.002)
+    while (step := scheduler.next_step()) and step.tasks != (prompt,):
+        scheduler.charge(step, 0.002, was_read=False)
+    assert step is not None
+    scheduler.charge(step, 10.0, was_read=True)
+    pieces = [piece for tasks, piece in run(scheduler, 20_000, 0.002) if tasks == (prompt,) and piece > 1]
+    assert pieces[0] > 35
 
 
 @pytest.mark.parametrize("prompts", [1, 2, 7])
@@ -87,12 +104,19 @@ def test_never_two_pieces_of_prompts_in_a_row_while_an_answer_is_written(prompts
     assert not any(first and second for first, second in pairwise(is_read))
 
 
-def test_a_prompt_and_an_answer_get_equal_time() -> None:
+def test_a_prompt_and_answers_get_equal_time() -> None:
     prompt = Task(pending=100_000)
-    taken = run(scheduler_of(prompt, answer()), 1000)
+    taken = run(scheduler_of(prompt, *(answer() for _ in range(3))), 1000)
     read = sum(piece for tasks, piece in taken if tasks == (prompt,))
     written = sum(piece for tasks, piece in taken if tasks != (prompt,))
-    assert abs(read - written) <= SHARED_PREFILL_CHUNK
+    assert abs(read - written) <= PREFILL_CHUNK
+
+
+def test_many_prompts_get_more_time_than_few_answers() -> None:
+    prompts = [Task(pending=100_000) for _ in range(7)]
+    taken = run(scheduler_of(*prompts, answer()), 1000)
+    read = sum(piece for tasks, piece in taken if tasks[0] in prompts)
+    assert read > 0.85 * sum(piece for _, piece in taken)
 
 
 def test_all_answers_are_written_at_once() -> None:
