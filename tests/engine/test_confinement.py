@@ -181,3 +181,87 @@ def test_device_files_are_those_of_gpus_and_npus(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     names = [path.name for path in device_files(tmp_path)]
     assert names == ["nvidia-uvm", "nvidia0", "nvidiactl", "dri", "accel", "kfd"]
+
+
+WRITING_PROGRAM = """
+import json, os, sys
+from pathlib import Path
+from foundry_cli.engine.confinement import confine
+
+model, kept, other = map(Path, sys.argv[1:])
+confine(model, writable=kept)
+
+def attempt(action):
+    try:
+        action()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+
+def exchange():
+    (kept / "new.partial").write_text("x")
+    os.replace(kept / "new.partial", kept / "new.kv")
+
+def forget():
+    (kept / "gone.kv").write_text("x")
+    os.unlink(kept / "gone.kv")
+
+print(json.dumps({
+    "make": attempt(lambda: (kept / "a.kv").write_text("x")),
+    "read": attempt(lambda: (kept / "a.kv").read_text()),
+    "list": attempt(lambda: os.listdir(kept)),
+    "exchange": attempt(exchange),
+    "remove": attempt(forget),
+    "set times": attempt(lambda: os.utime(kept / "a.kv")),
+    "truncate": attempt(lambda: os.truncate(kept / "a.kv", 0)),
+    "make a folder": attempt(lambda: os.mkdir(kept / "folder")),
+    "make a link": attempt(lambda: os.symlink("/etc/passwd", kept / "link")),
+    "make a pipe": attempt(lambda: os.mkfifo(kept / "pipe")),
+    "run": attempt(lambda: os.execv(kept / "program", ["program"])),
+    "write beside it": attempt(lambda: (kept.parent / "new").write_text("x")),
+    "list beside it": attempt(lambda: os.listdir(kept.parent)),
+    "write into another": attempt(lambda: (other / "new.kv").write_text("x")),
+    "read another": attempt(lambda: (other / "secret.kv").read_text()),
+    "remove of another": attempt(lambda: os.unlink(other / "secret.kv")),
+    "move there": attempt(lambda: os.rename(kept / "new.kv", other / "new.kv")),
+    "move from there": attempt(lambda: os.rename(other / "secret.kv", kept / "secret.kv")),
+    "link there": attempt(lambda: os.link(other / "secret.kv", kept / "linked.kv")),
+    "follow a link": attempt(lambda: (kept / "outward").read_text()),
+    "write the model": attempt(lambda: (model / "file").write_text("x")),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def writing(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a process could do with a folder for its conversations, and with that of another model."""
+    model, root = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("conversations")
+    kept, other = root / "mine", root / "other"
+    for folder in (kept, other):
+        folder.mkdir(mode=0o700)
+    (model / "file").write_text("weights")
+    (other / "secret.kv").write_text("secret")
+    (kept / "outward").symlink_to(other / "secret.kv")
+    (kept / "program").write_text("#!/bin/sh\n")
+    (kept / "program").chmod(0o700)
+    command = [sys.executable, "-c", WRITING_PROGRAM, str(model), str(kept), str(other)]
+    environment = {**worker_environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    results: dict[str, str] = json.loads(done.stdout)
+    return results
+
+
+@pytest.mark.parametrize("action", ["make", "read", "list", "exchange", "remove", "set times", "truncate"])
+def test_conversations_can_be_kept(writing: dict[str, str], action: str) -> None:
+    assert writing[action] == "done"
+
+
+@has_landlock
+@pytest.mark.parametrize(
+    "action",
+    ["make a folder", "make a link", "make a pipe", "run", "write beside it", "list beside it", "write into another",
+     "read another", "remove of another", "move there", "move from there", "link there", "follow a link", "write the model"],
+)  # fmt: skip
+def test_nothing_else_can_be_done_with_the_folders(writing: dict[str, str], action: str) -> None:
+    assert writing[action] in ("PermissionError", "OSError")  # EXDEV, where files would leave their folder
