@@ -218,9 +218,11 @@ def check_context_limit(subject: Subject) -> str:
 
 
 def check_json(subject: Subject) -> str:
-    """JSON mode gives a JSON object."""
+    """JSON mode gives a JSON object; a weak model does not find the end of one, which says nothing about JSON mode."""
     question = _user('Give the capital of France as JSON, like {"capital": "…"}.')
     answer = subject.chat.complete(question, max_tokens=_LONGEST_ANSWER, response_format={"type": "json_object"}, **GREEDY)
+    if answer.finish_reason == "length":
+        raise CheckNotShownError(f"the answer was cut after {_LONGEST_ANSWER} tokens: {answer.text[:40]!r}")
     _require(isinstance(_parsed(answer.text), dict), f"the answer is not a JSON object: {answer.text[:40]!r}")
     return "the answer is a JSON object"
 
