@@ -33,7 +33,10 @@ GET open /v1/models
 GET open /v1/models/{name:path}
 HEAD open /openapi.json
 POST managing /foundry/manage/cache
+POST managing /foundry/manage/prefill
+POST managing /foundry/manage/prefill
 POST managing /foundry/manage/remove/{name:path}
+POST managing /foundry/manage/restore
 POST managing /foundry/manage/stop
 POST open /openai/download
 POST open /v1/chat/completions
