@@ -161,19 +161,26 @@ class Worker:
 
     def _admit(self) -> None:
         """Start waiting sequences in order, as long as there is a place and memory."""
-        while self._waiting and not self._is_full and len(self._running) < self._runtime.most_running:
-            sequence = self._waiting[0]
+        while not self._is_full and len(self._running) < self._runtime.most_running and (sequence := self._next_waiting()):
             try:
                 if not sequence.start(self._cache):
                     self._is_full = True
                     return
             except Exception as error:  # noqa: BLE001 - as above
-                self._waiting.popleft()
+                self._waiting.remove(sequence)
                 self._send_error(sequence.identity, error)
                 continue
-            self._waiting.popleft()
+            self._waiting.remove(sequence)
             self._running[sequence.identity] = sequence
             self._scheduler.add(sequence)
+
+    def _next_waiting(self) -> Sequence | None:
+        """Who comes next: work in the background last, and never so much of it that it takes all places."""
+        interactive = next((sequence for sequence in self._waiting if not sequence.is_background), None)
+        background = sum(sequence.is_background for sequence in self._running.values())
+        if interactive or background >= self._runtime.most_running // 2:
+            return interactive
+        return self._waiting[0] if self._waiting else None
 
     def _run_step(self, step: Step) -> None:
         sequences = [task for task in step.tasks if isinstance(task, Sequence)]

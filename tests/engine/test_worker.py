@@ -372,3 +372,16 @@ def test_an_answer_without_text_is_not_silent() -> None:
     worker = bench(endless)
     worker.answer(request(max_tokens=3, stop=("x",)))
     assert worker.frames[-1]["reason"] == "length"
+
+
+def test_background_work_comes_last_and_never_takes_all_places() -> None:
+    worker = bench(b"x" * 20)
+    for identity in range(1, 11):
+        worker.ask(identity, request(chr(96 + identity), priority="background"))
+    during(worker, 12, lambda: [worker.ask(identity, request(chr(64 + identity))) for identity in (20, 21)])
+    worker.run()
+    ends = [frame["id"] for frame in worker.frames if frame["op"] == "finish"]
+    assert set(ends) == {*range(1, 11), 20, 21}
+    assert max(ends.index(20), ends.index(21)) < 4
+    waiting = [worker.end(identity)["timing"]["queue"] for identity in (20, 21)]
+    assert max(waiting) < max(worker.end(identity)["timing"]["queue"] for identity in range(1, 11))
