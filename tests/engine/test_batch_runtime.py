@@ -234,7 +234,6 @@ def test_a_short_request_does_not_wait_for_the_beginning_that_others_want() -> N
     assert order_of(worker) == [3, 1, 2]
 
 
-@pytest.mark.xfail(reason="answers in the background keep their places while nothing is done for them")
 def test_work_in_the_background_takes_no_places() -> None:
     worker = bench(b"x" * 300)
     for identity in range(1, 9):
