@@ -34,7 +34,6 @@ GET open /v1/models/{name:path}
 HEAD open /openapi.json
 POST managing /foundry/manage/cache
 POST managing /foundry/manage/prefill
-POST managing /foundry/manage/prefill
 POST managing /foundry/manage/remove/{name:path}
 POST managing /foundry/manage/restore
 POST managing /foundry/manage/stop
