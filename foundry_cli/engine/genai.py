@@ -18,7 +18,7 @@ except ImportError as error:  # a wheel for another machine, a library that is m
 if hasattr(og, "disable_telemetry_events"):  # since 0.12
     og.disable_telemetry_events()
 
-__all__ = ["og", "translated"]
+__all__ = ["first_line", "og", "translated"]
 
 
 @contextmanager
@@ -29,5 +29,10 @@ def translated(kind: type[FoundryError], what: str, *, hint: str | None = None) 
     except FoundryError:
         raise
     except Exception as error:  # pybind raises RuntimeError, ValueError, TypeError and OverflowError
-        reason = str(error).strip().splitlines()
-        raise kind(f"{what}: {reason[0] if reason else type(error).__name__}", hint=hint) from error
+        raise kind(f"{what}: {first_line(error)}", hint=hint) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a native library says, without its stack; its kind when it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

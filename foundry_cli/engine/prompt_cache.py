@@ -48,7 +48,11 @@ class PromptCache:
         self._kept: list[_Kept] = []  # least recently used first
         self._leased_bytes = 0
 
-    def acquire(self, tokens: Sequence[int], room: int) -> Lease | None:
+    def is_being_read(self, tokens: Sequence[int]) -> bool:
+        """See `ContextCache.is_being_read`: a generator cannot be copied."""
+        return False
+
+    def acquire(self, tokens: Sequence[int], room: int, *, is_background: bool = False) -> Lease | None:
         """A context for `tokens` with space for `room` more at least, or None when memory is taken for the moment.
 
         Raises `InsufficientMemoryError` when even an otherwise empty cache could not hold it.
@@ -79,8 +83,9 @@ class PromptCache:
         """See `ContextCache.extend`: never."""
         return False
 
-    def save(self) -> None:
-        """See `ContextCache.save`: keys and values of a generator cannot be had."""
+    def save_next(self) -> bool:
+        """See `ContextCache.save_next`: keys and values of a generator cannot be had."""
+        return False
 
     def discard(self, context: TokenContext) -> None:
         """Give up a context that is too small or was left in an unknown state by an error."""

@@ -43,9 +43,13 @@ class Lease:
 class ContextCache(Protocol):
     """All contexts of one model, those of finished answers included: the next turn of a chat computes only what is new."""
 
-    def acquire(self, tokens: Sequence[int], room: int) -> Lease | None:
+    def is_being_read(self, tokens: Sequence[int]) -> bool:
+        """Whether it pays to wait, because another answer is just reading what `tokens` begin with."""
+
+    def acquire(self, tokens: Sequence[int], room: int, *, is_background: bool = False) -> Lease | None:
         """A context for `tokens` with space for `room` more at least, or None when memory is taken for the moment.
 
+        `is_background`: nobody shall wait for what is read into it.
         Raises `InsufficientMemoryError` when even an otherwise empty cache could not hold it.
         """
 
@@ -58,8 +62,8 @@ class ContextCache(Protocol):
     def discard(self, context: TokenContext) -> None:
         """Give up a context that is too small or was left in an unknown state by an error."""
 
-    def save(self) -> None:
-        """Write what is worth it to disk, where there is a place for it."""
+    def save_next(self) -> bool:
+        """Write one conversation that is worth it to disk, where there is a place for it; False when there is none left."""
 
 
 class Runtime(Protocol):

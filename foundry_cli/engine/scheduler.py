@@ -19,7 +19,7 @@ _LEAST_CHUNK = 8
 _STALL_SECONDS = 0.1  # that answers wait for a piece of a prompt while these get half of the time
 _MORE_STALL_SECONDS = 0.5  # that is added for the share of the prompts that is over one half, for all of it
 _WEIGHT = 0.2  # of the last measurement
-_QUERY_TILE = 128  # rows that the attention kernel takes at once
+_QUERY_TILE = 16  # the kernel takes a multiple of so many tokens at once; of how many, depends on the size of the heads
 
 
 @dataclass(eq=False)
@@ -49,10 +49,9 @@ def piece_of(pending: int, wanted: int) -> int:
     A token that is computed alone, or alone in a tile of the attention kernel, gets values that differ in the last bits from
     those it gets with others. So that no answer depends on how its prompt was cut, that does not happen.
     """
-    piece = pending if pending <= wanted * 3 // 2 else wanted
-    if piece % _QUERY_TILE == 1 and pending > 1:
-        piece = max(piece - 1, 2)
-    return piece - 1 if pending - piece == 1 and piece > 2 else piece
+    most = pending if pending <= wanted * 3 // 2 else wanted
+    pieces = (piece for piece in range(most, 1, -1) if piece % _QUERY_TILE != 1 and pending - piece != 1)
+    return next(pieces, pending)
 
 
 def _share(reading: int, writing: int) -> float:

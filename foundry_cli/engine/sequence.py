@@ -88,7 +88,7 @@ class Sequence(Task):
     def start(self, cache: ContextCache) -> bool:
         """Get a context from `cache`; False when there is no memory for it yet."""
         room = ROOM_TOKENS if not self.max_tokens else min(ROOM_TOKENS, self.max_tokens - self._answered())
-        lease = cache.acquire(self.tokens, room + 1)
+        lease = cache.acquire(self.tokens, room + 1, is_background=self.is_background)
         if lease is None:
             return False
         self.context = lease.context

@@ -76,13 +76,18 @@ class SlotPool:
         self._slots: list[Slot] = []
         self._gap_steps = 0
 
-    def acquire(self, tokens: Sequence[int], room: int) -> Lease | None:
-        """See `ContextCache.acquire`. None, too, while another answer reads what this prompt begins with."""
+    def is_being_read(self, tokens: Sequence[int]) -> bool:
+        """See `ContextCache.is_being_read`."""
+        goals = [slot.goal for slot in self._slots if slot.is_leased and len(slot.tokens) < len(slot.goal)]
+        most = max((common_prefix(goal, tokens) for goal in goals), default=0)
+        most = min(most, len(tokens) - _RECOMPUTED)
+        return most >= _WORTH_WAITING and most >= self._best(tokens)[1] + _WORTH_WAITING
+
+    def acquire(self, tokens: Sequence[int], room: int, *, is_background: bool = False) -> Lease | None:
+        """See `ContextCache.acquire`."""
         needed = min(len(tokens) + room, self._memory.longest)
         self._check_size(len(tokens))
         best, common = self._best(tokens)
-        if self._is_being_read(tokens, common):
-            return None
         reused = best if best and not best.is_leased and best.goes_on(common) else None
         if not self._make_place(needed, reused, best):
             if best is None or best.is_leased or reused:
@@ -93,7 +98,7 @@ class SlotPool:
         self._tell(tokens, best, common)
         slot = reused or self._new_slot(best, common)
         self._slots = [other for other in self._slots if other is not slot] + [slot]
-        slot.is_leased, slot.goal, slot.saved = True, tokens, 0
+        slot.is_leased, slot.goal, slot.saved = True, () if is_background else tokens, 0
         slot.context.max_length = needed
         slot.context.rewind(min(len(slot.tokens), common))
         self._load(slot, tokens)
@@ -126,14 +131,15 @@ class SlotPool:
         """See `ContextCache.discard`."""
         self._drop(self._slot(context))
 
-    def save(self) -> None:
-        """See `ContextCache.save`: all idle conversations that are not on disk."""
-        if self._store is None:
-            return
-        for slot in self._idle():
-            if slot.saved < len(slot.tokens):
-                self._store.save(slot.tokens, self._memory.rows, slot.context.row)
-                slot.saved = len(slot.tokens)
+    def save_next(self) -> bool:
+        """See `ContextCache.save_next`: the idle conversation that is not on disk and was used last."""
+        unsaved = [slot for slot in self._idle() if slot.saved < len(slot.tokens)]
+        if self._store is None or not unsaved:
+            return False
+        slot = unsaved[-1]
+        self._store.save(slot.tokens, self._memory.rows, slot.context.row)
+        slot.saved = len(slot.tokens)
+        return True
 
     def arrange(self, contexts: Sequence[TokenContext]) -> tuple[int, list[int]]:
         """The first of neighbouring rows that hold `contexts`, and how many tokens each of the rows has.
@@ -198,11 +204,6 @@ class SlotPool:
             if common > 0 and common >= longest:
                 best, longest = slot, common
         return best, longest
-
-    def _is_being_read(self, tokens: Sequence[int], common: int) -> bool:
-        goals = (slot.goal for slot in self._slots if slot.is_leased and len(slot.tokens) < len(slot.goal))
-        most = max((common_prefix(goal, tokens) for goal in goals), default=0)
-        return min(most, len(tokens) - _RECOMPUTED) >= common + _WORTH_WAITING
 
     def _load(self, slot: Slot, tokens: Sequence[int]) -> None:
         """Go on from what is on disk, if that is more."""

@@ -46,7 +46,8 @@ Inbox = queue.SimpleQueue[Frame | None]
 
 _MEMORY_SHARE = 2  # conversations may take half of the memory that is free after loading
 _SMALLEST_BUDGET = 64 * 1024 * 1024  # bytes
-_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = 3.0  # without work: time to keep conversations; sooner would write a lively chat again at every turn
+_MOST_PASSED_OVER = 4
 _SILENCE_SECONDS = 5.0  # without any other message: say that work goes on
 
 
@@ -85,7 +86,8 @@ class Worker:
     def run(self) -> None:
         """Work until the pipe ends; then keep the conversations."""
         self._work()
-        self._cache.save()
+        while self._cache.save_next():
+            pass
 
     def _work(self) -> None:
         while self._take_frames():
@@ -118,7 +120,8 @@ class Worker:
         try:
             return self._inbox.get(timeout=_PAUSE_SECONDS)
         except queue.Empty:
-            self._cache.save()
+            while self._inbox.empty() and self._cache.save_next():
+                pass
             return self._inbox.get()
 
     def _prepare(self) -> None:
@@ -175,12 +178,15 @@ class Worker:
             self._scheduler.add(sequence)
 
     def _next_waiting(self) -> Sequence | None:
-        """Who comes next: work in the background last, and never so much of it that it takes all places."""
-        interactive = next((sequence for sequence in self._waiting if not sequence.is_background), None)
+        """Who comes next: work in the background last, and never so much of it that it takes all places.
+
+        Who would only read what another one is reading is passed over, until that is there to be copied.
+        """
         background = sum(sequence.is_background for sequence in self._running.values())
-        if interactive or background >= self._runtime.most_running // 2:
-            return interactive
-        return self._waiting[0] if self._waiting else None
+        has_place = background < self._runtime.most_running // 2
+        candidates = sorted(self._waiting, key=lambda sequence: sequence.is_background)
+        allowed = [sequence for sequence in candidates if has_place or not sequence.is_background]
+        return next((each for each in allowed[:_MOST_PASSED_OVER] if not self._cache.is_being_read(each.tokens)), None)
 
     def _run_step(self, step: Step) -> None:
         sequences = [task for task in step.tasks if isinstance(task, Sequence)]

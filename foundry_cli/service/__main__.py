@@ -7,6 +7,7 @@ and standard error are the log directory's `console.log`, and nothing that was i
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -17,7 +18,6 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,7 +26,7 @@ from foundry_cli import __version__
 from foundry_cli.catalog.refreshing import refresh_in_background
 from foundry_cli.config import Config, check_address, check_exposure, load_config
 from foundry_cli.engine.conversation_files import trim
-from foundry_cli.engine.model_manager import ModelManager
+from foundry_cli.engine.model_manager import ModelManager, StartEngine
 from foundry_cli.engine.process import EngineProcess, WorkerOptions
 from foundry_cli.errors import FoundryError, ServiceStartError
 from foundry_cli.hardware.memory import available_memory
@@ -108,7 +108,7 @@ def _serve(paths: Paths, config: Config) -> None:
     models = ModelManager(
         default_ttl=config.ttl_seconds,
         available_memory=available_memory,
-        start_engine=partial(EngineProcess.start, options=_worker_options(paths, config)),
+        start_engine=_engine_starter(paths, config),
         on_use=lambda model_id: usage.submit(note_use, paths, model_id),
     )
     inventory = open_inventory(paths, config)
@@ -143,10 +143,17 @@ def _serve(paths: Paths, config: Config) -> None:
         logger.info("stopped")
 
 
-def _worker_options(paths: Paths, config: Config) -> WorkerOptions:
+def _engine_starter(paths: Paths, config: Config) -> StartEngine:
+    """Starts workers as the settings say. What they keep on disk together is brought within its budget before each one."""
     size = config.conversation_megabytes << 20
+    options = WorkerOptions(config.engine, paths.conversations if size else None, size)
     trim(paths.conversations, size)
-    return WorkerOptions(config.engine, paths.conversations if size else None, size)
+
+    async def start(name: str, directory: Path, provider: str) -> EngineProcess:
+        await asyncio.to_thread(trim, paths.conversations, size)
+        return await EngineProcess.start(name, directory, provider, options=options)
+
+    return start
 
 
 def _sweep(inventory: Inventory) -> None:

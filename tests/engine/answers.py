@@ -47,8 +47,11 @@ class Answering:
     def _run(self, sequences: list[Sequence]) -> None:
         scheduler, waiting = Scheduler(), list(sequences)
         while waiting or scheduler.tasks:
-            while waiting and len(scheduler.tasks) < self._runtime.most_running and waiting[0].start(self._cache):
-                scheduler.add(waiting.pop(0))
+            while sequence := next((each for each in waiting if not self._cache.is_being_read(each.tokens)), None):
+                if len(scheduler.tasks) == self._runtime.most_running or not sequence.start(self._cache):
+                    break
+                waiting.remove(sequence)
+                scheduler.add(sequence)
             step = scheduler.next_step()
             assert step is not None, "nothing can go on"
             was_read = not step.tasks[0].is_writing

@@ -129,7 +129,6 @@ def test_a_graph_that_branches(tmp_path: Path) -> None:
         check_config(ModelFiles(**{**vars(files), "operators": files.operators | {"If"}}))
 
 
-@pytest.mark.xfail(reason="_check_passes compares the longest of its rows only")
 def test_a_graph_that_takes_all_rows_for_as_long_as_the_longest(tmp_path: Path) -> None:
     """Whatever it is by name: that a batch gives the same values is tried before it is used."""
     directory = write_small_decoder(tmp_path)
