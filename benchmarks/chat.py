@@ -2,8 +2,8 @@
 
 usage: chat.py MODEL_DIR [--llama-cpp [server|python]] [--turns 4] [--start 1100] [--tokens 32] [--rounds 3]
 
-After the last turn `foundry service restart`, the model is loaded, and the next turn is asked (`restart`); then once more
-without loading it first, so that the turn waits for that, too (`restart_and_load`).
+After the last turn `foundry service restart`, and the next turn is asked at once (`restart`); then the model is unloaded and
+the next turn waits for its load, too (`unload`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from llama_cpp import add_option, llama_server
-from measuring import Answer, BenchService, Endpoint, Messages, Prompts, ask, median, note, parser, run
+from measuring import MODEL, Answer, BenchService, Endpoint, Messages, Prompts, ask, median, note, parser, run
 
 
 def arguments() -> Any:
@@ -76,17 +76,13 @@ async def measure(service: BenchService, peers: list[Endpoint]) -> dict[str, Any
                 await chat.turn(endpoint)
             chats[name].append(chat)
         service.restart()
-        service.load()
         await chats["service"][-1].turn(service.endpoint)
-        service.restart()
+        service.client.unload(MODEL)
         await chats["service"][-1].turn(service.endpoint)
         for name, each in chats.items():
             note(f"{name:12} " + " ".join(f"{1000 * answer.first_s:7.0f}" for answer in each[-1].answers) + " ms")
     turns = [f"turn_{number}" for number in range(1, OPTIONS.turns + 1)]
-    both = {
-        name: summary([*turns, "restart", "restart_and_load"] if name == "service" else turns, each)
-        for name, each in chats.items()
-    }
+    both = {name: summary([*turns, "restart", "unload"] if name == "service" else turns, each) for name, each in chats.items()}
     return {
         "ratios": {name: ratios for name, (ratios, _) in both.items()},
         "figures": {name: f for name, (_, f) in both.items()},

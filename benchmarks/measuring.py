@@ -259,7 +259,7 @@ class BenchService:
         self.client.load(MODEL, ttl=_TTL)
 
     def restart(self) -> None:
-        """`foundry service restart`; the model is not loaded afterwards."""
+        """`foundry service restart`, which loads the model again."""
         command = [sys.executable, "-m", "foundry_cli", "service", "restart"]
         subprocess.run(command, env={**os.environ, **self.environment}, check=True, stdout=subprocess.DEVNULL)
         self.client, _ = start_service(self.paths)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
 from foundry_cli.cli import output
 from foundry_cli.cli.output import Say, symbol
+from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import find_service, start_service, stop_service
 from foundry_cli.config import Config, check_address, check_exposure, load_config
 from foundry_cli.errors import FoundryError, ServiceStartError
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.paths import Paths
+
+_RELOAD_SECONDS, _RELOAD_TICK = 3.0, 0.02
 
 
 def started_line(record: InstanceRecord) -> str:
@@ -33,7 +37,20 @@ def restart_service(paths: Paths, say: Say = output.line) -> None:
     if loaded:
         with suppress(FoundryError):  # then the first request loads it
             client.restore(loaded)
-            say(f"Loading again in the background: {', '.join(model['id'] for model in loaded)}")
+            say(_reloaded_line(client, [str(model["id"]) for model in loaded]))
+
+
+def _reloaded_line(client: ServiceClient, ids: list[str]) -> str:
+    """Wait for the models, but not long: whoever speaks to them next shall find them there. What is said then."""
+    deadline = time.monotonic() + _RELOAD_SECONDS
+    missing = ids
+    while missing and time.monotonic() < deadline:
+        time.sleep(_RELOAD_TICK)
+        there = client.loaded_models()
+        missing = [model for model in missing if model not in there]
+    if missing:
+        return f"Loading again in the background: {', '.join(missing)}"
+    return f"Loaded again: {', '.join(ids)}"
 
 
 def _loaded_models(paths: Paths) -> list[dict[str, Any]]:
