@@ -96,7 +96,7 @@ def test_a_model_that_never_stops_is_not_said_to_stop(foundry: Command, service:
     assert output.code == 0, output.stdout
     lines = output.stdout.splitlines()
     assert next(line for line in lines if "stop tokens" in line).startswith("– stop tokens    no answer ended")  # noqa: RUF001
-    assert "1 not shown (stop tokens)" in lines[-1]
+    assert "2 not shown (stop tokens, JSON mode)" in lines[-1]
     assert "✓ stop tokens" not in output.stdout
 
 

@@ -53,7 +53,7 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
     [
         ("foundry ", "cache catalog hardware model service zip-logs"),
         ("foundry m", "model"),
-        ("foundry model ", "add convert download info list load run search test unload"),
+        ("foundry model ", "add bench convert download info list load run search test unload"),
         ("foundry model l", "list load"),
         ("foundry MODEL", "model"),
         ("foundry model nonsense ", ""),

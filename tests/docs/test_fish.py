@@ -42,7 +42,7 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
     ("line", "expected"),
     [
         ("foundry ", "cache catalog hardware model service zip-logs"),
-        ("foundry model ", "add convert download info list load run search test unload"),
+        ("foundry model ", "add bench convert download info list load run search test unload"),
         ("foundry model nonsense ", ""),
         ("foundry --", "--help --license --version"),
         ("foundry model list --", "--all-devices --cached --filter --help --output --search --source"),
