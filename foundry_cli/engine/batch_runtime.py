@@ -158,7 +158,6 @@ def _open_session(path: Path, logits: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    options.add_session_config_entry("session.prepack.enable_parallel", "1")  # loads in half of the time
     options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")  # from one step to the next, no longer
     options.enable_mem_pattern = False  # every step has another length, for which it would be computed anew
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))

@@ -54,6 +54,7 @@ _SET_ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",
     "PYTHONUTF8": "1",
     "PYTHONSAFEPATH": "1",  # the working directory is the root, from which nothing must be imported
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # weights in huge pages: a token takes up to a fifth less time
     "OPENBLAS_NUM_THREADS": "1",  # numpy's threads would start before `confine`, which binds its own thread only
 }
 

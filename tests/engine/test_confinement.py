@@ -171,6 +171,7 @@ def test_the_environment_holds_no_secrets(monkeypatch: pytest.MonkeyPatch) -> No
         "ORT_DISABLE_TELEMETRY",
         "PYTHONUTF8",
         "PYTHONSAFEPATH",
+        "GLIBC_TUNABLES",
         "OPENBLAS_NUM_THREADS",
     }
 
