@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from foundry_cli.engine.frames import Frame
-from foundry_cli.engine.request import EngineEvent, Finish, TextChunk, Timing, TokenText, Usage
+from foundry_cli.engine.request import (
+    EngineEvent,
+    Finish,
+    ReasoningChunk,
+    TextChunk,
+    Timing,
+    TokenText,
+    ToolCallChunk,
+    Usage,
+)
 from foundry_cli.errors import EngineError, FoundryError, error_for_code
 
 
@@ -14,6 +23,10 @@ def event_frame(identity: int, event: EngineEvent) -> Frame:
     if isinstance(event, TextChunk):
         frame = {"op": "text", "id": identity, "text": event.text, "tokens": event.tokens}
         return {**frame, "logprobs": [_token_fields(token) for token in event.logprobs]} if event.logprobs else frame
+    if isinstance(event, ReasoningChunk):
+        return {"op": "reasoning", "id": identity, **vars(event)}
+    if isinstance(event, ToolCallChunk):
+        return {"op": "call", "id": identity, "call": vars(event)}
     usage, timing = vars(event.usage), vars(event.timing)
     return {"op": "finish", "id": identity, "reason": event.reason, "usage": usage, "timing": timing}
 
@@ -29,6 +42,10 @@ def read_item(frame: Frame) -> EngineEvent | FoundryError:
     """The inverse of both, for one answer."""
     if frame["op"] == "text":
         return TextChunk(frame["text"], frame["tokens"], tuple(_token_text(fields) for fields in frame.get("logprobs", ())))
+    if frame["op"] == "reasoning":
+        return ReasoningChunk(frame["text"], frame["tokens"])
+    if frame["op"] == "call":
+        return ToolCallChunk(**frame["call"])
     if frame["op"] == "finish":
         return Finish(frame["reason"], Usage(**frame["usage"]), Timing(**frame["timing"]))
     return read_error(frame)

@@ -37,7 +37,7 @@ class ModelFiles:
     chat_template: str | None = None  # Jinja source
     prompt_template: dict[str, str] | None = None  # role to text with {Content}
     special_tokens: dict[str, str] = field(default_factory=dict)  # bos_token, eos_token… for the template
-    control_tokens: frozenset[str] = frozenset()  # texts that steer the model and may not come from a user
+    control_tokens: dict[str, int] = field(default_factory=dict)  # texts that steer the model and may not come from a user
     longest_token: int = 1 << 16  # characters
     operators: frozenset[str] = frozenset()  # kinds of nodes in all graphs
 
@@ -191,16 +191,21 @@ def _number(value: object, default: float) -> float:
     return float(value) if is_number else default  # type: ignore[arg-type]
 
 
-def _vocabulary(tokenizer: dict[str, Any]) -> tuple[frozenset[str], int]:
-    """The special tokens of tokenizer.json that have more than one character, and the length of the longest token."""
+def _vocabulary(tokenizer: dict[str, Any]) -> tuple[dict[str, int], int]:
+    """The special tokens of tokenizer.json that have more than one character with their numbers; the longest token's length."""
     model, added = tokenizer.get("model"), tokenizer.get("added_tokens", [])
     if not isinstance(model, dict) or not isinstance(added, list):
         raise ModelInvalidError("tokenizer.json is damaged: it has no 'model', or 'added_tokens' is not a list.", hint=_AGAIN)
     vocabulary = model.get("vocab")
     pieces = [entry[0] if isinstance(entry, list) and entry else entry for entry in _iterable(vocabulary)]
-    control = [entry.get("content") for entry in added if isinstance(entry, dict) and entry.get("special") is True]
+    control = {
+        entry["content"]: entry["id"]
+        for entry in added
+        if isinstance(entry, dict) and entry.get("special") is True
+        if isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int)
+    }
     texts = [text for text in (*pieces, *control) if isinstance(text, str)]
-    return frozenset(text for text in control if isinstance(text, str) and len(text) > 1), max(map(len, texts), default=1)
+    return {text: token for text, token in control.items() if len(text) > 1}, max(map(len, texts), default=1)
 
 
 def _iterable(value: object) -> Iterable[Any]:

@@ -18,7 +18,7 @@ from typing import cast
 from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.messages import read_error, read_item
-from foundry_cli.engine.request import EngineEvent, GenerationRequest, TextChunk
+from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
 from foundry_cli.errors import EngineDiedError, EngineError, FoundryError
 from foundry_cli.execution_providers import CPU
 
@@ -138,7 +138,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
             self._send({"op": "generate", "id": identity, "request": request.to_frame()})
             while not is_finished:
                 item = await answer.get()
-                is_finished = not isinstance(item, TextChunk)
+                is_finished = isinstance(item, (Finish, FoundryError))
                 if isinstance(item, FoundryError):
                     raise item
                 yield item

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "error"]
 GrammarKind = Literal["json_object", "json_schema", "regex", "lark"]
 Priority = Literal["interactive", "background"]
 
@@ -34,19 +34,47 @@ class Grammar:
 
 
 @dataclass(frozen=True)
+class Tool:
+    """A function that the model may call."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] | None = None  # JSON schema of the arguments; None: any object
+    strict: bool = False  # a schema that cannot be enforced whole is refused, not loosened
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """The functions of a request, at least one, and whether one of them must be called."""
+
+    tools: tuple[Tool, ...]
+    is_required: bool = False  # at least one call and nothing else
+    named: str | None = None  # the one that must be called
+    is_parallel: bool = True  # more than one call in an answer
+
+
+@dataclass(frozen=True)
 class GenerationRequest:
-    """One chat completion: messages of `role` and `content`, and how to answer them.
+    """One answer: what it is an answer to, and how it is to be written.
+
+    `messages` have `role` (system, user, assistant or tool) and a text as `content`; what the model said may have
+    `tool_calls`, a list of {"id", "type": "function", "function": {"name", "arguments": an object}}, and `reasoning_content`,
+    the result of a call `tool_call_id` and, if it is known, `name`. With `prompt` there are no messages: the text, or the
+    tokens, are continued as they are, without a template.
 
     With `max_tokens` 0 nothing is answered: what any next question behind the messages begins with is read into memory,
     when there is nothing else to do, and given up when there is. The end is then `length`, or `cancelled`.
     """
 
-    messages: tuple[dict[str, Any], ...]
+    messages: tuple[dict[str, Any], ...] = ()
+    prompt: str | tuple[int, ...] | None = None
     max_tokens: int | None = None  # None: until the model stops or its context is full
     stop: tuple[str, ...] = ()
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     logprobs: int | None = None  # how many alternatives are told with every token, 0 to 20; None: no log-probabilities
-    grammar: Grammar | None = None
+    grammar: Grammar | None = None  # of the answer; what the model thinks before it, and calls of tools, are not meant
+    tools: ToolUse | None = None  # None: there are none, and nothing in the answer is a call
+    reasoning_effort: str | None = None  # none, minimal, low, medium, high or xhigh; None: as the model is used to
     priority: Priority = "interactive"  # background: only when nobody waits for an answer
 
     def to_frame(self) -> dict[str, Any]:
@@ -56,13 +84,17 @@ class GenerationRequest:
     @classmethod
     def from_frame(cls, frame: dict[str, Any]) -> GenerationRequest:
         """The inverse of `to_frame`."""
+        prompt = frame["prompt"]
         return cls(
             messages=tuple(frame["messages"]),
+            prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
             max_tokens=frame["max_tokens"],
             stop=tuple(frame["stop"]),
             sampling=_sampling(frame["sampling"]),
             logprobs=frame["logprobs"],
             grammar=None if frame["grammar"] is None else Grammar(**frame["grammar"]),
+            tools=None if frame["tools"] is None else _tool_use(frame["tools"]),
+            reasoning_effort=frame["reasoning_effort"],
             priority=frame["priority"],
         )
 
@@ -72,13 +104,18 @@ def _sampling(fields: dict[str, Any]) -> SamplingParameters:
     return SamplingParameters(**{**fields, "logit_bias": bias})
 
 
+def _tool_use(fields: dict[str, Any]) -> ToolUse:
+    return ToolUse(**{**fields, "tools": tuple(Tool(**tool) for tool in fields["tools"])})
+
+
 @dataclass(frozen=True)
 class Usage:
-    """Token counts. `cached_tokens` of the prompt were still in memory and not computed again."""
+    """Token counts. `cached_tokens` of the prompt were still in memory; `reasoning_tokens` of the answer were thoughts."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +147,29 @@ class TextChunk:
 
 
 @dataclass(frozen=True)
+class ReasoningChunk:
+    """What the model thinks before it answers, since the last chunk; whole characters only, without its markers."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True)
+class ToolCallChunk:
+    """A part of a call: its beginning, with `id` and `name`, or more of its arguments.
+
+    The `arguments` of all chunks with the same `index`, one after the other, are the text of a JSON object, unless the
+    answer ended by `length` before it was complete.
+    """
+
+    index: int  # of the call in this answer, from 0
+    identity: str = ""  # only in the first chunk of a call, as `name`
+    name: str = ""
+    arguments: str = ""
+    tokens: int = 1
+
+
+@dataclass(frozen=True)
 class Finish:
     """The end of an answer; exactly one per request that did not fail."""
 
@@ -119,4 +179,4 @@ class Finish:
     engine: str = ""  # that wrote it, `Runtime.name`; the service knows it, not the worker's message
 
 
-EngineEvent = TextChunk | Finish
+EngineEvent = TextChunk | ReasoningChunk | ToolCallChunk | Finish

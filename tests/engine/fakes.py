@@ -84,7 +84,7 @@ class FakeRuntime:
     template: str | None = "{% for m in messages %}{{ m.content }}{% endfor %}>"
     defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     on_step: Callable[[int], None] = lambda number: None
-    control_tokens: frozenset[str] = frozenset()
+    control_tokens: dict[str, int] = field(default_factory=dict)
     encoded: list[str] = field(default_factory=list)
     contexts: list[FakeContext] = field(default_factory=list)
     steps: list[tuple[str, int]] = field(default_factory=list)  # first letter of the prompt, tokens

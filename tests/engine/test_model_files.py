@@ -44,7 +44,7 @@ def test_a_good_directory(model: Path) -> None:
     files = read_model_files(model)
     assert (files.context_length, files.bos_token_id, files.eos_token_ids) == (2048, 1, frozenset({2}))
     assert files.kv_bytes_per_token == 2 * 3 * 2 * 16 * 4
-    assert files.control_tokens == {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}
+    assert files.control_tokens.keys() == {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}
     assert files.sampling.temperature == 0.0
 
 

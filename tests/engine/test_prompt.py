@@ -10,7 +10,7 @@ from foundry_cli.engine.prompt import PromptBuilder
 from foundry_cli.errors import ContextLengthError, EngineError, ModelInvalidError
 from tests.engine.fakes import FakeRuntime, reply
 
-CONTROL = frozenset({"<|end|>", "<|end|><|end|>", "<<|end|>", "[INST]"})
+CONTROL = dict.fromkeys({"<|end|>", "<|end|><|end|>", "<<|end|>", "[INST]"}, 0)
 
 
 def message(content: str, role: str = "user") -> dict[str, Any]:

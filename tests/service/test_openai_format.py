@@ -12,7 +12,8 @@ from foundry_cli.api.sse import decode_events, encode_event
 from foundry_cli.engine.request import EngineEvent, Finish, Grammar, SamplingParameters, TextChunk, Timing, TokenText, Usage
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
 from foundry_cli.service.openai.convert import read_chat_request
-from foundry_cli.service.openai.writer import Answer, ChatCompletionStream, ChatCompletionWriter
+from foundry_cli.service.answer import Answer
+from foundry_cli.service.openai.writer import ChatCompletionStream, ChatCompletionWriter
 from foundry_cli.types import ModelInfo
 from tests.service.local import finish
 

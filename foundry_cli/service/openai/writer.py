@@ -4,42 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from foundry_cli.api.sse import DONE, encode_event, encode_value
-from foundry_cli.engine.request import EngineEvent, Finish, TextChunk, Timing, TokenText, Usage
+from foundry_cli.engine.request import EngineEvent, Finish, ReasoningChunk, TextChunk, Timing, TokenText, ToolCallChunk, Usage
+from foundry_cli.errors import FoundryError
+from foundry_cli.service.answer import Answer
+from foundry_cli.service.errors import body_of
 from foundry_cli.types import ModelInfo
 
-FINISH_REASONS = {"stop": "stop", "length": "length", "cancelled": "stop", "error": "stop"}
+FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "cancelled": "stop", "error": "stop"}
 """The engine's reasons as OpenAI's clients know them."""
-
-
-@dataclass
-class Answer:
-    """What has come of one answer."""
-
-    finish: Finish | None = None
-    _texts: list[str] = field(default_factory=list)
-    _logprobs: list[TokenText] = field(default_factory=list)
-
-    def add(self, event: EngineEvent) -> None:
-        """Note the next event."""
-        if isinstance(event, Finish):
-            self.finish = event
-        else:
-            self._texts.append(event.text)
-            self._logprobs += event.logprobs
-
-    @property
-    def text(self) -> str:
-        """All of its text."""
-        return "".join(self._texts)
-
-    @property
-    def logprobs(self) -> Sequence[TokenText]:
-        """The log-probabilities of its tokens, if they are wanted."""
-        return self._logprobs
 
 
 def usage_fields(usages: Sequence[Usage]) -> dict[str, Any]:
@@ -50,7 +25,7 @@ def usage_fields(usages: Sequence[Usage]) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages)},
     }
 
 
@@ -68,6 +43,27 @@ def logprob_fields(tokens: Iterable[TokenText]) -> dict[str, Any]:
 
 def _token_fields(token: TokenText) -> dict[str, Any]:
     return {"token": token.text, "logprob": token.logprob, "bytes": None if token.data is None else list(token.data)}
+
+
+def message_fields(answer: Answer) -> dict[str, Any]:
+    """`message` of a choice. What the model thought has the name that most servers and clients use."""
+    content = None if answer.tool_calls and not answer.text else answer.text
+    fields: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+    if answer.reasoning:
+        fields["reasoning_content"] = answer.reasoning
+    if answer.tool_calls:
+        fields["tool_calls"] = [
+            {"id": call.identity, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in answer.tool_calls
+        ]
+    return fields
+
+
+def tool_call_delta(chunk: ToolCallChunk) -> dict[str, Any]:
+    """`delta` with a part of a call."""
+    function = {"name": chunk.name, "arguments": chunk.arguments} if chunk.name else {"arguments": chunk.arguments}
+    head = {"id": chunk.identity, "type": "function"} if chunk.name else {}
+    return {"tool_calls": [{"index": chunk.index, **head, "function": function}]}
 
 
 class ChatCompletionWriter:
@@ -96,7 +92,7 @@ class ChatCompletionWriter:
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": answer.text, "refusal": None},
+                "message": message_fields(answer),
                 "logprobs": logprob_fields(answer.logprobs) if self._has_logprobs else None,
                 "finish_reason": FINISH_REASONS[finish.reason],
             }
@@ -152,10 +148,19 @@ class ChatCompletionStream:
         if not self._has_begun[index]:
             self._has_begun[index] = True
             data = encode_event(self._writer.chunk({"role": "assistant", "content": ""}, index=index))
-        if isinstance(event, TextChunk):
-            return data + self._writer.text_event(event, index)
+        match event:
+            case TextChunk():
+                return data + self._writer.text_event(event, index)
+            case ReasoningChunk():
+                return data + encode_event(self._writer.chunk({"reasoning_content": event.text}, index=index))
+            case ToolCallChunk():
+                return data + encode_event(self._writer.chunk(tool_call_delta(event), index=index))
         self._finishes[index] = event
         return data + encode_event(self._writer.chunk({}, FINISH_REASONS[event.reason], index=index)) + self._end()
+
+    def fail(self, error: FoundryError) -> bytes:
+        """The end of a stream that broke off."""
+        return encode_event(body_of(error))
 
     def _end(self) -> bytes:
         finishes = [finish for finish in self._finishes if finish is not None]

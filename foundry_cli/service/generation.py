@@ -1,0 +1,142 @@
+"""From a request to the events of its answers, whichever interface it came by.
+
+`prepare` finds the model, then either `collect` gives the answers whole, or `stream` makes a response of server-sent
+events. Both end at once when the client goes away, and begin once more when the worker dies before anything was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from foundry_cli.engine.model_manager import Placement
+from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
+from foundry_cli.errors import EngineDiedError, FoundryError
+from foundry_cli.service.answer import Answer
+from foundry_cli.service.choices import ChoiceEvents, Events, interleaved
+from foundry_cli.service.errors import stopping, unexpected
+from foundry_cli.service.event_stream import CLIENT_GONE, EventStream, until_disconnect
+from foundry_cli.service.state import ServiceState, state_of
+from foundry_cli.types import ModelInfo
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request with the model that will answer it, `count` times."""
+
+    state: ServiceState
+    model: ModelInfo
+    placement: Placement
+    request: GenerationRequest
+    count: int = 1
+    ttl: int | None = None  # seconds
+
+
+class EventEncoder(Protocol):
+    """Answers in the form of one interface, as server-sent events."""
+
+    def add(self, index: int, event: EngineEvent) -> bytes:
+        """The next event of answer `index`; with the last one of all answers, the end of the stream."""
+
+    def fail(self, error: FoundryError) -> bytes:
+        """The end of a stream that broke off."""
+
+
+async def prepare(
+    request: Request, model: str, generation: GenerationRequest, *, count: int = 1, ttl: int | None = None, ep: str | None = None
+) -> Job:
+    """The job for a valid request. Raises `ModelNotFoundError`, and what `ServiceState.place` raises."""
+    state = state_of(request)
+    found = await state.resolve_cached(model)
+    return Job(state, found, await state.place(found, ep), generation, count, ttl or None)
+
+
+async def collect(request: Request, job: Job) -> list[Answer] | None:
+    """The complete answers; None when the client has gone."""
+    return await until_disconnect(request.receive, _whole(job))
+
+
+async def stream(request: Request, job: Job, encoder: EventEncoder, headers: dict[str, str] | None = None) -> Response:
+    """The answers as they come. An error before the first event is raised, so that it gets its own HTTP status."""
+    events = generate_choices(job)
+    first = await until_disconnect(request.receive, _first_event(events))
+    if first is None:
+        return CLIENT_GONE
+    return EventStream(_encoded(first, events, encoder), headers or {}, last_words=encoder.fail(stopping()))
+
+
+async def generate_choices(job: Job) -> ChoiceEvents:
+    """The events of all answers, each a request of its own to the engine."""
+    requests = [nth_request(job.request, index) for index in range(job.count)]
+    if len(requests) > 1 and job.placement.is_demanded:
+        await job.state.models.load(job.model, job.placement)  # none of the answers could move it while others wait for it
+    answers = [generate(job, each) for each in requests]
+    async with aclosing(interleaved(answers)) as events:
+        async for event in events:
+            yield event
+
+
+def nth_request(request: GenerationRequest, index: int) -> GenerationRequest:
+    """The request for answer `index`: a seed that is given would make all of them the same."""
+    seed = request.sampling.seed
+    if seed is None or index == 0:
+        return request
+    return replace(request, sampling=replace(request.sampling, seed=seed + index))
+
+
+async def generate(job: Job, request: GenerationRequest) -> Events:
+    """The events of one answer. When the worker dies before the first one, the request is tried once more."""
+    models = job.state.models
+    for is_last_try in (False, True):
+        has_begun = False
+        try:
+            use = models.use(job.model, job.placement, ttl=job.ttl)
+            async with use as engine, aclosing(engine.generate(request)) as events:
+                async for event in events:
+                    has_begun = True
+                    yield replace(event, engine=engine.engine) if isinstance(event, Finish) else event
+            return
+        except EngineDiedError:
+            if has_begun or is_last_try or models.is_closed:
+                raise
+
+
+async def _first_event(events: ChoiceEvents) -> tuple[int, EngineEvent]:
+    return await anext(events)
+
+
+async def _whole(job: Job) -> list[Answer]:
+    """Nothing of the answers has been sent when the worker dies, so they are begun once more then."""
+    try:
+        return await _collect(job)
+    except EngineDiedError:
+        if job.state.models.is_closed:
+            raise
+        return await _collect(job)
+
+
+async def _collect(job: Job) -> list[Answer]:
+    answers = [Answer() for _ in range(job.count)]
+    async with aclosing(generate_choices(job)) as events:
+        async for index, event in events:
+            answers[index].add(event)
+    return answers
+
+
+async def _encoded(
+    first: tuple[int, EngineEvent], events: ChoiceEvents, encoder: EventEncoder
+) -> AsyncGenerator[bytes, None]:
+    try:
+        async with aclosing(events):
+            yield encoder.add(*first)
+            async for index, event in events:
+                yield encoder.add(index, event)
+    except FoundryError as error:
+        yield encoder.fail(error)
+    except Exception as error:  # noqa: BLE001 - the stream has begun: the client must still learn that it failed
+        yield encoder.fail(unexpected(error))
