@@ -1,0 +1,23 @@
+"""Which tools a reply may call, and how many calls it has so far."""
+
+from __future__ import annotations
+
+from foundry_cli.engine.reply_format import CallStart
+from foundry_cli.engine.request import ToolUse
+
+
+class CallBook:
+    """Numbers the calls of one reply."""
+
+    def __init__(self, tools: ToolUse) -> None:
+        self._names = frozenset(tool.name for tool in tools.tools)
+        self._count = 0
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a tool with that name."""
+        return name in self._names
+
+    def begin(self, name: str) -> CallStart:
+        """The next call."""
+        self._count += 1
+        return CallStart(self._count - 1, name)

@@ -1,0 +1,35 @@
+"""Qwen 2.5 and 3, Hermes and many others: a JSON object between the tags `tool_call`."""
+
+from __future__ import annotations
+
+from foundry_cli.engine.reply_format import ReplyFormat
+from foundry_cli.engine.reply_formats.call_book import CallBook
+from foundry_cli.engine.reply_formats.call_syntax import json_call_syntax
+from foundry_cli.engine.reply_formats.family import Family
+from foundry_cli.engine.reply_formats.json_section import JsonSection
+from foundry_cli.engine.reply_formats.openings import Openings
+from foundry_cli.engine.reply_formats.thought import thought_tags
+
+NAME = "hermes"
+_OPENING, _CLOSING = "<tool_call>", "</tool_call>"
+
+
+def recognizes(template: str) -> bool:
+    """Whether a template that knows tools is of this family."""
+    return _OPENING in template
+
+
+def reply_format(texts: str) -> ReplyFormat:
+    """The format for a template and control tokens with these texts."""
+    return Family(
+        name=NAME,
+        tags=thought_tags(texts),
+        openings=Openings((_OPENING,)),
+        section=_section,
+        syntax=json_call_syntax("arguments", _OPENING, "\n" + _OPENING, start="\n", end="\n" + _CLOSING),
+        further_markers=frozenset({_CLOSING}),
+    )
+
+
+def _section(opening: str, book: CallBook) -> JsonSection:
+    return JsonSection(opening, book, _CLOSING)

@@ -1,0 +1,71 @@
+"""The JSON schemas of tools, as they are put into grammars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from foundry_cli.engine.request import Grammar, Tool, ToolUse
+from foundry_cli.errors import InvalidRequestError
+
+_OPTIONS = "x-guidance"  # read by llguidance
+_PLAIN_KEYS = frozenset({"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"})
+
+
+def arguments_schema(tool: Tool) -> dict[str, Any]:
+    """What the arguments of `tool` must be: an object.
+
+    Where the schema lists properties and nothing else, only these are written, although it allows others: a weak model makes
+    up more of them without end.
+    """
+    schema = {key: value for key, value in (tool.parameters or {}).items() if key != _OPTIONS}
+    if (
+        "properties" in schema
+        and _PLAIN_KEYS.issuperset(schema)
+        and set(schema.get("required", ())) <= set(schema["properties"])
+    ):
+        schema["additionalProperties"] = False
+    return {**schema, "type": "object"}
+
+
+def lark_json(schema: Any, is_spaced: bool = False) -> str:
+    """JSON that satisfies `schema`, in a grammar: without blanks, or with one behind each comma and colon."""
+    separators = {"item_separator": ", ", "key_separator": ": "} if is_spaced else {}
+    options = {"whitespace_flexible": False, "lenient": False, **separators}
+    fields = schema if isinstance(schema, dict) else {"allOf": [schema]}
+    return f"%json {json.dumps({**fields, _OPTIONS: options})}"
+
+
+def moved(schema: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The schema with references that hold when it is at `place`, a JSON pointer, of another one."""
+    return {key: _moved(key, value, place) for key, value in schema.items()}
+
+
+def _moved(key: str, value: Any, place: str) -> Any:
+    if key == "$ref" and isinstance(value, str) and value.startswith("#"):
+        return f"#{place}{value[1:]}"
+    if isinstance(value, dict):
+        return moved(value, place)
+    return [_moved("", item, place) for item in value] if isinstance(value, list) else value
+
+
+def enforced(use: ToolUse, check: Callable[[Grammar], object]) -> ToolUse:
+    """The tools as a grammar can have them; `check` raises `InvalidRequestError` for a schema that cannot be enforced.
+
+    That is passed on for a strict tool, and when a call is required. Otherwise any object may be the arguments of the tool.
+    """
+    tools = use.tools if use.named is None else tuple(tool for tool in use.tools if tool.name == use.named)
+    is_required = use.is_required or use.named is not None
+    return replace(use, tools=tuple(_enforced(tool, check, tool.strict or is_required) for tool in tools))
+
+
+def _enforced(tool: Tool, check: Callable[[Grammar], object], is_needed: bool) -> Tool:
+    try:
+        check(Grammar("json_schema", json.dumps(arguments_schema(tool))))
+    except InvalidRequestError:
+        if is_needed:
+            raise
+        return replace(tool, parameters=None)
+    return tool
