@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from foundry_cli import __version__
-from foundry_cli.service import cache, downloads, errors, management, warming
+from foundry_cli.service import cache, downloads, errors, loading, management, model_lists, status, warming
 from foundry_cli.service.access_log import AccessLog
 from foundry_cli.service.errors import CatchUnexpected
 from foundry_cli.service.guard import Access, Guard
@@ -33,6 +33,8 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
     )
     app.state.service = state
     errors.install(app)
-    for router in (management.router, cache.router, downloads.router, warming.router, chat.router, models.router):
-        app.include_router(router)
+    for routes in (status, loading, model_lists, management, cache, downloads, warming):
+        app.include_router(routes.router)
+    for routes in (chat, models):
+        app.include_router(routes.router)
     return app

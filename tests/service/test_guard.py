@@ -20,6 +20,9 @@ ROUTES = """
 GET open /docs
 GET open /foundry/list
 GET open /health
+GET open /models/load/{name:path}
+GET open /models/loaded
+GET open /models/unload/{name:path}
 GET open /openai/getgpudevice
 GET open /openai/load/{name:path}
 GET open /openai/loadedmodels
@@ -29,6 +32,7 @@ GET open /openai/status
 GET open /openai/unload/{name:path}
 GET open /openai/unloadall
 GET open /openapi.json
+GET open /status
 GET open /v1/models
 GET open /v1/models/{name:path}
 HEAD open /openapi.json
