@@ -10,7 +10,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -88,9 +88,15 @@ class ChatTemplate:
         with _bounded("is damaged", seconds):  # compiling computes constant expressions
             self._template = environment.from_string(source)
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt, up to where the answer begins. Raises `ModelInvalidError` or `InvalidRequestError`."""
-        names = {**self._special_tokens, "messages": list(messages), "tools": None, "documents": None}
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Message] | None = None, options: Mapping[str, Any] | None = None
+    ) -> str:
+        """The prompt, up to where the answer begins; `options` are further names for the template.
+
+        Raises `ModelInvalidError` or `InvalidRequestError`.
+        """
+        names = {**self._special_tokens, **(options or {}), "messages": list(messages), "documents": None}
+        names["tools"] = list(tools) if tools else None
         with _bounded("failed", self._seconds):
             return self._template.render(names, add_generation_prompt=True)
 

@@ -1,6 +1,8 @@
 """Messages between service and worker: a four-byte length (big-endian) and a JSON object in UTF-8.
 
-Service to worker: `{"op": "generate", "id": n, "request": {…}}`, `{"op": "cancel", "id": n}`.
+Service to worker: `{"op": "generate", "id": n, "request": {…}}`, `{"op": "cancel", "id": n}`, `{"op": "tokenize", "id": n,
+"request": {…}}`, which is answered by `{"op": "tokens", "id", "tokens"}`, and `{"op": "detokenize", "id": n, "tokens": […]}`,
+answered by `{"op": "decoded", "id", "text"}`.
 Worker to service: `{"op": "ready", …}` or `{"op": "failed", "code", "message", "hint"}` once; then for each request
 `{"op": "text", "id", "text", "tokens"}`, `{"op": "reasoning", "id", "text", "tokens"}` and `{"op": "call", "id", "call":
 {"index", "identity", "name", "arguments", "tokens"}}` any number of times and one of `{"op": "finish", "id", "reason", "usage",

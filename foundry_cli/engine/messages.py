@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from foundry_cli.engine.frames import Frame
@@ -18,6 +19,16 @@ from foundry_cli.engine.request import (
 from foundry_cli.errors import EngineError, FoundryError, error_for_code
 
 
+@dataclass(frozen=True)
+class Converted:
+    """The reply to `tokenize`, the tokens, or to `detokenize`, the text."""
+
+    value: list[int] | str
+
+
+Item = EngineEvent | Converted | FoundryError
+
+
 def event_frame(identity: int, event: EngineEvent) -> Frame:
     """An event of the answer `identity`."""
     if isinstance(event, TextChunk):
@@ -28,7 +39,8 @@ def event_frame(identity: int, event: EngineEvent) -> Frame:
     if isinstance(event, ToolCallChunk):
         return {"op": "call", "id": identity, "call": vars(event)}
     usage, timing = vars(event.usage), vars(event.timing)
-    return {"op": "finish", "id": identity, "reason": event.reason, "usage": usage, "timing": timing}
+    frame = {"op": "finish", "id": identity, "reason": event.reason, "usage": usage, "timing": timing}
+    return frame if event.stop_sequence is None else {**frame, "stop_sequence": event.stop_sequence}
 
 
 def error_fields(error: Exception) -> Frame:
@@ -38,8 +50,12 @@ def error_fields(error: Exception) -> Frame:
     return {"code": error.code, "message": error.message, "hint": error.hint, "param": error.param}
 
 
-def read_item(frame: Frame) -> EngineEvent | FoundryError:
+def read_item(frame: Frame) -> Item:
     """The inverse of both, for one answer."""
+    if frame["op"] == "tokens":
+        return Converted([int(token) for token in frame["tokens"]])
+    if frame["op"] == "decoded":
+        return Converted(str(frame["text"]))
     if frame["op"] == "text":
         return TextChunk(frame["text"], frame["tokens"], tuple(_token_text(fields) for fields in frame.get("logprobs", ())))
     if frame["op"] == "reasoning":
@@ -47,7 +63,7 @@ def read_item(frame: Frame) -> EngineEvent | FoundryError:
     if frame["op"] == "call":
         return ToolCallChunk(**frame["call"])
     if frame["op"] == "finish":
-        return Finish(frame["reason"], Usage(**frame["usage"]), Timing(**frame["timing"]))
+        return Finish(frame["reason"], Usage(**frame["usage"]), Timing(**frame["timing"]), frame.get("stop_sequence"))
     return read_error(frame)
 
 

@@ -39,6 +39,7 @@ class ModelFiles:
     special_tokens: dict[str, str] = field(default_factory=dict)  # bos_token, eos_token… for the template
     control_tokens: dict[str, int] = field(default_factory=dict)  # texts that steer the model and may not come from a user
     longest_token: int = 1 << 16  # characters
+    vocabulary_size: int = 1 << 31  # tokens
     operators: frozenset[str] = frozenset()  # kinds of nodes in all graphs
 
 
@@ -68,6 +69,7 @@ def read_model_files(directory: Path) -> ModelFiles:
         special_tokens=_special_tokens(tokenizer),
         control_tokens=added,
         longest_token=longest,
+        vocabulary_size=_count(model.get("vocab_size"), "model.vocab_size"),
         operators=operators,
     )
 

@@ -17,7 +17,7 @@ from typing import cast
 
 from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
-from foundry_cli.engine.messages import read_error, read_item
+from foundry_cli.engine.messages import Converted, Item, read_error, read_item
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
 from foundry_cli.errors import EngineDiedError, EngineError, FoundryError
 from foundry_cli.execution_providers import CPU
@@ -69,7 +69,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._identities = itertools.count(1)
-        self._answers: dict[int, asyncio.Queue[EngineEvent | FoundryError]] = {}
+        self._answers: dict[int, asyncio.Queue[Item]] = {}
         self._reader = FrameReader()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._open = {_STDOUT, _STDERR, _LIFE}  # what has not ended yet
@@ -128,24 +128,51 @@ class EngineProcess(asyncio.SubprocessProtocol):
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
         """The events of one answer, the last one a `Finish`. Closing the iterator early cancels the answer."""
-        if not self.is_alive:
-            raise self._death()
-        identity = next(self._identities)
-        self._expect_frames()
-        answer = self._answers[identity] = asyncio.Queue()
+        identity, answer = self._ask({"op": "generate", "request": request.to_frame()})
         is_finished = False
         try:
-            self._send({"op": "generate", "id": identity, "request": request.to_frame()})
             while not is_finished:
                 item = await answer.get()
                 is_finished = isinstance(item, (Finish, FoundryError))
                 if isinstance(item, FoundryError):
                     raise item
+                assert not isinstance(item, Converted)
                 yield item
         finally:
             del self._answers[identity]
             if not is_finished and self.is_alive:
                 self._send({"op": "cancel", "id": identity})
+
+    async def tokenize(self, request: GenerationRequest) -> list[int]:
+        """The tokens of the prompt that `request` makes. Raises as an answer to it would."""
+        tokens = await self._convert({"op": "tokenize", "request": request.to_frame()})
+        assert isinstance(tokens, list)
+        return tokens
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`, control tokens left out. Raises `InvalidRequestError` for one that the model does not have."""
+        return str(await self._convert({"op": "detokenize", "tokens": list(tokens)}))
+
+    async def _convert(self, frame: Frame) -> list[int] | str:
+        identity, answer = self._ask(frame)
+        try:
+            item = await answer.get()
+        finally:
+            del self._answers[identity]
+        if isinstance(item, FoundryError):
+            raise item
+        assert isinstance(item, Converted)
+        return item.value
+
+    def _ask(self, frame: Frame) -> tuple[int, asyncio.Queue[Item]]:
+        """Send a request; what comes in reply arrives in the queue. Raises when the worker is gone."""
+        if not self.is_alive:
+            raise self._death()
+        identity = next(self._identities)
+        self._expect_frames()
+        answer = self._answers[identity] = asyncio.Queue()
+        self._send({**frame, "id": identity})
+        return identity, answer
 
     async def stop(self) -> None:
         """End the worker: first by closing its pipe, then by force. Running answers end with an error."""

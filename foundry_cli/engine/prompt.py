@@ -6,18 +6,32 @@ read, could speak as someone else. Such a text is cut inside the token's name, a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from foundry_cli.engine.chat_template import ChatTemplate, Message, PromptTemplate
-from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.prompt_cache import common_prefix
+from foundry_cli.engine.reply_format import ReplyFormat
+from foundry_cli.engine.reply_formats import find_reply_format
+from foundry_cli.engine.request import GenerationRequest
 from foundry_cli.engine.runtime import Runtime
-from foundry_cli.errors import ContextLengthError, EngineError
+from foundry_cli.engine.template_dialect import JinjaDialect, PlainDialect, TemplateDialect, tools_told
+from foundry_cli.errors import ContextLengthError, EngineError, InvalidRequestError
 
 _CUT = "\ufdd0"  # a code point that Unicode keeps free for such uses
 _QUESTIONS = ("A", "1 and")  # nothing in common: neither their first tokens nor their lengths
-_UNTRUSTED_ROLES = ("user", "tool", "function")
+_UNTRUSTED_ROLES = ("user", "tool")
+_END_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt in tokens, and how its text ends: there a template may have begun the answer."""
+
+    tokens: list[int]
+    end: str = ""
 
 
 class PromptBuilder:
@@ -26,29 +40,54 @@ class PromptBuilder:
     def __init__(self, runtime: Runtime) -> None:
         """Raises `ModelInvalidError` when the template is damaged."""
         self._runtime = runtime
-        self._template = _template(runtime.files)
-        names = sorted(runtime.files.control_tokens, key=len, reverse=True)
+        files = runtime.files
+        self.format: ReplyFormat = find_reply_format(files.chat_template, files.control_tokens)
+        self._dialect = _dialect(runtime)
+        names = sorted(files.control_tokens, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, names))) if names else None
 
-    def build(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens of the prompt. Raises `ModelInvalidError`, `InvalidRequestError`, `ContextLengthError`."""
-        self._check_size(sum(len(message["content"]) for message in messages))
-        tokens = self._tokens([self._harmless(message) for message in messages])
-        if not tokens:
+    def build(self, request: GenerationRequest) -> Prompt:
+        """The prompt of `request`. Raises `ModelInvalidError`, `InvalidRequestError`, `ContextLengthError`."""
+        prompt = self._written(request) if request.prompt is None else self._given(request.prompt)
+        if not prompt.tokens:
             raise EngineError("The prompt is empty after the chat template was applied.")
-        return tokens
+        return prompt
 
-    def build_prefix(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens that the prompts for all next questions behind `messages` have in common. Raises as `build`."""
-        first, second = (self.build([*messages, {"role": "user", "content": text}]) for text in _QUESTIONS)
-        return first[: common_prefix(first, second)]
+    def build_prefix(self, request: GenerationRequest) -> Prompt:
+        """What the prompts for all next questions behind the messages have in common. Raises as `build`."""
+        questions = [(*request.messages, {"role": "user", "content": text}) for text in _QUESTIONS]
+        first, second = (self.build(replace(request, messages=messages)).tokens for messages in questions)
+        return Prompt(first[: common_prefix(first, second)])
 
-    def _tokens(self, messages: Sequence[Message]) -> list[int]:
-        text = self._template.render(messages) if self._template else self._runtime.apply_own_template(messages)
+    def _given(self, prompt: str | tuple[int, ...]) -> Prompt:
+        """A prompt that is continued as it is. Raises `InvalidRequestError` for tokens that the model does not have."""
+        if isinstance(prompt, str):
+            self._check_size(len(prompt))
+            return Prompt(self._runtime.encode(prompt))
+        self.check_tokens(prompt)
+        return Prompt(list(prompt))
+
+    def check_tokens(self, tokens: Sequence[int]) -> None:
+        """Raises `InvalidRequestError` for tokens that the model does not have."""
+        size = self._runtime.files.vocabulary_size
+        wrong = next((token for token in tokens if not 0 <= token < size), None)
+        if wrong is not None:
+            raise InvalidRequestError(f"prompt: the model has no token {wrong}; it has {size}.", param="prompt")
+
+    def _written(self, request: GenerationRequest) -> Prompt:
+        """By the template."""
+        self._check_size(_size(request))
+        text = self._render(request, [self._harmless(message) for message in request.messages])
         tokens: list[int] = []
         for part in text.split(_CUT):
             tokens += self._without_first(self._runtime.encode(part)) if tokens else self._runtime.encode(part)
-        return tokens
+        return Prompt(tokens, text[-_END_CHARACTERS:])
+
+    def _render(self, request: GenerationRequest, messages: Sequence[Message]) -> str:
+        tools = request.tools
+        if tools and (instructions := self.format.instructions(tools)) is not None:
+            messages, tools = tools_told(messages, instructions), None
+        return self._dialect.render(messages, tools, request.reasoning_effort)
 
     def _check_size(self, characters: int) -> None:
         """Refuse what cannot fit, however it is tokenized: that alone would take seconds for megabytes."""
@@ -75,7 +114,18 @@ class PromptBuilder:
         return tokens[1:] if bos is not None and tokens[:1] == [bos] else tokens
 
 
-def _template(files: ModelFiles) -> ChatTemplate | PromptTemplate | None:
+def _dialect(runtime: Runtime) -> TemplateDialect:
+    files = runtime.files
     if files.chat_template is not None:
-        return ChatTemplate(files.chat_template, files.special_tokens)
-    return PromptTemplate(files.prompt_template) if files.prompt_template else None
+        return JinjaDialect(ChatTemplate(files.chat_template, files.special_tokens), files.chat_template)
+    if files.prompt_template:
+        return PlainDialect(PromptTemplate(files.prompt_template).render)
+    return PlainDialect(runtime.apply_own_template)
+
+
+def _size(request: GenerationRequest) -> int:
+    """Characters of everything that the template writes; at least, because it escapes and adds."""
+    tools = request.tools.tools if request.tools else ()
+    calls = [call["function"] for message in request.messages for call in message.get("tool_calls") or ()]
+    written = json.dumps([*calls, *(tool.parameters for tool in tools)], ensure_ascii=False)
+    return sum(len(message["content"]) for message in request.messages) + (len(written) if calls or tools else 0)

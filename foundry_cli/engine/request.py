@@ -176,6 +176,7 @@ class Finish:
     reason: FinishReason
     usage: Usage
     timing: Timing
+    stop_sequence: str | None = None  # the one that ended it, for the reason `stop`
     engine: str = ""  # that wrote it, `Runtime.name`; the service knows it, not the worker's message
 
 

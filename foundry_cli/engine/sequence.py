@@ -6,21 +6,36 @@ computed for all of them at once. Both end with logits, from which the next toke
 
 from __future__ import annotations
 
+import secrets
+import string
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from foundry_cli.engine.detokenizer import Detokenizer
 from foundry_cli.engine.grammar import GrammarState
-from foundry_cli.engine.request import Finish, FinishReason, GenerationRequest, TextChunk, Timing, TokenText, Usage
+from foundry_cli.engine.reply_format import CallArguments, CallStart, Reasoning, ReplyPiece, Text
+from foundry_cli.engine.reply_reader import ReplyReader
+from foundry_cli.engine.request import (
+    EngineEvent,
+    Finish,
+    FinishReason,
+    GenerationRequest,
+    ReasoningChunk,
+    TextChunk,
+    Timing,
+    TokenText,
+    ToolCallChunk,
+    Usage,
+)
 from foundry_cli.engine.runtime import ContextCache, Runtime, TokenContext
 from foundry_cli.engine.sampling import Choice, Logits, Sampler
 from foundry_cli.engine.scheduler import Task
-from foundry_cli.engine.stop_sequence import StopSequences
 from foundry_cli.errors import ContextLengthError
 
 ROOM_TOKENS = 512
 """Space reserved for an answer at first, unless it is known to be shorter; a longer one moves to a larger context."""
+
+_ALPHANUMERIC = string.ascii_letters + string.digits
 
 
 def check_length(prompt_tokens: int, max_tokens: int | None, context_length: int) -> None:
@@ -35,6 +50,11 @@ def check_length(prompt_tokens: int, max_tokens: int | None, context_length: int
         )
 
 
+def _call_identity() -> str:
+    """Nine letters and digits: the only form that the templates of all models accept."""
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(9))
+
+
 @dataclass(eq=False)
 class Sequence(Task):
     """The state of one answer. `start` gives it a context before the first step."""
@@ -45,8 +65,7 @@ class Sequence(Task):
     context_length: int = 0
     max_tokens: int | None = None
     sampler: Sampler = field(kw_only=True)
-    detokenizer: Detokenizer = field(kw_only=True)
-    stop_sequences: StopSequences = field(kw_only=True)
+    reader: ReplyReader = field(kw_only=True)
     decode: Callable[[list[int]], str] = field(kw_only=True)
     eos_token_ids: frozenset[int] = frozenset()
     context: TokenContext | None = None
@@ -66,8 +85,12 @@ class Sequence(Task):
         runtime: Runtime,
         arrived: float,
         grammar: GrammarState | None = None,
+        reader: ReplyReader | None = None,
     ) -> Sequence:
-        """The sequence for `request`, whose messages are `prompt` in tokens. Raises `ContextLengthError`."""
+        """The sequence for `request`, whose messages are `prompt` in tokens; without a `reader` all of the reply is text.
+
+        Raises `ContextLengthError`.
+        """
         files = runtime.files
         check_length(len(prompt), request.max_tokens, files.context_length)
         return cls(
@@ -78,9 +101,8 @@ class Sequence(Task):
             context_length=files.context_length,
             max_tokens=request.max_tokens,
             sampler=Sampler(request.sampling, files.sampling, prompt, grammar, request.logprobs),
-            detokenizer=Detokenizer(runtime.decode),
+            reader=reader or ReplyReader(runtime.decode, request.stop),
             decode=runtime.decode,
-            stop_sequences=StopSequences(request.stop),
             eos_token_ids=files.eos_token_ids,
             arrived=arrived,
         )
@@ -113,7 +135,7 @@ class Sequence(Task):
         self._count_pending()
         return None if self.pending else self.context.logits()
 
-    def accept(self, choice: Choice) -> list[TextChunk | Finish]:
+    def accept(self, choice: Choice) -> list[EngineEvent]:
         """Go on with the token that was chosen from the logits."""
         if self.first_token is None:
             self.first_token = time.monotonic()
@@ -130,9 +152,10 @@ class Sequence(Task):
         started = self.started or now
         first = self.first_token or now
         return Finish(
-            reason,
-            Usage(self.prompt_length, self._answered(), self.cached_tokens),
+            "tool_calls" if reason == "stop" and self.reader.has_calls else reason,
+            Usage(self.prompt_length, self._answered(), self.cached_tokens, self.reader.reasoning_tokens),
             Timing(queue=started - self.arrived, prefill=first - started, decode=now - first),
+            self.reader.stop_sequence,
         )
 
     def _answered(self) -> int:
@@ -142,28 +165,41 @@ class Sequence(Task):
         assert self.context is not None
         self.pending = len(self.tokens) - len(self.context.tokens)
 
-    def _accept(self, token: int) -> list[TextChunk | Finish]:
+    def _accept(self, token: int) -> list[EngineEvent]:
         self.tokens.append(token)
         if token in self.eos_token_ids:
-            return [*self._chunk(self._rest()), self.finish("stop")]
-        text = self.stop_sequences.add(self.detokenizer.add(token))
-        if self.stop_sequences.is_stopped:
-            return [*self._chunk(text), self.finish("stop")]
+            return [*self._events(self.reader.end()), self.finish("stop")]
+        pieces = self.reader.add(token)
+        if self.reader.stop_sequence is not None:
+            return [*self._events(pieces), self.finish("stop")]
         if self._answered() == self.max_tokens or len(self.tokens) >= self.context_length:
-            text += self._rest()
-            return [*self._chunk(text), self.finish("stop" if self.stop_sequences.is_stopped else "length")]
-        return self._chunk(text)
+            pieces += self.reader.end()
+            reason: FinishReason = "length" if self.reader.stop_sequence is None else "stop"
+            return [*self._events(pieces), self.finish(reason)]
+        return self._events(pieces)
 
-    def _rest(self) -> str:
-        text = self.stop_sequences.add(self.detokenizer.flush())
-        return text if self.stop_sequences.is_stopped else text + self.stop_sequences.flush()
+    def _events(self, pieces: list[ReplyPiece]) -> list[EngineEvent]:
+        """The pieces as events; the first of them stands for all tokens since the last one."""
+        events: list[EngineEvent] = []
+        for piece in pieces:
+            tokens, self.told_tokens = self._answered() - self.told_tokens, self._answered()
+            events.append(self._event(piece, tokens))
+        return events
 
-    def _chunk(self, text: str) -> list[TextChunk | Finish]:
-        if not text:
-            return []
-        tokens, self.told_tokens = self._answered() - self.told_tokens, self._answered()
-        logprobs, self.logprobs = tuple(self.logprobs), []
-        return [TextChunk(text, tokens, logprobs)]
+    def _event(self, piece: ReplyPiece, tokens: int) -> EngineEvent:
+        match piece:
+            case Text():
+                logprobs, self.logprobs = tuple(self.logprobs), []
+                return TextChunk(piece.text, tokens, logprobs)
+            case Reasoning():
+                self.logprobs = []  # they are told of the answer only
+                return ReasoningChunk(piece.text, tokens)
+            case CallStart():
+                self.logprobs = []
+                return ToolCallChunk(piece.index, _call_identity(), piece.name, tokens=tokens)
+            case CallArguments():
+                self.logprobs = []
+                return ToolCallChunk(piece.index, arguments=piece.text, tokens=tokens)
 
     def _token_text(self, token: int, logprob: float) -> TokenText:
         text = self.decode([token])

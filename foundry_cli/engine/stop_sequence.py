@@ -15,17 +15,23 @@ class StopSequences:
     def __init__(self, sequences: Sequence[str]) -> None:
         self._sequences = [sequence for sequence in sequences if sequence]
         self._held = ""
-        self.is_stopped = False
+        self.matched: str | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether one was found; nothing comes out any more."""
+        return self.matched is not None
 
     def add(self, text: str) -> str:
-        """Text that may be shown now. After a match `is_stopped` is true and nothing more comes out."""
+        """Text that may be shown now. After a match, `matched`, nothing more comes out."""
         if self.is_stopped or not self._sequences:
             return "" if self.is_stopped else text
         text = self._held + text
-        found = [(start + len(s), start) for s in self._sequences if (start := text.find(s)) >= 0]
+        found = [(start + len(s), start, s) for s in self._sequences if (start := text.find(s)) >= 0]
         if found:  # the one that was complete first, so that it does not matter how the text was cut
-            self.is_stopped, self._held = True, ""
-            return text[: min(found)[1]]
+            _, start, self.matched = min(found)
+            self._held = ""
+            return text[:start]
         keep = max(_overlap(text, sequence) for sequence in self._sequences)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -24,11 +24,12 @@ from foundry_cli.config import ENGINES
 from foundry_cli.engine.confinement import confine, device_files, die_with_parent
 from foundry_cli.engine.conversation_store import ConversationStore, store_key
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
-from foundry_cli.engine.grammar import GrammarFactory
+from foundry_cli.engine.grammar import GrammarFactory, GrammarState
 from foundry_cli.engine.messages import error_fields, event_frame
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
-from foundry_cli.engine.prompt import PromptBuilder
-from foundry_cli.engine.request import Finish, GenerationRequest, TextChunk, Timing, Usage
+from foundry_cli.engine.prompt import Prompt, PromptBuilder
+from foundry_cli.engine.reply_reader import ReplyReader
+from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Timing, Usage
 from foundry_cli.engine.runtime import LogitRows, Runtime
 from foundry_cli.engine.runtime_choice import open_runtime
 from foundry_cli.engine.sampling import choose_batch
@@ -103,7 +104,9 @@ class Worker:
             frame = self._next_frame()
             if frame is None:
                 return False
-            if frame["op"] == "generate" and frame["request"]["max_tokens"] == 0:
+            if frame["op"] in ("tokenize", "detokenize"):
+                self._convert(frame)
+            elif frame["op"] == "generate" and frame["request"]["max_tokens"] == 0:
                 self._prefills[int(frame["id"])] = frame
             elif frame["op"] == "generate":
                 self._end_prefills()
@@ -111,6 +114,19 @@ class Worker:
             elif frame["op"] == "cancel":
                 self._cancel(int(frame["id"]))
         return True
+
+    def _convert(self, frame: Frame) -> None:
+        """Tokens of a prompt, or the text of tokens: at once, whoever is being answered."""
+        identity = int(frame["id"])
+        try:
+            if frame["op"] == "tokenize":
+                tokens = self._prompts.build(GenerationRequest.from_frame(frame["request"])).tokens
+                self._send({"op": "tokens", "id": identity, "tokens": tokens})
+            else:
+                self._prompts.check_tokens(frame["tokens"])
+                self._send({"op": "decoded", "id": identity, "text": self._runtime.decode(frame["tokens"])})
+        except Exception as error:  # noqa: BLE001 - as in `_prepare`
+            self._send_error(identity, error)
 
     def _is_idle(self) -> bool:
         return not (self._arrived or self._waiting or self._running)
@@ -135,16 +151,31 @@ class Worker:
         else:
             return
         try:
-            request = GenerationRequest.from_frame(frame["request"])
-            build = self._prompts.build_prefix if request.max_tokens == 0 else self._prompts.build
-            prompt = build(request.messages)
-            if not prompt:  # the template begins with the question
-                self._send(event_frame(identity, Finish("length", Usage(), Timing())))
-                return
-            grammar = self._grammars.compile(request.grammar) if request.grammar else None
-            self._waiting.append(Sequence.create(identity, request, prompt, self._runtime, arrived, grammar))
+            self._prepare_request(identity, GenerationRequest.from_frame(frame["request"]), arrived)
         except Exception as error:  # noqa: BLE001 - a fault in one request must not end the others
             self._send_error(identity, error)
+
+    def _prepare_request(self, identity: int, request: GenerationRequest, arrived: float) -> None:
+        if request.max_tokens == 0:
+            prompt = self._prompts.build_prefix(request)
+            if not prompt.tokens:  # the template begins with the question
+                self._send(event_frame(identity, Finish("length", Usage(), Timing())))
+                return
+        else:
+            prompt = self._prompts.build(request)
+        grammar, reader = self._reply_of(request, prompt)
+        self._waiting.append(Sequence.create(identity, request, prompt.tokens, self._runtime, arrived, grammar, reader))
+
+    def _reply_of(self, request: GenerationRequest, prompt: Prompt) -> tuple[GrammarState | None, ReplyReader]:
+        """What the reply has to be like, and who takes it apart; a prompt without messages is only continued."""
+        files, form = self._runtime.files, self._prompts.format
+        grammar, parser = request.grammar, None
+        if request.prompt is None:
+            grammar = form.grammar(prompt.end, request.tools, request.grammar, files.control_tokens)
+            parser = form.new_parser(prompt.end, request.tools)
+        markers = {files.control_tokens[text]: text for text in form.visible_tokens if text in files.control_tokens}
+        reader = ReplyReader(self._runtime.decode, request.stop, parser, markers)
+        return self._grammars.compile(grammar) if grammar else None, reader
 
     def _cancel(self, identity: int) -> None:
         if self._arrived.pop(identity, None) or self._prefills.pop(identity, None):
@@ -241,7 +272,7 @@ class Worker:
                 continue
             self._tell(sequence, events)
 
-    def _tell(self, sequence: Sequence, events: list[TextChunk | Finish]) -> None:
+    def _tell(self, sequence: Sequence, events: list[EngineEvent]) -> None:
         for event in events:
             if isinstance(event, Finish):
                 self._end(sequence, event)

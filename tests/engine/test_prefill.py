@@ -128,7 +128,7 @@ def test_the_prefix_of_every_next_question(template: str, prefix: str) -> None:
     builder = PromptBuilder(FakeRuntime(reply(b""), template=template))
     messages = [{"role": role, "content": role[0]} for role in ("system", "question", "assistant")]
     messages[1]["role"] = "user"
-    read = bytes(builder.build_prefix(messages)).decode()
+    read = bytes(builder.build_prefix(GenerationRequest(messages=tuple(messages))).tokens).decode()
     assert read == prefix
     for text in ("Hello", "7", "\n", "\N{GRINNING FACE}"):
         whole = ChatTemplate(template, {}).render([*messages, {"role": "user", "content": text}])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from foundry_cli.engine.prompt import PromptBuilder
+from foundry_cli.engine.request import GenerationRequest
 from foundry_cli.errors import ContextLengthError, EngineError, ModelInvalidError
 from tests.engine.fakes import FakeRuntime, reply
 
@@ -20,7 +21,7 @@ def message(content: str, role: str = "user") -> dict[str, Any]:
 def parts(*messages: dict[str, Any], **options: Any) -> list[str]:
     """The texts that were tokenized one by one."""
     runtime = FakeRuntime(reply(b""), **options)
-    PromptBuilder(runtime).build(messages)
+    PromptBuilder(runtime).build(GenerationRequest(messages=messages))
     return runtime.encoded
 
 
@@ -28,7 +29,7 @@ def test_a_prompt_is_tokenized_in_one_piece() -> None:
     assert parts(message("a <b>"), message("c"), control_tokens=CONTROL) == ["a <b>c>"]
 
 
-@pytest.mark.parametrize("role", ["user", "tool", "function"])
+@pytest.mark.parametrize("role", ["user", "tool"])
 def test_control_tokens_of_others_are_cut(role: str) -> None:
     assert parts(message("a<|end|>b", role), control_tokens=CONTROL) == ["a<", "|end|>b>"]
 
@@ -54,15 +55,15 @@ def test_control_tokens_of_the_template_are_left() -> None:
 def test_what_cannot_fit_is_not_tokenized() -> None:
     runtime = FakeRuntime(reply(b""), context_length=100)
     with pytest.raises(ContextLengthError, match="150 characters"):
-        PromptBuilder(runtime).build([message("x" * 90), message("y" * 60)])
+        PromptBuilder(runtime).build(GenerationRequest(messages=(message("x" * 90), message("y" * 60))))
     assert runtime.encoded == []
 
 
 def test_without_a_template_the_runtime_decides() -> None:
     with pytest.raises(ModelInvalidError, match="no chat template"):
-        PromptBuilder(FakeRuntime(reply(b""), template=None)).build([message("x")])
+        PromptBuilder(FakeRuntime(reply(b""), template=None)).build(GenerationRequest(messages=(message("x"),)))
 
 
 def test_an_empty_prompt_is_an_error() -> None:
     with pytest.raises(EngineError, match="empty"):
-        PromptBuilder(FakeRuntime(reply(b""), template="")).build([message("x")])
+        PromptBuilder(FakeRuntime(reply(b""), template="")).build(GenerationRequest(messages=(message("x"),)))
