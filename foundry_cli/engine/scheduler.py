@@ -1,8 +1,8 @@
 """Decides what runs next on the one model, and how much of it. It computes nothing and waits for nothing.
 
 All answers that are being written get their next token in one step; prompts are read in pieces between such steps. While
-there are both, half of the time goes to each, or more to the prompts when these are more; never are two pieces read in a
-row, so a running answer slows down by a bounded factor. Of the prompts, the one with the least left is next, so that a
+there are both, half of the time goes to each, or more to the prompts when there are several; never are two pieces read in
+a row, so a running answer slows down by a bounded factor. Of the prompts, the one with the least left is next, so that a
 short one does not wait for a long one; every second piece goes to the oldest, so that a long one gets on, too. Work in the
 background waits until nobody else wants anything.
 """
@@ -55,8 +55,8 @@ def piece_of(pending: int, wanted: int) -> int:
 
 
 def _share(reading: int, writing: int) -> float:
-    """Of the time, for prompts: steps for few answers cost nearly as much as for many, so many prompts are read first."""
-    return max(0.5, 2 * reading / (2 * reading + writing))
+    """Of the time, for prompts: steps for few answers cost nearly as much as for many, so several prompts are read first."""
+    return max(1 - 0.5 / reading, 2 * reading / (2 * reading + writing))
 
 
 @dataclass

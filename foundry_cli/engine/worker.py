@@ -97,6 +97,7 @@ class Worker:
             step = self._scheduler.next_step()
             if step is not None:
                 self._run_step(step)
+            self._sink.flush()  # once for all answers: each flush wakes the service
 
     def _take_frames(self) -> bool:
         """Note what has arrived; wait for something when there is no work. False at the end of the pipe."""
@@ -133,6 +134,7 @@ class Worker:
 
     def _next_frame(self) -> Frame | None:
         """What has arrived, or will; a pause is used to keep the conversations, lest a crash costs them."""
+        self._sink.flush()
         try:
             return self._inbox.get(timeout=_PAUSE_SECONDS)
         except queue.Empty:
@@ -313,7 +315,6 @@ class Worker:
 
     def _send(self, frame: Frame) -> None:
         self._sink.write(encode_frame(frame))
-        self._sink.flush()
         self._sent = self._clock()
 
 
