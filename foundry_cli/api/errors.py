@@ -13,9 +13,13 @@ NOT_FOUND = "No OpenAIService provider found for modelName"
 def error_body(error: FoundryError, kind: str) -> dict[str, Any]:
     """`error` as JSON; `kind` is OpenAI's `type`. The hint is part of the message, for clients that show only that."""
     hint = _encodable(error.hint) if error.hint else None
-    message = _encodable(error.message)
-    fields = {"message": f"{message} {hint}" if hint else message, "type": kind, "param": error.param, "code": error.code}
+    fields = {"message": full_message(error), "type": kind, "param": error.param, "code": error.code}
     return {"error": {**fields, "hint": hint}}
+
+
+def full_message(error: FoundryError) -> str:
+    """What happened, and what to do about it."""
+    return _encodable(f"{error.message} {error.hint}" if error.hint else error.message)
 
 
 def _encodable(text: str) -> str:

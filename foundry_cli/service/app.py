@@ -8,10 +8,11 @@ from starlette.middleware import Middleware
 from foundry_cli import __version__
 from foundry_cli.service import cache, downloads, errors, loading, management, model_lists, status, warming
 from foundry_cli.service.access_log import AccessLog
+from foundry_cli.service.anthropic import messages
 from foundry_cli.service.errors import CatchUnexpected
 from foundry_cli.service.guard import Access, Guard
 from foundry_cli.service.limits import Limits
-from foundry_cli.service.openai import chat, models
+from foundry_cli.service.openai import chat, completions, models, tokens
 from foundry_cli.service.state import ServiceState
 
 
@@ -35,6 +36,6 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
     errors.install(app)
     for routes in (status, loading, model_lists, management, cache, downloads, warming):
         app.include_router(routes.router)
-    for routes in (chat, models):
+    for routes in (chat, completions, models, tokens, messages):
         app.include_router(routes.router)
     return app

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foundry_cli import errors
+from foundry_cli.api import anthropic
 from foundry_cli.api.errors import error_body
 
 logger = logging.getLogger("foundry.http")
@@ -39,6 +40,7 @@ STATUS: dict[type[errors.FoundryError], int] = {
 }
 _TYPE = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"}
 _RETRY_SECONDS = {429: 2, 503: 2}
+_ANTHROPIC_ROUTES = "/v1/messages"
 
 
 class BodyTooLargeError(errors.InvalidRequestError):
@@ -82,13 +84,18 @@ def body_of(error: errors.FoundryError) -> dict[str, Any]:
     return error_body(error, _TYPE.get(status, "invalid_request_error" if status < 500 else "server_error"))
 
 
-def response_to(error: errors.FoundryError) -> JSONResponse:
-    """The response for `error`."""
+def response_to(error: errors.FoundryError, scope: Scope) -> JSONResponse:
+    """The response for `error`, in the form of the interface that the request of `scope` is for."""
     status = status_of(error)
+    body = anthropic.error_body(error, status) if _is_for_anthropic(scope) else body_of(error)
     seconds = _RETRY_SECONDS.get(status)
     if isinstance(error, errors.QueueFullError) and error.retry_seconds is not None:
         seconds = error.retry_seconds
-    return JSONResponse(body_of(error), status, {} if seconds is None else {"retry-after": str(seconds)})
+    return JSONResponse(body, status, {} if seconds is None else {"retry-after": str(seconds)})
+
+
+def _is_for_anthropic(scope: Scope) -> bool:
+    return f"{scope['path']}/".startswith(f"{_ANTHROPIC_ROUTES}/")
 
 
 def stopping() -> errors.FoundryError:
@@ -123,26 +130,29 @@ class CatchUnexpected:
         except asyncio.CancelledError:  # by the server, which stops; a stream says so itself
             if has_started:
                 raise
-            await response_to(stopping())(scope, receive, send)
+            await response_to(stopping(), scope)(scope, receive, send)
         except Exception as error:  # the last line of defence: every request ends with an answer
             if has_started:
                 raise
             known = error if isinstance(error, errors.FoundryError) else unexpected(error)
-            await response_to(known)(scope, receive, send)
+            await response_to(known, scope)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
     """Make every error of the tree, and the framework's own, an OpenAI-style response."""
 
-    async def on_foundry_error(_: Request, error: Exception) -> JSONResponse:
+    async def on_foundry_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, errors.FoundryError)
-        return response_to(error)
+        return response_to(error, request.scope)
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         message = f"{request.method} {request.scope['path'][:200]}: {error.detail}."
         fields = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-        return JSONResponse({"error": fields}, error.status_code, error.headers)
+        body = {"error": fields}
+        if _is_for_anthropic(request.scope):
+            body = anthropic.error_body(errors.FoundryError(message), error.status_code)
+        return JSONResponse(body, error.status_code, error.headers)
 
     app.add_exception_handler(errors.FoundryError, on_foundry_error)
     app.add_exception_handler(HTTPException, on_http_error)

@@ -6,7 +6,7 @@ events. Both end at once when the client goes away, and begin once more when the
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -27,7 +27,7 @@ from foundry_cli.types import ModelInfo
 
 @dataclass(frozen=True)
 class Job:
-    """A request with the model that will answer it, `count` times."""
+    """A request, and those that came with it, with the model that will answer each of them `count` times."""
 
     state: ServiceState
     model: ModelInfo
@@ -35,6 +35,11 @@ class Job:
     request: GenerationRequest
     count: int = 1
     ttl: int | None = None  # seconds
+    following: tuple[GenerationRequest, ...] = ()
+
+    def requests(self) -> list[GenerationRequest]:
+        """One for each answer, all of the first request before those of the next one."""
+        return [nth_request(each, index) for each in (self.request, *self.following) for index in range(self.count)]
 
 
 class EventEncoder(Protocol):
@@ -48,12 +53,19 @@ class EventEncoder(Protocol):
 
 
 async def prepare(
-    request: Request, model: str, generation: GenerationRequest, *, count: int = 1, ttl: int | None = None, ep: str | None = None
+    request: Request,
+    model: str,
+    generation: GenerationRequest,
+    *,
+    count: int = 1,
+    ttl: int | None = None,
+    ep: str | None = None,
+    following: Sequence[GenerationRequest] = (),
 ) -> Job:
     """The job for a valid request. Raises `ModelNotFoundError`, and what `ServiceState.place` raises."""
     state = state_of(request)
     found = await state.resolve_cached(model)
-    return Job(state, found, await state.place(found, ep), generation, count, ttl or None)
+    return Job(state, found, await state.place(found, ep), generation, count, ttl or None, tuple(following))
 
 
 async def collect(request: Request, job: Job) -> list[Answer] | None:
@@ -72,7 +84,7 @@ async def stream(request: Request, job: Job, encoder: EventEncoder, headers: dic
 
 async def generate_choices(job: Job) -> ChoiceEvents:
     """The events of all answers, each a request of its own to the engine."""
-    requests = [nth_request(job.request, index) for index in range(job.count)]
+    requests = job.requests()
     if len(requests) > 1 and job.placement.is_demanded:
         await job.state.models.load(job.model, job.placement)  # none of the answers could move it while others wait for it
     answers = [generate(job, each) for each in requests]
@@ -121,16 +133,14 @@ async def _whole(job: Job) -> list[Answer]:
 
 
 async def _collect(job: Job) -> list[Answer]:
-    answers = [Answer() for _ in range(job.count)]
+    answers = [Answer() for _ in job.requests()]
     async with aclosing(generate_choices(job)) as events:
         async for index, event in events:
             answers[index].add(event)
     return answers
 
 
-async def _encoded(
-    first: tuple[int, EngineEvent], events: ChoiceEvents, encoder: EventEncoder
-) -> AsyncGenerator[bytes, None]:
+async def _encoded(first: tuple[int, EngineEvent], events: ChoiceEvents, encoder: EventEncoder) -> AsyncGenerator[bytes, None]:
     try:
         async with aclosing(events):
             yield encoder.add(*first)

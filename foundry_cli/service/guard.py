@@ -22,6 +22,7 @@ from foundry_cli.service.errors import WrongMediaTypeError, response_to
 from foundry_cli.service.peer import Address, peer_is_same_user
 
 TOKEN_HEADER = b"x-foundry-token"
+KEY_HEADER = b"x-api-key"
 MANAGEMENT_PREFIX = "/foundry/manage"
 """Routes that delete, stop or configure: on the Unix socket, or with the token of the instance record."""
 
@@ -85,7 +86,7 @@ class Guard:
                 await self._check_caller(scope, headers)
             _check_media_type(scope, headers)
         except FoundryError as error:
-            await response_to(error)(scope, receive, send)
+            await response_to(error, scope)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -132,11 +133,15 @@ class Guard:
     def _check_key(self, headers: Headers) -> None:
         if self._access.is_loopback:
             return  # any key is accepted on loopback
-        scheme, _, key = headers.get(b"authorization", [b""])[0].partition(b" ")
         expected = (self._access.api_key or "").encode()
-        is_right = hmac.compare_digest(_digest(key.strip()), _digest(expected))
-        if scheme.lower() != b"bearer" or not expected or not is_right:
+        if not expected or not hmac.compare_digest(_digest(_sent_key(headers)), _digest(expected)):
             raise UnauthorizedError("The API key is missing or wrong.", hint="Send it as 'Authorization: Bearer <key>'.")
+
+
+def _sent_key(headers: Headers) -> bytes:
+    """The API key as OpenAI's clients send it, else as Anthropic's do; nothing when there is none."""
+    scheme, _, key = headers.get(b"authorization", [b""])[0].partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else headers.get(KEY_HEADER, [b""])[0].strip()
 
 
 def is_unix_socket(scope: Scope) -> bool:

@@ -31,7 +31,7 @@ class Limits:
         try:
             _check_headers(scope)
         except (InvalidRequestError, HeadersTooLargeError) as error:
-            response = response_to(error)
+            response = response_to(error, scope)
             if not isinstance(error, BodyTooLargeError):
                 response.headers["connection"] = "close"  # where the next request begins is not certain
             await response(scope, receive, send)

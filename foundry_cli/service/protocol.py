@@ -16,7 +16,7 @@ from foundry_cli.service.limits import HEADER_SECONDS, LARGEST_DISCARD, MOST_CON
 
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
     """ASGI application for connections beyond the limit."""
-    response = response_to(QueueFullError("Too many connections are open.", hint="Try again soon."))
+    response = response_to(QueueFullError("Too many connections are open.", hint="Try again soon."), scope)
     response.headers["connection"] = "close"
     await response(scope, receive, send)
 

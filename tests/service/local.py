@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,15 @@ class FakeEngine:
     def is_alive(self) -> bool:
         """Whether it can take requests."""
         return not self.ended.is_set()
+
+    async def tokenize(self, request: GenerationRequest) -> list[int]:
+        """The bytes of the prompt, or of the messages."""
+        prompt = "".join(message["content"] for message in request.messages) if request.prompt is None else request.prompt
+        return list(prompt.encode() if isinstance(prompt, str) else prompt)
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The inverse."""
+        return bytes(tokens).decode()
 
     async def stop(self) -> None:
         """End."""

@@ -41,8 +41,14 @@ POST managing /foundry/manage/prefill
 POST managing /foundry/manage/remove/{name:path}
 POST managing /foundry/manage/restore
 POST managing /foundry/manage/stop
+POST open /detokenize
 POST open /openai/download
+POST open /tokenize
 POST open /v1/chat/completions
+POST open /v1/chat/completions/tokenizer/encode/count
+POST open /v1/completions
+POST open /v1/messages
+POST open /v1/messages/count_tokens
 """
 """Every route there is. Whoever adds one decides here whether it manages: deletes, stops or configures."""
 

@@ -1,0 +1,1 @@
+"""Anthropic's Messages interface: routes, and the translation to and from the engine's terms."""

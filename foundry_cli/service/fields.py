@@ -1,0 +1,68 @@
+"""Fields of request bodies: which one is wrong, and which ones nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
+
+_LONGEST_VALUE = 80  # characters of a wrong value that are quoted
+_LONGEST_NAME = 64
+_MOST_NAMES = 20
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], document: dict[str, Any]) -> Model:
+    """`document` as a `model`. Raises `InvalidRequestError` naming the field, `UnsupportedFieldError`."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise _field_error(error, document) from None
+
+
+def refuse_fields(model: BaseModel, names: Iterable[str], reason: str) -> None:
+    """Raise `UnsupportedFieldError` for the first of `names` that was given and asks for something."""
+    extra = model.model_extra or {}
+    for name in names:
+        if extra.get(name) not in (None, [], {}, False):
+            raise UnsupportedFieldError(f"{name}: {reason}", param=name)
+
+
+def ignored_header(names: Iterable[str]) -> dict[str, str]:
+    """The response header that tells which fields had no effect: a few, if they fit into a header."""
+    safe = [name for name in names if name.isascii() and name.isprintable() and len(name) <= _LONGEST_NAME]
+    return {"x-foundry-ignored-fields": ", ".join(safe[:_MOST_NAMES])} if safe else {}
+
+
+def _field_error(error: ValidationError, document: dict[str, Any]) -> InvalidRequestError:
+    errors = error.errors(include_url=False, include_context=True)
+    # Of a value that may be of several types, each type has its complaint: the one that got furthest is meant.
+    same = [other for other in errors if other["loc"][:1] == errors[0]["loc"][:1]]
+    first = max(same, key=lambda other: (other["type"] == "union_tag_invalid", len(other["loc"])))
+    field = field_name(first["loc"], document, is_missing=first["type"] in ("missing", "union_tag_not_found"))
+    if first["type"] == "union_tag_invalid":
+        kind = str(first["ctx"]["tag"])[:_LONGEST_VALUE]
+        return UnsupportedFieldError(f"{field}: the type {kind!r} is not supported here.", param=field)
+    shown = repr(first["input"])
+    is_shown = first["type"] != "missing" and len(shown) <= _LONGEST_VALUE
+    return InvalidRequestError(f"{field}: {first['msg']}{f' (it is {shown})' if is_shown else ''}.", param=field)
+
+
+def field_name(location: Sequence[int | str], document: Any, *, is_missing: bool = False) -> str:
+    """`messages[0].content` for a place in `document`, in which pydantic also puts the names of types.
+
+    `is_missing`: the last part is a field that is not there.
+    """
+    name, value = "", document
+    for position, part in enumerate(location):
+        if isinstance(part, int):
+            name += f"[{part}]"
+            value = value[part] if isinstance(value, list) and part < len(value) else None
+        elif isinstance(value, dict) and (part in value or (is_missing and position == len(location) - 1)):
+            name += f".{part}" if name else part
+            value = value.get(part)
+    return name or "body"
