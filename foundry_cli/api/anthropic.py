@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from foundry_cli.api.errors import full_message
-from foundry_cli.api.openai import LARGEST_COUNT
+from foundry_cli.api.limits import LARGEST_COUNT
 from foundry_cli.api.sampling import Count, PlacementFields, StopTexts
 from foundry_cli.errors import FoundryError
 

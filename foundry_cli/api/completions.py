@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
-from foundry_cli.api.openai import LARGEST_COUNT, StreamOptions
-from foundry_cli.api.sampling import SamplingFields
+from foundry_cli.api.limits import LARGEST_COUNT
+from foundry_cli.api.sampling import SamplingFields, StreamOptions
 
 DEFAULT_MAX_TOKENS = 16
 MOST_ANSWERS = 32

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from foundry_cli.api.openai import LARGEST_COUNT, LARGEST_SEED
+from foundry_cli.api.limits import LARGEST_COUNT, LARGEST_SEED
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Seed = Annotated[int, Field(ge=-(2**63), le=LARGEST_SEED)]
@@ -14,6 +14,16 @@ StopText = Annotated[str, Field(max_length=1000)]
 StopTexts = Annotated[list[StopText], Field(max_length=16)]
 _TokenId = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
 _Bias = Annotated[float, Field(ge=-100, le=100)]
+
+
+class StreamOptions(BaseModel):
+    """Options of a streamed answer. `include_progress`: chunks that say how far the prompt has been read; Foundry's own."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    include_progress: bool | None = None
 
 
 class PlacementFields(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from foundry_cli.api.completions import LARGEST_PROMPT
-from foundry_cli.api.openai import LARGEST_COUNT
+from foundry_cli.api.limits import LARGEST_COUNT
 from foundry_cli.api.sampling import PlacementFields
 
 _Token = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]

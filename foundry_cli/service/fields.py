@@ -13,6 +13,9 @@ _LONGEST_VALUE = 80  # characters of a wrong value that are quoted
 _LONGEST_NAME = 64
 _MOST_NAMES = 20
 
+_WRONG_KIND = {"union_tag_invalid": "type", "unknown_role": "role"}
+"""What pydantic reports when it cannot choose among types, and the field by which it chooses."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -42,14 +45,23 @@ def _field_error(error: ValidationError, document: dict[str, Any]) -> InvalidReq
     errors = error.errors(include_url=False, include_context=True)
     # Of a value that may be of several types, each type has its complaint: the one that got furthest is meant.
     same = [other for other in errors if other["loc"][:1] == errors[0]["loc"][:1]]
-    first = max(same, key=lambda other: (other["type"] == "union_tag_invalid", len(other["loc"])))
+    first = max(same, key=lambda other: (other["type"] in _WRONG_KIND, len(other["loc"])))
     field = field_name(first["loc"], document, is_missing=first["type"] in ("missing", "union_tag_not_found"))
-    if first["type"] == "union_tag_invalid":
-        kind = str(first["ctx"]["tag"])[:_LONGEST_VALUE]
-        return UnsupportedFieldError(f"{field}: the type {kind!r} is not supported here.", param=field)
+    if first["type"] in _WRONG_KIND:
+        return _kind_error(field, _WRONG_KIND[first["type"]], first["input"])
     shown = repr(first["input"])
     is_shown = first["type"] != "missing" and len(shown) <= _LONGEST_VALUE
     return InvalidRequestError(f"{field}: {first['msg']}{f' (it is {shown})' if is_shown else ''}.", param=field)
+
+
+def _kind_error(field: str, key: str, value: object) -> InvalidRequestError:
+    """For what nobody knows how to read: its `key` should say."""
+    if not isinstance(value, dict):
+        return InvalidRequestError(f"{field}: Input should be an object.", param=field)
+    field = f"{field}.{key}"
+    if value.get(key) is None:
+        return InvalidRequestError(f"{field}: Field required.", param=field)
+    return UnsupportedFieldError(f"{field}: {str(value[key])[:_LONGEST_VALUE]!r} is not supported here.", param=field)
 
 
 def field_name(location: Sequence[int | str], document: Any, *, is_missing: bool = False) -> str:

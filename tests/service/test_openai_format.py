@@ -11,13 +11,15 @@ from foundry_cli.api.openai import UNSUPPORTED_FIELDS
 from foundry_cli.api.sse import decode_events, encode_event
 from foundry_cli.engine.request import EngineEvent, Finish, Grammar, SamplingParameters, TextChunk, Timing, TokenText, Usage
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
-from foundry_cli.service.openai.convert import read_chat_request
 from foundry_cli.service.answer import Answer
+from foundry_cli.service.fingerprint import system_fingerprint
+from foundry_cli.service.openai.convert import read_chat_request
 from foundry_cli.service.openai.writer import ChatCompletionStream, ChatCompletionWriter
 from foundry_cli.types import ModelInfo
 from tests.service.local import finish
 
 USER = {"role": "user", "content": "Hi"}
+FUNCTION = {"type": "function", "function": {"name": "look"}}
 
 
 def body(**fields: Any) -> dict[str, Any]:
@@ -48,13 +50,13 @@ WRONG: list[tuple[str, Any, str]] = [
     ("logprobs", "yes", "logprobs"),
     ("logit_bias", 5, "logit_bias"),
     ("logit_bias", [1], "logit_bias"),
-    ("logit_bias", {"1": 101}, "logit_bias"),
-    ("logit_bias", {"1": -100.5}, "logit_bias"),
-    ("logit_bias", {"1": "5"}, "logit_bias"),
-    ("logit_bias", {"1": True}, "logit_bias"),
-    ("logit_bias", {"-1": 5}, "logit_bias"),
-    ("logit_bias", {"1.0": 5}, "logit_bias"),
-    ("logit_bias", {"9" * 10: 5}, "logit_bias"),
+    ("logit_bias", {"1": 101}, "logit_bias.1"),
+    ("logit_bias", {"1": -100.5}, "logit_bias.1"),
+    ("logit_bias", {"1": "5"}, "logit_bias.1"),
+    ("logit_bias", {"1": True}, "logit_bias.1"),
+    ("logit_bias", {"-1": 5}, "logit_bias.-1"),
+    ("logit_bias", {"1.0": 5}, "logit_bias.1.0"),
+    ("logit_bias", {"9" * 10: 5}, "logit_bias.9999999999"),
     ("logit_bias", {str(token): 1 for token in range(1025)}, "logit_bias"),
     ("priority", "urgent", "priority"),
     ("priority", 1, "priority"),
@@ -95,12 +97,27 @@ WRONG: list[tuple[str, Any, str]] = [
     ("messages", ["Hi"], "messages[0]"),
     ("messages", [{"role": "user", "content": ""}], "messages"),
     ("messages", [{"role": "user", "content": "  \n"}, {"role": "assistant"}], "messages"),
-    ("messages", [USER, {"role": "tool", "content": "x"}], "messages[1].role"),
+    ("messages", [USER, {"role": "nobody", "content": "x"}], "messages[1].role"),
+    ("messages", [USER, {"role": "tool", "content": "x"}], "messages[1].tool_call_id"),
+    ("messages", [USER, {"role": "tool", "content": "x", "tool_call_id": "y"}], "messages[1].tool_call_id"),
+    ("messages", [USER, {"role": "function", "content": "x"}], "messages[1].name"),
+    ("tools", [{"type": "custom", "custom": {"name": "x"}}], "tools[0].type"),
+    ("tools", [{"type": "function", "function": {"name": "a b"}}], "tools[0].function.name"),
+    ("tools", [FUNCTION, FUNCTION], "tools[1].function.name"),
+    ("tools", [FUNCTION] * 129, "tools"),
+    ("tool_choice", "required", "tool_choice"),
+    ("tool_choice", {"type": "function", "function": {"name": "x"}}, "tool_choice.function.name"),
+    ("function_call", "always", "function_call"),
+    ("reasoning_effort", "huge", "reasoning_effort"),
     ("messages", [USER, {"content": "x"}], "messages[1].role"),
     ("messages", [{"role": "user", "content": 5}], "messages[0].content"),
     ("messages", [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "messages[0].content[0].type"),
     ("messages", [{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text"),
-    ("messages", [USER, {"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}], "messages[1].tool_calls"),
+    (
+        "messages",
+        [USER, {"role": "assistant", "content": "", "tool_calls": [{"id": "x"}]}],
+        "messages[1].tool_calls[0].function",
+    ),
     ("stop", 5, "stop"),
     ("stop", ["a"] * 17, "stop"),
     ("stop", ["a", 5], "stop[1]"),
@@ -145,7 +162,7 @@ def test_known_fields_that_would_change_the_answer(field: str) -> None:
         dict.fromkeys(UNSUPPORTED_FIELDS),
         {"n": 1, "user": "u", "store": True, "service_tier": "auto", "parallel_tool_calls": True, "metadata": {"a": "b"}},
         {"stream": False, "stream_options": None, "max_tokens": None, "temperature": None, "stop": None, "ttl": None},
-        {"stream": True, "stream_options": {"include_usage": True, "other": 1}},
+        {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
     ],
 )
 def test_fields_that_ask_for_nothing(fields: dict[str, Any]) -> None:
@@ -155,7 +172,7 @@ def test_fields_that_ask_for_nothing(fields: dict[str, Any]) -> None:
 def test_unknown_fields_are_named() -> None:
     answer: dict[str, Any] = {"role": "assistant", "content": "x", "refusal": None, "tool_calls": [], "reasoning_content": "y"}
     chat = read_chat_request(body(mirostat=1, chat_template="{{ x }}", messages=[USER, answer, {**USER, "name": "me"}]))
-    assert chat.ignored_fields == ["chat_template", "messages[].reasoning_content", "mirostat"]
+    assert chat.ignored_fields == ["chat_template", "mirostat"]
 
 
 def test_everything_reaches_the_engine() -> None:
@@ -221,7 +238,11 @@ def whole_answer(*events: EngineEvent) -> Answer:
     return answer
 
 
-ENVELOPE = {"id": "chatcmpl-identity", "model": "name:2", "system_fingerprint": None}
+ENVELOPE = {
+    "id": "chatcmpl-identity",
+    "model": "name:2",
+    "system_fingerprint": system_fingerprint(ModelInfo("name", 2, "alias")),
+}
 
 
 def test_the_shapes_of_answers() -> None:

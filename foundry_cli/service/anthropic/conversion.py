@@ -18,7 +18,7 @@ from foundry_cli.api.anthropic import (
     ToolChoice,
     ToolDefinition,
 )
-from foundry_cli.api.openai import LARGEST_SCHEMA
+from foundry_cli.api.limits import LARGEST_SCHEMA
 from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.request import GenerationRequest, Grammar, SamplingParameters, Tool, ToolUse
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError

@@ -11,6 +11,7 @@ from foundry_cli.engine.request import EngineEvent, Finish, ReasoningChunk, Text
 from foundry_cli.errors import FoundryError
 from foundry_cli.service.answer import Answer
 from foundry_cli.service.errors import body_of
+from foundry_cli.service.fingerprint import system_fingerprint
 from foundry_cli.types import ModelInfo
 
 FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "cancelled": "stop", "error": "stop"}
@@ -45,13 +46,15 @@ def _token_fields(token: TokenText) -> dict[str, Any]:
     return {"token": token.text, "logprob": token.logprob, "bytes": None if token.data is None else list(token.data)}
 
 
-def message_fields(answer: Answer) -> dict[str, Any]:
+def message_fields(answer: Answer, *, is_older: bool = False) -> dict[str, Any]:
     """`message` of a choice. What the model thought has the name that most servers and clients use."""
     content = None if answer.tool_calls and not answer.text else answer.text
     fields: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if answer.reasoning:
         fields["reasoning_content"] = answer.reasoning
-    if answer.tool_calls:
+    if answer.tool_calls and is_older:
+        fields["function_call"] = {"name": answer.tool_calls[0].name, "arguments": answer.tool_calls[0].arguments}
+    elif answer.tool_calls:
         fields["tool_calls"] = [
             {"id": call.identity, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in answer.tool_calls
@@ -59,21 +62,28 @@ def message_fields(answer: Answer) -> dict[str, Any]:
     return fields
 
 
-def tool_call_delta(chunk: ToolCallChunk) -> dict[str, Any]:
+def tool_call_delta(chunk: ToolCallChunk, *, is_older: bool = False) -> dict[str, Any]:
     """`delta` with a part of a call."""
     function = {"name": chunk.name, "arguments": chunk.arguments} if chunk.name else {"arguments": chunk.arguments}
+    if is_older:
+        return {"function_call": function}
     head = {"id": chunk.identity, "type": "function"} if chunk.name else {}
     return {"tool_calls": [{"index": chunk.index, **head, "function": function}]}
 
 
 class ChatCompletionWriter:
-    """The answers to one request, whole or in chunks; with log-probabilities if they are wanted."""
+    """The answers to one request, whole or in chunks; with log-probabilities if they are wanted.
 
-    def __init__(self, identity: str, model: ModelInfo, *, has_logprobs: bool = False) -> None:
+    `is_older`: a call is told as `function_call`.
+    """
+
+    def __init__(self, identity: str, model: ModelInfo, *, has_logprobs: bool = False, is_older: bool = False) -> None:
         self._identity = f"chatcmpl-{identity}"
         self._model = model.id
         self._created = int(time.time())
+        self._fingerprint = system_fingerprint(model)
         self._has_logprobs = has_logprobs
+        self._is_older = is_older
         self._frames: dict[int, tuple[bytes, bytes]] = {}  # what is before and behind the text of a choice
 
     def _envelope(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
@@ -82,7 +92,7 @@ class ChatCompletionWriter:
             "object": kind,
             "created": self._created,
             "model": self._model,
-            "system_fingerprint": None,
+            "system_fingerprint": self._fingerprint,
             "choices": choices,
         }
 
@@ -92,13 +102,21 @@ class ChatCompletionWriter:
         choices = [
             {
                 "index": index,
-                "message": message_fields(answer),
+                "message": message_fields(answer, is_older=self._is_older),
                 "logprobs": logprob_fields(answer.logprobs) if self._has_logprobs else None,
-                "finish_reason": FINISH_REASONS[finish.reason],
+                "finish_reason": self.finish_reason(finish),
             }
             for index, (answer, finish) in enumerate(zip(answers, finishes, strict=True))
         ]
         return {**self._envelope("chat.completion", choices), **_counts(finishes)}
+
+    def finish_reason(self, finish: Finish) -> str:
+        """The engine's reason as this client knows it."""
+        return "function_call" if self._is_older and finish.reason == "tool_calls" else FINISH_REASONS[finish.reason]
+
+    def call_event(self, chunk: ToolCallChunk, index: int = 0) -> bytes:
+        """A chunk with a part of a call, as an event."""
+        return encode_event(self.chunk(tool_call_delta(chunk, is_older=self._is_older), index=index))
 
     def chunk(
         self,
@@ -154,9 +172,9 @@ class ChatCompletionStream:
             case ReasoningChunk():
                 return data + encode_event(self._writer.chunk({"reasoning_content": event.text}, index=index))
             case ToolCallChunk():
-                return data + encode_event(self._writer.chunk(tool_call_delta(event), index=index))
+                return data + self._writer.call_event(event, index)
         self._finishes[index] = event
-        return data + encode_event(self._writer.chunk({}, FINISH_REASONS[event.reason], index=index)) + self._end()
+        return data + encode_event(self._writer.chunk({}, self._writer.finish_reason(event), index=index)) + self._end()
 
     def fail(self, error: FoundryError) -> bytes:
         """The end of a stream that broke off."""
