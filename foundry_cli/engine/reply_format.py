@@ -49,8 +49,9 @@ ReplyPiece = Text | Reasoning | CallStart | CallArguments
 class ReplyParser(Protocol):
     """State machine over the text of one reply. However that is cut, the pieces put together are the same."""
 
-    is_reasoning: bool
-    """Whether what comes next is thought, as far as is known."""
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether what comes next is thought, as far as is known."""
 
     def add(self, text: str) -> Sequence[ReplyPiece]:
         """What is certain after more text; what may be the beginning of a marker is held back."""
@@ -62,10 +63,13 @@ class ReplyParser(Protocol):
 class ReplyFormat(Protocol):
     """How one family of models writes."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the family."""
 
-    visible_tokens: frozenset[str]
-    """Control tokens that are markers of the format: they are in the text for the parser, other control tokens are not."""
+    @property
+    def visible_tokens(self) -> frozenset[str]:
+        """Control tokens that are markers of the format: they are in the text for the parser, other control tokens are not."""
 
     def new_parser(self, prompt_end: str, tools: ToolUse | None) -> ReplyParser | None:
         """The parser of a reply to a prompt that ends so (it may have opened a thought); None when all of it is text.

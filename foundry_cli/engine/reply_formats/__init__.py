@@ -4,17 +4,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Protocol
 
 from foundry_cli.engine.reply_format import ReplyFormat
-from foundry_cli.engine.reply_formats import generic_json, hermes
+from foundry_cli.engine.reply_formats import (
+    deepseek,
+    generic_json,
+    granite,
+    harmony,
+    hermes,
+    llama_json,
+    llama_pythonic,
+    mistral,
+    phi4,
+)
 
-_FAMILIES = (hermes,)  # the first that recognizes a template
+
+class _FamilyModule(Protocol):
+    def recognizes(self, template: str, knows_tools: bool, /) -> bool: ...
+
+    def reply_format(self, texts: str, /) -> ReplyFormat: ...
+
+
+_FAMILIES: tuple[_FamilyModule, ...] = (
+    harmony,
+    deepseek,
+    mistral,
+    granite,
+    phi4,
+    hermes,
+    llama_pythonic,
+    llama_json,
+    generic_json,
+)
 _TOOLS_USED = re.compile(r"\{[{%](?:(?![%}]\}).)*\btools\b", re.DOTALL)
 
 
 def find_reply_format(template: str | None, control_tokens: Mapping[str, int]) -> ReplyFormat:
-    """The format of a model with this chat template, which may have none, and these control tokens."""
+    """The format of a model with this chat template, which may have none, and these control tokens.
+
+    It is that of the first family that recognizes the template. One that does not know tools is of a family only if that
+    writes all its replies in a form of its own.
+    """
     source = template or ""
-    texts = "\n".join((source, *control_tokens))
-    known = (family for family in _FAMILIES if family.recognizes(source)) if _TOOLS_USED.search(source) else iter(())
-    return next(known, generic_json).reply_format(texts)
+    knows_tools = _TOOLS_USED.search(source) is not None
+    family = next(family for family in _FAMILIES if family.recognizes(source, knows_tools))
+    return family.reply_format("\n".join((source, *control_tokens)))

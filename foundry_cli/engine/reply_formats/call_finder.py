@@ -14,8 +14,6 @@ from foundry_cli.engine.request import ToolUse
 class CallFinder:
     """Finds the sections. Blanks before and behind one belong to the markup."""
 
-    is_reasoning = False
-
     def __init__(self, openings: Openings, new_section: SectionFactory, tools: ToolUse) -> None:
         self._openings = openings
         self._new_section = new_section
@@ -24,6 +22,11 @@ class CallFinder:
         self._held = ""  # text that may belong to an opening
         self._is_beginning = True  # nothing but blanks came since the beginning, or since a call
         self._is_behind_call = False  # the same since a call
+
+    @property
+    def is_reasoning(self) -> bool:
+        """Never: thoughts are parted before."""
+        return False
 
     def add(self, text: str) -> Sequence[ReplyPiece]:
         """What is certain after more text."""

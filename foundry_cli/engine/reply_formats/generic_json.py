@@ -17,8 +17,8 @@ NAME = "generic_json"
 _FENCE = "```"  # many put JSON into a block of code, whatever they are told
 
 
-def recognizes(_template: str) -> bool:
-    """Any template: this is the format for those that have none."""
+def recognizes(_template: str, _knows_tools: bool) -> bool:
+    """Any template: this is the format for all others."""
     return True
 
 

@@ -14,9 +14,9 @@ NAME = "hermes"
 _OPENING, _CLOSING = "<tool_call>", "</tool_call>"
 
 
-def recognizes(template: str) -> bool:
-    """Whether a template that knows tools is of this family."""
-    return _OPENING in template
+def recognizes(template: str, knows_tools: bool) -> bool:
+    """Whether a template is of this family."""
+    return knows_tools and _OPENING in template
 
 
 def reply_format(texts: str) -> ReplyFormat:

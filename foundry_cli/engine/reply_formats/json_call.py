@@ -106,7 +106,8 @@ class JsonCall:
         self.is_refused = self.is_refused or self._name is None or self._arguments is None
 
     def _start(self) -> Sequence[ReplyPiece]:
-        assert self._name is not None and self._arguments is not None
+        assert self._name is not None
+        assert self._arguments is not None
         self.is_started = True
         start = self._begin(self._name)
         self._index = start.index

@@ -19,7 +19,6 @@ class JsonSection(Section):
     def __init__(self, opening: str, book: CallBook, closing: str = "", is_bare: bool = False) -> None:
         super().__init__(opening, book)
         self._closing = closing
-        self._matched = ""  # of the closing
         self._is_bare = is_bare
         self._is_array = opening.endswith("[")
         self._call: JsonCall | None = None
@@ -36,7 +35,7 @@ class JsonSection(Section):
 
     def _read_between(self, character: str) -> Sequence[ReplyPiece]:
         if self._matched or (self._closing and character == self._closing[0]):
-            return self._read_closing(character)
+            return self._read_closing(self._closing, character)
         if character == "{":
             self._call = JsonCall(self._book.knows, self._begin, self._is_bare)
             return self._read_call(self._call, character)
@@ -48,15 +47,7 @@ class JsonSection(Section):
             return []
         if character.isspace() or (character in ",;" and self.has_call):
             return []
-        return self._leave() if self.has_call else self._refuse()
-
-    def _read_closing(self, character: str) -> Sequence[ReplyPiece]:
-        self._matched += character
-        if self._matched == self._closing and self.has_call:
-            return self._finish()
-        if self._closing.startswith(self._matched) and self._matched != self._closing:
-            return []
-        return self._leave() if self.has_call else self._refuse()
+        return self._stop()
 
     def _read_call(self, call: JsonCall, character: str) -> Sequence[ReplyPiece]:
         pieces = call.read(character)

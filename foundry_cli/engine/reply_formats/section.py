@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from foundry_cli.engine.reply_format import CallStart, ReplyPiece, Text
 from foundry_cli.engine.reply_formats.call_book import CallBook
 
+LONGEST_NAME = 200
+"""Characters that a name, with the markers around it, may have; what is longer is no call."""
+
 
 class Section(ABC):
     """Reads one section behind its `opening`, a character at a time, until `is_over`."""
@@ -18,6 +21,7 @@ class Section(ABC):
         self.rest = ""  # when it is over: characters that were read and do not belong to it
         self._book = book
         self._held = opening  # becomes text if it turns out to be no call
+        self._matched = ""  # of a closing marker
 
     def read(self, character: str) -> Sequence[ReplyPiece]:
         """What is certain after one more character."""
@@ -40,11 +44,25 @@ class Section(ABC):
         """What was read so far belongs to a call."""
         self.has_call, self._held = True, ""
 
-    def _refuse(self) -> Sequence[ReplyPiece]:
-        """It is no call: what is held is text, and the last character is looked at again, as it may open another section."""
-        text = self._held[:-1].lstrip(" \t\r\n,;") if self.has_call else self._held[:-1]
-        self.is_over, self.has_call, self.rest = True, False, self._held[-1:]
+    def _refuse(self, unread: int = 1) -> Sequence[ReplyPiece]:
+        """It is no call: what is held is text; the last `unread` characters are looked at again, as they may open a section."""
+        text, self.rest = self._held[:-unread], self._held[-unread:]
+        text = text.lstrip(" \t\r\n,;") if self.has_call else text
+        self.is_over, self.has_call = True, False
         return [Text(text)] if text else []
+
+    def _read_closing(self, closing: str, character: str) -> Sequence[ReplyPiece]:
+        """Compare one more character with the marker at the end."""
+        self._matched += character
+        if self._matched == closing and self.has_call:
+            return self._finish()
+        if closing.startswith(self._matched) and self._matched != closing:
+            return []
+        return self._leave() if self.has_call else self._refuse(len(self._matched))
+
+    def _stop(self) -> Sequence[ReplyPiece]:
+        """The last character does not belong to a section."""
+        return self._leave() if self.has_call else self._refuse()
 
     def _leave(self) -> Sequence[ReplyPiece]:
         """The section was over before what is held."""

@@ -1,0 +1,31 @@
+"""Granite 3: a JSON array behind `<|tool_call|>`. Granite 4 writes as Hermes does, with its own other markers."""
+
+from __future__ import annotations
+
+from foundry_cli.engine.reply_format import ReplyFormat
+from foundry_cli.engine.reply_formats import hermes
+from foundry_cli.engine.reply_formats.call_syntax import json_call_syntax
+from foundry_cli.engine.reply_formats.family import Family
+from foundry_cli.engine.reply_formats.json_section import JsonSection
+from foundry_cli.engine.reply_formats.openings import Openings
+from foundry_cli.engine.reply_formats.thought import thought_tags
+
+NAME = "granite"
+_ROLE = "<|start_of_role|>"
+_OPENING = "<|tool_call|>"
+
+
+def recognizes(template: str, knows_tools: bool) -> bool:
+    """Whether a template is of this family."""
+    return knows_tools and _ROLE in template and not hermes.recognizes(template, knows_tools)
+
+
+def reply_format(texts: str) -> ReplyFormat:
+    """The format for a template and control tokens with these texts."""
+    return Family(
+        name=NAME,
+        tags=thought_tags(texts),
+        openings=Openings((_OPENING, "<tool_call>")),  # some write the second one, also without a closing
+        section=JsonSection,
+        syntax=json_call_syntax("arguments", _OPENING + "[", ", ", "]"),
+    )

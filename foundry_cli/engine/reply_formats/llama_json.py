@@ -1,0 +1,37 @@
+"""Llama 3 and 4: a reply that is a JSON object with `name` and `parameters`, perhaps behind a marker."""
+
+from __future__ import annotations
+
+from foundry_cli.engine.reply_format import ReplyFormat
+from foundry_cli.engine.reply_formats.call_book import CallBook
+from foundry_cli.engine.reply_formats.call_syntax import json_call_syntax
+from foundry_cli.engine.reply_formats.family import Family
+from foundry_cli.engine.reply_formats.json_section import JsonSection
+from foundry_cli.engine.reply_formats.openings import Openings
+from foundry_cli.engine.reply_formats.thought import thought_tags
+
+NAME = "llama_json"
+_HEADERS = ("<|start_header_id|>", "<|header_start|>")
+_OPENINGS = ("<|python_tag|>", "<|python_start|>")
+_CLOSING = "<|python_end|>"
+
+
+def recognizes(template: str, knows_tools: bool) -> bool:
+    """Whether a template is of this family."""
+    return knows_tools and any(header in template for header in _HEADERS)
+
+
+def reply_format(texts: str) -> ReplyFormat:
+    """The format for a template and control tokens with these texts."""
+    return Family(
+        name=NAME,
+        tags=thought_tags(texts),
+        openings=Openings(_OPENINGS, brackets="{["),
+        section=_section,
+        syntax=json_call_syntax("parameters", joint="; "),
+        further_markers=frozenset({_CLOSING}),
+    )
+
+
+def _section(opening: str, book: CallBook) -> JsonSection:
+    return JsonSection(opening, book, _CLOSING if _OPENINGS[1] in opening else "", is_bare=not opening.strip())
