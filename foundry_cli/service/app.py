@@ -12,7 +12,7 @@ from foundry_cli.service.anthropic import messages
 from foundry_cli.service.errors import CatchUnexpected
 from foundry_cli.service.guard import Access, Guard
 from foundry_cli.service.limits import Limits
-from foundry_cli.service.openai import chat, completions, models, tokens
+from foundry_cli.service.openai import chat, completions, models, responses, tokens
 from foundry_cli.service.state import ServiceState
 
 
@@ -36,6 +36,6 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
     errors.install(app)
     for routes in (status, loading, model_lists, management, cache, downloads, warming):
         app.include_router(routes.router)
-    for routes in (chat, completions, models, tokens, messages):
+    for routes in (chat, completions, models, responses, tokens, messages):
         app.include_router(routes.router)
     return app

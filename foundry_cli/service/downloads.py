@@ -70,7 +70,8 @@ async def download(request: Request) -> Response:
     except FoundryError as error:
         return JSONResponse({**_failure(error), **body_of(error)}, status_of(error))
     lines = _nothing_to_do() if model.is_cached else _lines(state, model.id, is_accepted=is_accepted)
-    return EventStream(lines, {}, media_type="text/plain; charset=utf-8", last_words=_result(_failure(_stopping())))
+    media_type = "text/plain; charset=utf-8"
+    return EventStream(lines, {}, media_type=media_type, last_words=lambda: _result(_failure(_stopping())))
 
 
 async def _find(state: ServiceState, name: str) -> ModelInfo:

@@ -67,10 +67,17 @@ class RequestTimeoutError(errors.FoundryError):
     code = "request_timeout"
 
 
+class ResponseNotFoundError(errors.FoundryError):
+    """No response, or no item of one, with that id is stored."""
+
+    code = "response_not_found"
+
+
 STATUS[BodyTooLargeError] = 413
 STATUS[WrongMediaTypeError] = 415
 STATUS[HeadersTooLargeError] = 431
 STATUS[RequestTimeoutError] = 408
+STATUS[ResponseNotFoundError] = 404
 
 
 def status_of(error: errors.FoundryError) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ async def _disconnect(receive: Receive) -> None:
 class EventStream(Response):
     """Server-sent events, or another stream, from a generator of bytes, which is closed when the client goes away.
 
-    `last_words` end a stream that the stopping service breaks off.
+    `last_words` gives the end of a stream that the stopping service breaks off; it is called then only.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class EventStream(Response):
         events: AsyncGenerator[bytes, None],
         headers: dict[str, str],
         *,
-        last_words: bytes,
+        last_words: Callable[[], bytes],
         media_type: str = "text/event-stream",
     ) -> None:
         self.media_type = media_type
@@ -61,7 +61,7 @@ class EventStream(Response):
         try:
             await until_disconnect(receive, self._send_all(send))
         except asyncio.CancelledError:  # by the server, which has waited long enough
-            await send({"type": "http.response.body", "body": self._last_words, "more_body": True})
+            await send({"type": "http.response.body", "body": self._last_words(), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, send: Send) -> None:

@@ -18,6 +18,7 @@ from foundry_cli.engine.model_manager import Placement
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
 from foundry_cli.errors import EngineDiedError, FoundryError
 from foundry_cli.service.answer import Answer
+from foundry_cli.service.cancellation import Cancellation, cancellable
 from foundry_cli.service.choices import ChoiceEvents, Events, interleaved
 from foundry_cli.service.errors import stopping, unexpected
 from foundry_cli.service.event_stream import CLIENT_GONE, EventStream, until_disconnect
@@ -36,6 +37,7 @@ class Job:
     count: int = 1
     ttl: int | None = None  # seconds
     following: tuple[GenerationRequest, ...] = ()
+    cancellation: Cancellation | None = None
 
     def requests(self) -> list[GenerationRequest]:
         """One for each answer, all of the first request before those of the next one."""
@@ -79,7 +81,7 @@ async def stream(request: Request, job: Job, encoder: EventEncoder, headers: dic
     first = await until_disconnect(request.receive, _first_event(events))
     if first is None:
         return CLIENT_GONE
-    return EventStream(_encoded(first, events, encoder), headers or {}, last_words=encoder.fail(stopping()))
+    return EventStream(_encoded(first, events, encoder), headers or {}, last_words=lambda: encoder.fail(stopping()))
 
 
 async def generate_choices(job: Job) -> ChoiceEvents:
@@ -88,6 +90,8 @@ async def generate_choices(job: Job) -> ChoiceEvents:
     if len(requests) > 1 and job.placement.is_demanded:
         await job.state.models.load(job.model, job.placement)  # none of the answers could move it while others wait for it
     answers = [generate(job, each) for each in requests]
+    if job.cancellation is not None:
+        answers = [cancellable(answer, job.cancellation) for answer in answers]
     async with aclosing(interleaved(answers)) as events:
         async for event in events:
             yield event

@@ -17,6 +17,7 @@ from foundry_cli.service.peer import peer_is_same_user, socket_owner
 from tests.service.local import JSON, TOKEN, LocalService, local_service, question, read_all
 
 ROUTES = """
+DELETE open /v1/responses/{identity}
 GET open /docs
 GET open /foundry/list
 GET open /health
@@ -35,6 +36,9 @@ GET open /openapi.json
 GET open /status
 GET open /v1/models
 GET open /v1/models/{name:path}
+GET open /v1/responses
+GET open /v1/responses/{identity}
+GET open /v1/responses/{identity}/input_items
 HEAD open /openapi.json
 POST managing /foundry/manage/cache
 POST managing /foundry/manage/prefill
@@ -49,6 +53,8 @@ POST open /v1/chat/completions/tokenizer/encode/count
 POST open /v1/completions
 POST open /v1/messages
 POST open /v1/messages/count_tokens
+POST open /v1/responses
+POST open /v1/responses/{identity}/cancel
 """
 """Every route there is. Whoever adds one decides here whether it manages: deletes, stops or configures."""
 
