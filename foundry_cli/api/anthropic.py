@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from foundry_cli.api.errors import full_message
 from foundry_cli.api.limits import LARGEST_COUNT
 from foundry_cli.api.sampling import Count, PlacementFields, StopTexts
-from foundry_cli.errors import FoundryError
+from foundry_cli.errors import FoundryError, UnsupportedFieldError
 
 _Name = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,128}$")]
 _Identity = Annotated[str, Field(min_length=1, max_length=256)]
@@ -72,7 +72,7 @@ ContentBlock = Annotated[
 class Message(_Part):
     """One message of the conversation."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: str | list[ContentBlock]
 
 
@@ -141,15 +141,30 @@ class MessageRequest(ConversationRequest):
 
 
 HARMLESS_FIELDS = frozenset(
-    {"service_tier", "cache_control", "inference_geo", "speed", "diagnostics", "user_profile_id", "workspace_id", "betas"}
+    {
+        "service_tier",
+        "cache_control",
+        "inference_geo",
+        "speed",
+        "diagnostics",
+        "user_profile_id",
+        "workspace_id",
+        "betas",
+        "billing_policy",
+    }
 )
 """Fields that do not change the answer here; accepted without a word."""
 
 HARMLESS_TOOL_FIELDS = frozenset({"cache_control", "eager_input_streaming", "allowed_callers"})
 """The same of tools."""
 
-UNSUPPORTED_FIELDS = ("container", "context_management", "mcp_servers", "output_format", "prompt")
+UNSUPPORTED_FIELDS = (
+    "container", "context_management", "compaction", "fallbacks", "mcp_servers", "output_format", "prompt",
+)  # fmt: skip
 """Fields that would change the answer and are refused."""
+
+THREAD_FIELD = "thread"
+"""A conversation that the server keeps. It is refused in a way after which clients send all of the conversation."""
 
 UNSUPPORTED_TOOL_FIELDS = ("defer_loading", "input_examples")
 """The same of tools."""
@@ -160,7 +175,14 @@ _ERROR_TYPES = {
 }  # fmt: skip
 
 
+class ThreadUnsupportedError(UnsupportedFieldError):
+    """The conversation is not kept; clients know the code and go on without."""
+
+    code = "thread_unsupported_request"
+
+
 def error_body(error: FoundryError, status: int) -> dict[str, Any]:
     """`error` as Anthropic's clients expect it, for the HTTP status that goes with it."""
     kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": full_message(error)}}
+    details = {"details": {"error_code": error.code}} if isinstance(error, ThreadUnsupportedError) else {}
+    return {"type": "error", "error": {"type": kind, "message": full_message(error), **details}}

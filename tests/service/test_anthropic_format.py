@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from foundry_cli.api.anthropic import error_body
 from foundry_cli.engine.request import (
     EngineEvent,
     Finish,
@@ -53,6 +54,9 @@ def test_texts_and_blocks() -> None:
     assert messages_of(blocks) == [{"role": "user", "content": "a\n\nb"}]
     assert messages_of(USER, system="Be kind.")[0] == {"role": "system", "content": "Be kind."}
     assert messages_of(USER, system=[text("Be kind."), text("Be brief.")])[0]["content"] == "Be kind.\n\nBe brief."
+    later = {"role": "system", "content": "Be brief."}
+    assert messages_of(later, USER, system="Be kind.")[0]["content"] == "Be kind.\n\nBe brief."
+    assert messages_of(USER, later)[1] == later
     assert messages_of(USER, USER) == [{"role": "user", "content": "Hi\n\nHi"}]
     answers = ({"role": "assistant", "content": "a"}, {"role": "assistant", "content": [text("b")]})
     assert messages_of(USER, *answers, USER)[1] == {"role": "assistant", "content": "ab"}
@@ -155,7 +159,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"temperature": 1.1}, "temperature"),
     ({"top_p": "1"}, "top_p"),
     ({"messages": []}, "messages"),
-    ({"messages": [{"role": "system", "content": "a"}]}, "messages[0].role"),
+    ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [text("a"), {"type": "text"}]}]}, "messages[0].content[1].text"),
@@ -184,6 +188,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{**WEATHER, "defer_loading": True}]}, "defer_loading"),
     ({"mcp_servers": [{"name": "a"}]}, "mcp_servers"),
     ({"container": "c"}, "container"),
+    ({"thread": {"type": "create"}}, "thread"),
 ]
 
 
@@ -205,6 +210,13 @@ def test_images_are_refused_by_name() -> None:
     for block in (IMAGE, {"type": "tool_result", "tool_use_id": "a", "content": [IMAGE]}):
         with pytest.raises(InvalidRequestError, match="image"):
             read_message_request(body(messages=[{"role": "user", "content": [block]}]))
+
+
+def test_clients_go_on_without_a_thread() -> None:
+    """The tool runner of Anthropic's client asks for one, and sends all messages when it is told so."""
+    with pytest.raises(UnsupportedFieldError) as caught:
+        read_message_request(body(thread={"type": "create"}))
+    assert error_body(caught.value, 400)["error"]["details"] == {"error_code": "thread_unsupported_request"}
 
 
 def test_counting_takes_what_a_message_has() -> None:

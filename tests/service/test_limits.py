@@ -172,7 +172,8 @@ async def _run_limits(messages: list[Message]) -> int:
     async def send(message: Any) -> None:
         statuses.append(message.get("status", 0))
 
-    full = {"type": "http", "method": "POST", "headers": [], "raw_path": b"/", "query_string": b"", "http_version": "1.1"}
+    request = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "http_version": "1.1"}
+    full = {**request, "headers": []}
     await CatchUnexpected(Limits(read_all_of_it, body_idle_seconds=0.01))(full, arriving.get, send)
     return statuses[0]
 

@@ -19,6 +19,7 @@ from foundry_cli.api.anthropic import (
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
 
 _BLOCKS_OF = {
+    "system": (TextBlock,),
     "user": (TextBlock, ToolResultBlock),
     "assistant": (TextBlock, ToolUseBlock, ThinkingBlock, RedactedThinkingBlock),
 }
@@ -36,7 +37,10 @@ def engine_messages(wire: ConversationRequest) -> tuple[dict[str, Any], ...]:
     names = tool_names(wire.messages)
     for role, turn in groupby(wire.messages, key=lambda message: message.role):
         blocks = list(chain.from_iterable(_blocks(message) for message in turn))
-        messages += [_assistant(blocks)] if role == "assistant" else _user(blocks, names)
+        if role == "system":
+            messages = _instructed(messages, _paragraphs(block for block in blocks if isinstance(block, TextBlock)))
+        else:
+            messages += [_assistant(blocks)] if role == "assistant" else _user(blocks, names)
     if not any(message["content"].strip() or message["role"] == "tool" for message in messages):
         raise InvalidRequestError("messages: all messages are empty.", param="messages")
     return tuple(messages)
@@ -68,6 +72,13 @@ def _check_roles(messages: Sequence[Message]) -> None:
 
 def _blocks(message: Message) -> Sequence[ContentBlock]:
     return [TextBlock(type="text", text=message.content)] if isinstance(message.content, str) else message.content
+
+
+def _instructed(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """With one more instruction, which belongs to the one before it if nothing was said in between."""
+    if messages and messages[-1]["role"] == "system":
+        return [*messages[:-1], {"role": "system", "content": messages[-1]["content"] + _PARAGRAPH + text}]
+    return [*messages, {"role": "system", "content": text}]
 
 
 def _assistant(blocks: Iterable[ContentBlock]) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from typing import Any, Generic, TypeVar
 from foundry_cli.api.anthropic import (
     HARMLESS_FIELDS,
     HARMLESS_TOOL_FIELDS,
+    THREAD_FIELD,
     UNSUPPORTED_FIELDS,
     UNSUPPORTED_TOOL_FIELDS,
     ConversationRequest,
     MessageRequest,
     OutputConfig,
     Thinking,
+    ThreadUnsupportedError,
     ToolChoice,
     ToolDefinition,
 )
@@ -61,6 +63,9 @@ _ANSWER_FIELDS = frozenset(MessageRequest.model_fields) - frozenset(Conversation
 
 def _conversation(wire: Wire, **answer: Any) -> Conversation[Wire]:
     refuse_fields(wire, UNSUPPORTED_FIELDS, "this field is not supported.")
+    if (wire.model_extra or {}).get(THREAD_FIELD) is not None:
+        message = "thread: conversations are not kept here; send all of their messages without this field."
+        raise ThreadUnsupportedError(message, param=THREAD_FIELD)
     generation = GenerationRequest(
         messages=engine_messages(wire),
         tools=_tool_use(wire.tools or (), wire.tool_choice),
