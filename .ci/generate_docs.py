@@ -23,6 +23,7 @@ import typer
 
 from foundry_cli import __version__
 from foundry_cli.cli.app import app
+from foundry_cli.cli.config_keys import KEYS
 from foundry_cli.cli.errors import ExitCode
 from foundry_cli.config import ENGINES, LOG_LEVELS
 from foundry_cli.paths import Paths
@@ -43,6 +44,8 @@ KINDS = {
     "model convert output_directory": "directory",
     "service set cachedir": "directory",
     "service set default_log_level": f"words {' '.join(LOG_LEVELS)}",
+    "log_level": f"words {' '.join(LOG_LEVELS)}",
+    "key": f"words {' '.join(KEYS)}",
     "service set engine": f"words {' '.join(ENGINES)}",
 }
 """What the type of a parameter does not say, by parameter or by command and parameter: `model` and `cache` are names
@@ -72,6 +75,7 @@ ENVIRONMENT = {
     "FOUNDRY_PORT": "TCP port of the service, in place of the one in the settings; 0: chosen by the system, then kept.",
     "FOUNDRY_HOST": "Address the service listens on, in place of the one in the settings.",
     "FOUNDRY_LOG_LEVEL": f"Level of the log: {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}.",
+    "FOUNDRY_IDLE_TIMEOUT": "Minutes without a request after which the service stops; 0: never, whatever the settings say.",
     "FOUNDRY_ENGINE": f"What runs models, in place of the one in the settings: {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.",
     "FOUNDRY_OFFLINE": "When set to 1, nothing but this machine is asked over the network.",
     "FOUNDRY_CATALOG_URL": "Address of the Azure catalog, in place of Microsoft's; https, or http on this machine.",
@@ -136,6 +140,25 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "foundry service set --conversations 0": "Keep no conversations on disk, and remove those that are there:",
     },
     "zip-logs": {"foundry zip-logs report.zip": "Collect the logs into a file of that name:"},
+    "run": {"foundry run foundry-guide": "The same as 'foundry model run foundry-guide':"},
+    "chat": {"foundry chat foundry-guide": "The same as 'foundry model run foundry-guide':"},
+    "complete": {
+        "foundry complete foundry-guide 'How do I list the models?'": "Ask once:",
+        "foundry complete foundry-guide --output json < question.txt": "Ask what is in a file, for a program to read:",
+    },
+    "server": {
+        "foundry server start --output json": "Start it, and see where it listens:",
+        "foundry server status": "See whether it runs:",
+        "foundry server start --idle-timeout 30": "Let it end after half an hour without a request:",
+        "foundry server logs --lines 20": "Show the end of the log:",
+    },
+    "config": {
+        "foundry config show": "Show the settings:",
+        "foundry config set port 5273": "Always listen on the same port:",
+        "foundry config reset port": "Let the system choose one:",
+    },
+    "status": {"foundry status --output json": "For a program to read:"},
+    "report": {"foundry report report.md": "Write it into a file:"},
 }
 
 
@@ -408,7 +431,7 @@ def fish(root: Command) -> str:
         if command.path
     )
     values = (
-        _fish_quote(f"{command.path} {name}")
+        _fish_quote(f"{command.path} {name}".strip())  # as fish joins an empty list and a name
         for command in root.walk()
         for option in command.options
         if option.kind

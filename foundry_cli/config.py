@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ ENGINES = ("auto", "batch", "genai")
 """Which engine runs a model: the batched one if it can, only that, or ONNX Runtime GenAI."""
 
 DEFAULT_CONVERSATION_MEGABYTES = 1024
+
+LONGEST_IDLE_MINUTES = 525_600  # a year
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -40,6 +43,7 @@ class Config:
     cache_directory: Path | None = None  # None: `Paths.default_cache`
     log_level: str = "info"
     ttl_seconds: int = DEFAULT_TTL_SECONDS
+    idle_minutes: int = 0  # without a request, after which the service stops; 0: never
     api_key: str | None = None
     allowed_origins: tuple[str, ...] = ()
     allow_other_users: bool = False
@@ -75,6 +79,10 @@ class Config:
             service["cacheId"] = self.cache_id
         else:
             service.pop("cacheId", None)
+        if self.idle_minutes:
+            service["idleTimeoutMinutes"] = self.idle_minutes
+        else:
+            service.pop("idleTimeoutMinutes", None)
         document["serviceSettings"] = service
         return self._with_catalogs(self._with_engine(document))
 
@@ -159,6 +167,7 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
         cache_directory=None if cache_path == paths.default_cache else cache_path,
         log_level=LOG_LEVELS[level],
         ttl_seconds=check_ttl(service.get("defaultSecondsForModelTTL", DEFAULT_TTL_SECONDS), "defaultSecondsForModelTTL"),
+        idle_minutes=check_minutes(service.get("idleTimeoutMinutes", 0), "idleTimeoutMinutes"),
         api_key=service.get("apiKey") or None,
         allowed_origins=_origins(service.get("allowedOrigins") or []),
         allow_other_users=service.get("allowOtherUsers") is True,
@@ -176,15 +185,17 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
     )
 
 
-def with_environment(config: Config) -> Config:
-    """`config` with the environment variables over it. Raises `ConfigError`."""
-    environment = os.environ
+def with_environment(config: Config, variables: Mapping[str, str] | None = None) -> Config:
+    """`config` with the environment over it, in which `variables` take the place of others. Raises `ConfigError`."""
+    environment = {**os.environ, **(variables or {})}
     if port := environment.get("FOUNDRY_PORT"):
         config = replace(config, port=check_port(port, "FOUNDRY_PORT"))
     if host := environment.get("FOUNDRY_HOST"):
         config = replace(config, host=host)
     if level := environment.get("FOUNDRY_LOG_LEVEL"):
         config = replace(config, log_level=check_log_level(level, "FOUNDRY_LOG_LEVEL"))
+    if minutes := environment.get("FOUNDRY_IDLE_TIMEOUT"):
+        config = replace(config, idle_minutes=check_minutes(minutes, "FOUNDRY_IDLE_TIMEOUT"))
     if key := environment.get("FOUNDRY_API_KEY"):
         config = replace(config, api_key=key)
     if url := environment.get("FOUNDRY_CATALOG_URL"):
@@ -268,6 +279,15 @@ def check_ttl(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 315_360_000:
         raise ConfigError(f"{name} is {value!r}; it is a number of seconds, at least 1.")
     return value
+
+
+def check_minutes(value: object, name: str) -> int:
+    """Minutes as a number, 0 for "never", up to a year. Raises `ConfigError` naming `name` otherwise."""
+    text = str(value)
+    is_number = not isinstance(value, bool) and text.isascii() and text.isdigit() and len(text) < 10
+    if not is_number or int(text) > LONGEST_IDLE_MINUTES:
+        raise ConfigError(f"{name} is {value!r}; it is a number of minutes up to {LONGEST_IDLE_MINUTES}, 0 for never.")
+    return int(text)
 
 
 def check_engine(value: object, name: str) -> str:

@@ -44,7 +44,7 @@ def facts(paths: Paths) -> dict[str, Any]:
         "Processor": f"{platform.machine()}, {psutil.cpu_count(logical=False) or '?'} cores",
         "Memory": f"{memory.total >> 20} MiB, {memory.available >> 20} MiB free",
         "Threads": processor_limits().text(),
-        "Runtime": _versions("onnxruntime-genai", "onnxruntime"),
+        "Runtime": package_versions("onnxruntime-genai", "onnxruntime"),
         "Engine": config.engine,
         "Home": str(paths.home),
         "Cache": str(config.cache_path(paths)),
@@ -55,7 +55,8 @@ def facts(paths: Paths) -> dict[str, Any]:
     }
 
 
-def _versions(*packages: str) -> str:
+def package_versions(*packages: str) -> str:
+    """Names and versions of installed packages; of one that is not, that it is missing."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = []

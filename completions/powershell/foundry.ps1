@@ -8,18 +8,30 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             Commands = [ordered]@{
                 'hardware' = 'Show processor, devices and execution providers'
                 'zip-logs' = 'Collect the logs into a zip file, for a report'
+                'run' = 'Chat with a model'
+                'chat' = 'Chat with a model'
+                'complete' = 'Answer one prompt and exit'
+                'status' = 'Show machine, service and models at a glance'
+                'report' = 'Show what a report about a problem should say, as Markdown'
                 'model' = 'Discover, run and manage models'
                 'cache' = 'Manage the local cache'
                 'catalog' = 'Manage the catalogs that models come from'
                 'service' = 'Manage the local model inference service'
+                'server' = 'Manage the service, as later versions do it'
+                'config' = 'Show and change settings one by one'
             }
             Options = [ordered]@{
                 '--version' = 'Show the version and exit'
                 '--license' = 'Show the licence and exit'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
-            Takes = @{}
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
             Arguments = @()
         }
         'hardware' = @{
@@ -37,6 +49,124 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             Arguments = @()
         }
         'zip-logs' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('file')
+        }
+        'run' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--prompt' = 'Answer this once, to standard output, and exit'
+                '--system' = 'System message'
+                '--temperature' = '0: always the most probable word'
+                '--top-p' = 'Share of probability to choose from'
+                '--max-tokens' = 'Longest answer in tokens'
+                '--seed' = 'Same seed, same answer'
+                '--ttl' = 'Seconds of idleness before the model is unloaded'
+                '--device' = 'Device whose variant of the model is meant'
+                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
+                '--retain' = 'Keep other models loaded'
+                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
+                '--verbose' = 'Show times and speed'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--prompt' = 'text'
+                '--system' = 'text'
+                '--temperature' = 'number'
+                '--top-p' = 'number'
+                '--max-tokens' = 'number'
+                '--seed' = 'number'
+                '--ttl' = 'number'
+                '--device' = 'words Auto CPU GPU NPU'
+                '--ep' = 'text'
+                '--retain' = 'words true false'
+            }
+            Arguments = @('model')
+        }
+        'chat' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--prompt' = 'Answer this once, to standard output, and exit'
+                '--system' = 'System message'
+                '--temperature' = '0: always the most probable word'
+                '--top-p' = 'Share of probability to choose from'
+                '--max-tokens' = 'Longest answer in tokens'
+                '--seed' = 'Same seed, same answer'
+                '--ttl' = 'Seconds of idleness before the model is unloaded'
+                '--device' = 'Device whose variant of the model is meant'
+                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
+                '--retain' = 'Keep other models loaded'
+                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
+                '--verbose' = 'Show times and speed'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--prompt' = 'text'
+                '--system' = 'text'
+                '--temperature' = 'number'
+                '--top-p' = 'number'
+                '--max-tokens' = 'number'
+                '--seed' = 'number'
+                '--ttl' = 'number'
+                '--device' = 'words Auto CPU GPU NPU'
+                '--ep' = 'text'
+                '--retain' = 'words true false'
+            }
+            Arguments = @('model')
+        }
+        'complete' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--system' = 'System message'
+                '--temperature' = '0: always the most probable word'
+                '--top-p' = 'Share of probability to choose from'
+                '--max-tokens' = 'Longest answer in tokens'
+                '--seed' = 'Same seed, same answer'
+                '--ttl' = 'Seconds of idleness before the model is unloaded'
+                '--device' = 'Device whose variant of the model is meant'
+                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
+                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--system' = 'text'
+                '--temperature' = 'number'
+                '--top-p' = 'number'
+                '--max-tokens' = 'number'
+                '--seed' = 'number'
+                '--ttl' = 'number'
+                '--device' = 'words Auto CPU GPU NPU'
+                '--ep' = 'text'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @('model', 'text')
+        }
+        'status' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'report' = @{
             Commands = [ordered]@{}
             Options = [ordered]@{
                 '--help' = 'Show this message and exit'
@@ -73,7 +203,11 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--search' = 'Only models whose names contain this text'
                 '--source' = 'Only models of this catalog'
                 '--cached' = 'Only models on this machine'
+                '--loaded' = 'Only models that the service has loaded'
+                '--device' = 'Device whose variant of the model is meant'
+                '--type' = 'Only models of this type'
                 '--all-devices' = 'Also models that do not run on this machine, with the reason'
+                '--variants' = 'In JSON: ''variants'' with their names, in place of ''models'''
                 '--output' = 'Format of the result'
                 '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
@@ -83,6 +217,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--filter' = 'text'
                 '--search' = 'text'
                 '--source' = 'text'
+                '--device' = 'words Auto CPU GPU NPU'
+                '--type' = 'words Chat Embedding Multimodal Speech'
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }
@@ -492,12 +628,18 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         'service start' = @{
             Commands = [ordered]@{}
             Options = [ordered]@{
+                '--port' = 'TCP port, this time'
+                '--idle-timeout' = 'Minutes without a request after which the service stops, this time; 0: never'
+                '--log-level' = 'trace, debug, info, warn, error, critical or none, this time'
                 '--output' = 'Format of the result'
                 '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
             Takes = @{
+                '--port' = 'number'
+                '--idle-timeout' = 'number'
+                '--log-level' = 'words trace debug info warn error critical none'
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }
@@ -520,10 +662,21 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         'service restart' = @{
             Commands = [ordered]@{}
             Options = [ordered]@{
+                '--port' = 'TCP port, this time'
+                '--idle-timeout' = 'Minutes without a request after which the service stops, this time; 0: never'
+                '--log-level' = 'trace, debug, info, warn, error, critical or none, this time'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
-            Takes = @{}
+            Takes = @{
+                '--port' = 'number'
+                '--idle-timeout' = 'number'
+                '--log-level' = 'words trace debug info warn error critical none'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
             Arguments = @()
         }
         'service status' = @{
@@ -577,6 +730,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--cachedir' = 'Directory where models are kept'
                 '--default-log-level' = 'trace, debug, info, warn, error, critical or none'
                 '--ttl' = 'Seconds of idleness before a model is unloaded'
+                '--idle-timeout' = 'Minutes without a request after which the service stops; 0: never'
                 '--engine' = 'auto, batch or genai: what runs models that are loaded from now on'
                 '--conversations' = 'Space on disk for conversations that go on after a restart; 0: none are kept'
                 '--show' = 'Show the settings'
@@ -591,12 +745,165 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--cachedir' = 'directory'
                 '--default-log-level' = 'words trace debug info warn error critical none'
                 '--ttl' = 'number'
+                '--idle-timeout' = 'number'
                 '--engine' = 'words auto batch genai'
                 '--conversations' = 'number'
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }
             Arguments = @()
+        }
+        'server' = @{
+            Commands = [ordered]@{
+                'start' = 'Start the service in the background; returns when it answers'
+                'stop' = 'Stop the service; running answers get up to ten seconds'
+                'restart' = 'Stop the service and start it again'
+                'status' = 'Show whether the server runs, since when, and its address'
+                'logs' = 'Show the end of the log'
+            }
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @()
+        }
+        'server start' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--port' = 'TCP port, this time'
+                '--idle-timeout' = 'Minutes without a request after which the service stops, this time; 0: never'
+                '--log-level' = 'trace, debug, info, warn, error, critical or none, this time'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--port' = 'number'
+                '--idle-timeout' = 'number'
+                '--log-level' = 'words trace debug info warn error critical none'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'server stop' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'server restart' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--port' = 'TCP port, this time'
+                '--idle-timeout' = 'Minutes without a request after which the service stops, this time; 0: never'
+                '--log-level' = 'trace, debug, info, warn, error, critical or none, this time'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--port' = 'number'
+                '--idle-timeout' = 'number'
+                '--log-level' = 'words trace debug info warn error critical none'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'server status' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'server logs' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--lines' = 'How many lines, the last ones'
+                '-n' = 'How many lines, the last ones'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--lines' = 'number'
+                '-n' = 'number'
+            }
+            Arguments = @()
+        }
+        'config' = @{
+            Commands = [ordered]@{
+                'show' = 'Show the settings in force; those that are not the defaults are marked'
+                'set' = 'Change a setting; a running service takes it up, with a restart where one is needed'
+                'reset' = 'Put a setting back to its default'
+            }
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @()
+        }
+        'config show' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'config set' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @('words port cache-directory log-level idle-timeout-minutes', 'text')
+        }
+        'config reset' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @('words port cache-directory log-level idle-timeout-minutes')
         }
     }
     $aliases = @{

@@ -1,13 +1,17 @@
-"""The work of `foundry model run`: getting the model ready, one answer for scripts, or the interactive chat."""
+"""The work of `foundry model run` and `foundry complete`: getting the model ready, one answer, or the interactive chat."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from foundry_cli.cli import output
+from foundry_cli.cli.lifecycle import running_service
 from foundry_cli.cli.output import Say, symbol
+from foundry_cli.cli.resolution import find_model
 from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
 from foundry_cli.errors import InvalidRequestError, ModelInUseError
 from foundry_cli.repl.settings import ChatSettings
@@ -16,34 +20,68 @@ from foundry_cli.types import ModelInfo
 
 def read_question(prompt: str | None) -> str | None:
     """The text to answer once, from `--prompt` or piped standard input; None for the interactive chat."""
+    if prompt is None and sys.stdin.isatty() and sys.stdout.isatty():
+        return None
+    return read_text(prompt)
+
+
+def read_text(prompt: str | None) -> str:
+    """`prompt`, or all of standard input. Raises `InvalidRequestError` when there is nothing in it."""
     if prompt is None:
-        if sys.stdin.isatty() and sys.stdout.isatty():
-            return None
         prompt = sys.stdin.buffer.read().decode("utf-8", "replace")
     if not prompt.strip():
-        raise InvalidRequestError("Prompt cannot be empty.", hint="Give a text after --prompt, or on standard input.")
+        raise InvalidRequestError("Prompt cannot be empty.", hint="Give a text on the command line, or on standard input.")
     return prompt
 
 
-def prepare_model(
-    client: ServiceClient, model: ModelInfo, *, ttl: int | None, ep: str | None, retain: bool, verbose: bool, say: Say
-) -> None:
-    """Load `model` unless it is loaded, with the execution provider `ep` if one was named; others make room unless `retain`."""
+@dataclass(frozen=True)
+class Wanted:
+    """A model as it was asked for, and how it shall be loaded: other models make room unless `retain`."""
+
+    name: str
+    device: str | None
+    ep: str | None
+    ttl: int | None
+    accept_license: bool
+    retain: bool
+    verbose: bool = False
+
+
+def ready_model(wanted: Wanted, *, is_quiet: bool) -> tuple[ServiceClient, ModelInfo]:
+    """Fetch the model unless it is here, start the service unless it runs, and load the model unless it is loaded.
+
+    `is_quiet`: standard output is for the answer only.
+    """
+    say = output.note if is_quiet else output.line
+    model = find_model(wanted.name, wanted.device)
+    if model.is_external:
+        return running_service(say), model
+    if not model.is_cached:
+        from foundry_cli.cli.download import Downloads  # what is here starts faster without
+
+        stream = sys.stderr if is_quiet else sys.stdout
+        model = Downloads(say, stream).fetch(model, accept_license=wanted.accept_license)
+    client = running_service(say)
+    _load(client, model, wanted, say)
+    return client, model
+
+
+def _load(client: ServiceClient, model: ModelInfo, wanted: Wanted, say: Say) -> None:
     loaded = client.loaded_models()
     if model.id in loaded:
-        if ep:
-            client.load(model.id, ep=ep)
+        if wanted.ep:
+            client.load(model.id, ep=wanted.ep)
         return
     say(f"Model {model.id} was found in the local cache.")
-    if loaded and not retain:
+    if loaded and not wanted.retain:
         say("Unloading existing models. Use --retain true to keep additional models loaded.")
         for other in loaded:
             _unload_idle(client, other)
     say(f"{symbol('🕘 ')}Loading model... ")
     output.flush()
     began = time.monotonic()
-    client.load(model.id, ttl=ttl, ep=ep)
-    if verbose:
+    client.load(model.id, ttl=wanted.ttl, ep=wanted.ep)
+    if wanted.verbose:
         say(f"Time cost to load model: {_clock(time.monotonic() - began)}")
     say(f"{symbol('🟢 ')}Model {model.id} loaded successfully")
 
@@ -68,6 +106,18 @@ def answer_once(client: ServiceClient, model: ModelInfo, question: str, settings
         write("\n")
         if settings.verbose:
             _report_speed(event, first)
+
+
+def answer_fields(client: ServiceClient, model: ModelInfo, question: str, settings: ChatSettings) -> dict[str, Any]:
+    """One answer as `model`, `text`, `finish_reason` and `usage`."""
+    answer = client.complete(model.id, _messages(settings.system, question), **settings.request_parameters())
+    choice = answer["choices"][0]
+    return {
+        "model": answer["model"],
+        "text": choice["message"].get("content") or "",
+        "finish_reason": choice["finish_reason"],
+        "usage": answer["usage"],
+    }
 
 
 def _writer() -> Callable[[str], None]:

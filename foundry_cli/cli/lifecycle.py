@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from foundry_cli import __version__
 from foundry_cli.cli import output
 from foundry_cli.cli.output import Say, symbol
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import find_service, start_service, stop_service
-from foundry_cli.config import Config, check_address, check_exposure, load_config
-from foundry_cli.errors import FoundryError, ServiceStartError
+from foundry_cli.config import Config, check_address, check_exposure, check_log_level, load_config, with_environment
+from foundry_cli.errors import ConfigError, FoundryError, InvalidRequestError, ServiceStartError
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.paths import Paths
 
@@ -24,20 +26,70 @@ def started_line(record: InstanceRecord) -> str:
     return f"{symbol('🟢 ')}Service is Started on {record.base_url}/, PID {record.pid}!"
 
 
-def restart_service(paths: Paths, say: Say = output.line) -> None:
-    """Stop the service if it runs, and start it with the same models; nothing is stopped for settings that cannot be used."""
-    check_settings(paths, load_config(paths))
+def running_service(say: Say) -> ServiceClient:
+    """The service, started if need be; another version than this command's is remarked upon."""
+    client, is_new = start_service(Paths.from_environment())
+    if is_new:
+        say(started_line(client.record))
+    elif client.record.version != __version__:
+        output.note(
+            f"The running service is version {client.record.version}, this command is {__version__}; "
+            "'foundry service restart' brings them together."
+        )
+    return client
+
+
+def this_time(port: int | None, idle_minutes: int | None, log_level: str | None) -> dict[str, str]:
+    """Settings for one run of the service, as variables of its environment. Raises `InvalidRequestError`."""
+    if log_level is not None:
+        log_level = named_log_level(log_level, "--log-level")
+    given = {"FOUNDRY_PORT": port, "FOUNDRY_IDLE_TIMEOUT": idle_minutes, "FOUNDRY_LOG_LEVEL": log_level}
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def named_log_level(text: str, option: str) -> str:
+    """A level of the log. Raises `InvalidRequestError` naming `option`."""
+    try:
+        return check_log_level(text, option)
+    except ConfigError as error:
+        raise InvalidRequestError(error.message) from error
+
+
+def start_with(paths: Paths, variables: Mapping[str, str]) -> tuple[ServiceClient, bool]:
+    """`start_service` with settings for one run. Raises `FoundryError` when a running one has another port than was asked for.
+
+    Whether other settings are in force is not known of a service that runs already: a note says that they are not applied.
+    """
+    client, is_new = start_service(paths, variables)
+    if is_new or not variables:
+        return client, is_new
+    hint = "'foundry service restart' with the same options applies them."
+    port = variables.get("FOUNDRY_PORT")
+    if port not in (None, "0", str(client.record.port)):
+        raise FoundryError(f"The service is running already, on port {client.record.port} and not {port}.", hint=hint)
+    if set(variables) - {"FOUNDRY_PORT"}:
+        output.note(f"The service is running already, with the settings it was started with. {hint}")
+    return client, is_new
+
+
+def restart_service(paths: Paths, say: Say = output.line, variables: Mapping[str, str] | None = None) -> ServiceClient:
+    """Stop the service if it runs, and start it with the same models, and `variables` in its environment.
+
+    Nothing is stopped for settings that cannot be used.
+    """
+    check_settings(paths, with_environment(load_config(paths), variables))
     say("Restarting service...")
     output.flush()
     loaded = _loaded_models(paths)
     if stop_service(paths):
         say(f"{symbol('🔴 ')}Service is stopped.")
-    client, _ = start_service(paths)
+    client, _ = start_service(paths, variables)
     say(started_line(client.record))
     if loaded:
         with suppress(FoundryError):  # then the first request loads it
             client.restore(loaded)
             say(_reloaded_line(client, [str(model["id"]) for model in loaded]))
+    return client
 
 
 def _reloaded_line(client: ServiceClient, ids: list[str]) -> str:

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from foundry_cli import __version__
 from foundry_cli.cli import output
 from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.options import (
     AcceptLicenseOption,
     Device,
     DeviceOption,
+    MaxTokensOption,
     ModelArgument,
+    ModelType,
     OutputOption,
     ProviderOption,
+    SeedOption,
     Switch,
+    SystemOption,
+    TemperatureOption,
+    TopPOption,
     TtlOption,
     group,
 )
 from foundry_cli.cli.output import Format, symbol
-
-if TYPE_CHECKING:
-    from foundry_cli.client.client import ServiceClient
 
 app = group("Discover, run and manage models")
 
@@ -47,16 +48,27 @@ def list_models(
     ] = None,
     source: Annotated[str | None, typer.Option("--source", help="Only models of this catalog.", show_default=False)] = None,
     cached: Annotated[bool, typer.Option("--cached", help="Only models on this machine.")] = False,
+    loaded: Annotated[bool, typer.Option("--loaded", help="Only models that the service has loaded.")] = False,
+    device: DeviceOption = Device.auto,
+    model_type: Annotated[
+        ModelType | None, typer.Option("--type", help="Only models of this type.", case_sensitive=False, show_default=False)
+    ] = None,
     all_devices: Annotated[
         bool, typer.Option("--all-devices", help="Also models that do not run on this machine, with the reason.")
+    ] = False,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="In JSON: 'variants' with their names, in place of 'models'.")
     ] = False,
     output_format: OutputOption = Format.text,
 ) -> None:
     """List the models of the catalogs and of this machine."""
     from foundry_cli.cli import model_list
 
-    choice = model_list.Choice(filter_text, search, source, is_cached=cached, all_devices=all_devices)
-    model_list.show(choice, output_format)
+    choice = model_list.Choice(
+        filter_text, search, source, is_cached=cached, is_loaded=loaded, device=device.chosen,
+        type=model_type.value if model_type else None, all_devices=all_devices,
+    )  # fmt: skip
+    model_list.show(choice, output_format, has_variants=variants)
 
 
 @app.command("search")
@@ -119,10 +131,11 @@ def download(
 @app.command("load")
 def load(model: ModelArgument, ttl: TtlOption = None, device: DeviceOption = Device.auto, ep: ProviderOption = None) -> None:
     """Load a model into the service, so that the first answer comes at once."""
+    from foundry_cli.cli.lifecycle import running_service
     from foundry_cli.cli.resolution import find_cached_model
 
     info = find_cached_model(model, device.chosen)
-    client = _start_service(output.line)
+    client = running_service(output.line)
     output.line(f"{symbol('🕓 ')}Loading model...")
     output.flush()
     client.load(info.id, ttl=ttl, ep=ep)
@@ -167,18 +180,11 @@ def run(
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="Answer this once, to standard output, and exit.", show_default=False)
     ] = None,
-    system: Annotated[str | None, typer.Option("--system", help="System message.", show_default=False)] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="0: always the most probable word.", show_default="the model's")
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option("--top-p", min=0, max=1, help="Share of probability to choose from.", show_default="the model's"),
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=1, help="Longest answer in tokens.", show_default="no limit")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same answer.", show_default="random")] = None,
+    system: SystemOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
     ttl: TtlOption = None,
     device: DeviceOption = Device.auto,
     ep: ProviderOption = None,
@@ -188,38 +194,17 @@ def run(
 ) -> None:
     """Chat with a model. With --prompt, or with text on standard input, answer once and exit."""
     from foundry_cli.cli import chat
-    from foundry_cli.cli.resolution import find_model
     from foundry_cli.repl.settings import ChatSettings
 
     settings = ChatSettings(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, ttl=ttl, verbose=verbose
     )
     question = chat.read_question(prompt)
-    say = output.line if question is None else output.note
-    info = find_model(model, device.chosen)
-    if not info.is_cached:
-        from foundry_cli.cli.download import Downloads  # what is here starts faster without
-
-        info = Downloads(say, sys.stdout if question is None else sys.stderr).fetch(info, accept_license=accept_license)
-    client = _start_service(say)
-    chat.prepare_model(client, info, ttl=ttl, ep=ep, retain=retain is Switch.true, verbose=verbose, say=say)
+    wanted = chat.Wanted(
+        model, device.chosen, ep=ep, ttl=ttl, accept_license=accept_license, retain=retain is Switch.true, verbose=verbose
+    )
+    client, info = chat.ready_model(wanted, is_quiet=question is not None)
     if question is None:
         chat.chat(client, info, settings)
     else:
         chat.answer_once(client, info, question, settings)
-
-
-def _start_service(say: output.Say) -> ServiceClient:
-    from foundry_cli.cli.lifecycle import started_line
-    from foundry_cli.client.supervisor import start_service
-    from foundry_cli.paths import Paths
-
-    client, is_new = start_service(Paths.from_environment())
-    if is_new:
-        say(started_line(client.record))
-    elif client.record.version != __version__:
-        output.note(
-            f"The running service is version {client.record.version}, this command is {__version__}; "
-            "'foundry service restart' brings them together."
-        )
-    return client

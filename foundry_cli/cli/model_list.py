@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foundry_cli.cli import model_table, output
-from foundry_cli.cli.inventory import local_inventory, local_machine
+from foundry_cli.cli.inventory import external_models, local_inventory, local_machine
 from foundry_cli.cli.output import Format
 from foundry_cli.cli.resolution import find_model_to_show
 from foundry_cli.inventory import Inventory, filter_models
@@ -16,6 +16,7 @@ from foundry_cli.types import ModelInfo
 if TYPE_CHECKING:
     from foundry_cli.catalog.sources.huggingface import SearchResult
     from foundry_cli.store.verdicts import Verdict
+    from foundry_cli.suitability import Machine
 
 
 @dataclass(frozen=True)
@@ -26,45 +27,76 @@ class Choice:
     search: str | None = None
     source: str | None = None
     is_cached: bool = False
+    is_loaded: bool = False
+    device: str | None = None
+    type: str | None = None  # as `model_table.type_name` says it
     all_devices: bool = False
 
     def of(self, inventory: Inventory) -> list[ModelInfo]:
-        """The models of `inventory` that are wanted, whatever they need to run."""
-        models = inventory.models()
+        """The models of `inventory`, and external ones, that are wanted, whatever they need to run."""
+        models = [*inventory.models(), *external_models()]
         if self.source is not None:
             source = {"hf": "huggingface"}.get(self.source.lower(), self.source.lower())
             if source not in ("local", "huggingface", *(model.source.lower() for model in models)):
                 inventory.catalog.source(source)  # says which there are
             models = [model for model in models if model.source.lower() == source]
-        if self.is_cached:
-            models = [model for model in models if model.is_cached]
-        if self.search is not None:
-            words = self.search.lower().split()
-            models = [model for model in models if all(word in _searchable(model) for word in words)]
+        loaded = _loaded_ids() if self.is_loaded else frozenset()
+        models = [model for model in models if self._is_wanted(model) and (not self.is_loaded or model.id in loaded)]
         return filter_models(models, self.filter_text) if self.filter_text is not None else models
+
+    def _is_wanted(self, model: ModelInfo) -> bool:
+        words = (self.search or "").lower().split()
+        return (
+            (model.is_cached or not self.is_cached)
+            and self.device in (None, model.device)
+            and self.type in (None, model_table.type_name(model))
+            and all(word in _searchable(model) for word in words)
+        )
+
+
+def _loaded_ids() -> frozenset[str]:
+    """Ids of the loaded models; none when no service runs."""
+    from foundry_cli.client.supervisor import find_service
+    from foundry_cli.paths import Paths
+
+    client = find_service(Paths.from_environment())
+    return frozenset(client.loaded_models() if client else ())
 
 
 def _searchable(model: ModelInfo) -> str:
     return f"{model.alias} {model.id} {model.display_name} {model.publisher} {model.task}".lower()
 
 
-def show(choice: Choice, output_format: Format) -> None:
-    """Print the models that are wanted; those that do not run here only when they were asked for."""
+def show(choice: Choice, output_format: Format, *, has_variants: bool = False) -> None:
+    """Print the models that are wanted; those that do not run here only when they were asked for.
+
+    `has_variants`: the JSON has `variants`, with `variantId` and `variantName`, where it has `models` otherwise.
+    """
     inventory = local_inventory(is_fresh=not choice.is_cached)
     models = choice.of(inventory)
     if problem := inventory.cache_problem():
         output.note(f"{problem.message} {problem.hint or ''}".strip())
     machine = local_machine()
-    reasons = {model.id: "" if model.is_bundled else reason_against(model, machine) for model in models}
+    reasons = {model.id: _reason(model, machine) for model in models}
     shown = [model for model in models if choice.all_devices or not reasons[model.id] or model.is_cached]
     verdicts = _verdicts()
     if output_format is Format.json:
-        output.document({"models": [_fields(model, reasons[model.id], verdicts) for model in shown]})
+        fields = [_fields(model, reasons[model.id], verdicts) for model in shown]
+        output.document({"variants": [_variant(each) for each in fields]} if has_variants else {"models": fields})
         return
     remarks = {model.id: _remark(model, verdicts.get(model.id.lower()), reasons[model.id]) for model in shown}
     model_table.print_models(shown, remarks)
     if hidden := len(models) - len(shown):
         output.note(f"{hidden} more do not run on this machine; --all-devices shows them, and why.")
+
+
+def _reason(model: ModelInfo, machine: Machine) -> str:
+    """Why `model` would not run; "" when it would."""
+    return "" if model.is_bundled or model.is_external else reason_against(model, machine)
+
+
+def _variant(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"alias": fields["alias"], "variantId": fields["id"], "variantName": fields["id"].rpartition(":")[0], **fields}
 
 
 def _verdicts() -> dict[str, Verdict]:
@@ -75,7 +107,12 @@ def _verdicts() -> dict[str, Verdict]:
 
 
 def _remark(model: ModelInfo, verdict: Verdict | None, reason: str) -> str:
-    parts = [f"damaged: {model.problem}" if model.problem else "", f"test {verdict.verdict}" if verdict else "", reason]
+    parts = [
+        f"external, at {model.uri}" if model.is_external else "",
+        f"damaged: {model.problem}" if model.problem else "",
+        f"test {verdict.verdict}" if verdict else "",
+        reason,
+    ]
     return "; ".join(part for part in parts if part)
 
 
@@ -89,7 +126,7 @@ def _fields(model: ModelInfo, reason: str, verdicts: dict[str, Verdict]) -> dict
 def show_one(name: str, device: str | None, *, has_license: bool, output_format: Format) -> None:
     """Print one model, or all variants of an alias, and what else is known about the one that would be taken."""
     info = find_model_to_show(name, device)
-    reason = "" if info.is_bundled else reason_against(info, local_machine())
+    reason = _reason(info, local_machine())
     if output_format is Format.json:
         output.document({"model": {**_fields(info, reason, _verdicts()), "licenseDescription": info.license_description}})
         return

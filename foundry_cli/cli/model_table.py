@@ -11,6 +11,12 @@ from foundry_cli.types import ModelInfo
 
 _COLUMNS = (("Alias", 31), ("Device", 11), ("Task", 15), ("File Size", 13), ("License", 13))
 _TASKS = {"chat-completion": "chat"}
+_TYPES = {
+    "chat-completion": "Chat",
+    "embeddings": "Embedding",
+    "automatic-speech-recognition": "Speech",
+    "vision-language-chat": "Multimodal",
+}
 
 
 def print_models(models: list[ModelInfo], remarks: Mapping[str, str] | None = None) -> None:
@@ -31,6 +37,8 @@ def print_models(models: list[ModelInfo], remarks: Mapping[str, str] | None = No
 
 def _cells(model: ModelInfo) -> list[str]:
     task = _TASKS.get(model.task, model.task) + (", tools" if model.supports_tool_calling else "")
+    if model.is_external:
+        return ["-", task, "-", "-"]
     return [model.device, task, output.gigabytes(model.size_bytes), model.license]
 
 
@@ -40,13 +48,18 @@ def _row(cells: list[str], model_id: str) -> str:
     return "".join(padded) + model_id
 
 
+def type_name(model: ModelInfo) -> str:
+    """What kind of model it is, as later versions of the original call it; another task as it is."""
+    return _TYPES.get(model.task, model.task)
+
+
 def model_fields(model: ModelInfo) -> dict[str, Any]:
     """A model as JSON."""
     return {
         "alias": model.alias,
         "id": model.id,
         "displayName": model.display_name,
-        "type": "Chat" if model.task == "chat-completion" else model.task,
+        "type": type_name(model),
         "task": model.task,
         "device": model.device.capitalize(),
         "executionProvider": model.execution_provider,

@@ -25,6 +25,15 @@ class Device(str, Enum):
         return None if self is Device.auto else self.value
 
 
+class ModelType(str, Enum):
+    """Values of `--type`."""
+
+    chat = "Chat"
+    embedding = "Embedding"
+    multimodal = "Multimodal"
+    speech = "Speech"
+
+
 class Switch(str, Enum):
     """Values of options that take `true` or `false`."""
 
@@ -35,8 +44,20 @@ class Switch(str, Enum):
 CONTEXT = {"help_option_names": ["--help", "-h", "-?"], "max_content_width": 100}
 
 ModelArgument = Annotated[str, typer.Argument(help="Alias, model id, or model id without version.", show_default=False)]
+
+
+def _output_format(ctx: typer.Context, value: Format) -> Format:
+    """What stands behind the command; else what stands before it: `foundry -o json model list`."""
+    source = ctx.get_parameter_source("output_format")
+    before = ctx.find_root().params.get("output_format")
+    return value if before is None or (source is not None and source.name == "COMMANDLINE") else Format(before)
+
+
 OutputOption = Annotated[
-    Format, typer.Option("--output", "-o", help="Format of the result.", case_sensitive=False, show_default=True)
+    Format,
+    typer.Option(
+        "--output", "-o", help="Format of the result.", case_sensitive=False, show_default=True, callback=_output_format
+    ),
 ]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Device whose variant of the model is meant.", case_sensitive=False)
@@ -54,6 +75,42 @@ TtlOption = Annotated[
     int | None,
     typer.Option("--ttl", min=1, max=315_360_000, help="Seconds of idleness before the model is unloaded.", show_default="600"),
 ]
+
+PortOption = Annotated[
+    int | None, typer.Option("--port", min=0, max=65535, help="TCP port, this time.", show_default="of the settings")
+]
+IdleTimeoutOption = Annotated[
+    int | None,
+    typer.Option(
+        "--idle-timeout",
+        metavar="MINUTES",
+        min=0,
+        max=525_600,
+        help="Minutes without a request after which the service stops, this time; 0: never.",
+        show_default="of the settings",
+    ),
+]
+LogLevelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level",
+        help="trace, debug, info, warn, error, critical or none, this time.",
+        show_default="of the settings",
+    ),
+]
+SystemOption = Annotated[str | None, typer.Option("--system", help="System message.", show_default=False)]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option("--temperature", min=0, max=2, help="0: always the most probable word.", show_default="the model's"),
+]
+TopPOption = Annotated[
+    float | None,
+    typer.Option("--top-p", min=0, max=1, help="Share of probability to choose from.", show_default="the model's"),
+]
+MaxTokensOption = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="Longest answer in tokens.", show_default="no limit")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.", show_default="random")]
 
 
 def group(help_text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:

@@ -18,6 +18,10 @@ class Format(str, Enum):
     text = "text"
     json = "json"
 
+    def __str__(self) -> str:
+        """The value, as it is typed."""
+        return self.value
+
 
 def prepare_streams() -> None:
     """Never fail on a stream that is closed, nor on a character that the terminal's code page lacks (shown as `?`)."""
@@ -57,6 +61,11 @@ def note(text: str) -> None:
 def document(value: Any) -> None:
     """The result as JSON."""
     line(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def record(value: Any) -> None:
+    """The result as JSON on one line, for programs that read line by line."""
+    line(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def flush() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foundry_cli.cli import output
-from foundry_cli.cli.options import OutputOption, group
+from foundry_cli.cli.options import IdleTimeoutOption, LogLevelOption, OutputOption, PortOption, group
 from foundry_cli.cli.output import Format, symbol
 
 if TYPE_CHECKING:
@@ -18,15 +18,20 @@ app = group("Manage the local model inference service")
 
 
 @app.command()
-def start(output_format: OutputOption = Format.text) -> None:
+def start(
+    port: PortOption = None,
+    idle_timeout: IdleTimeoutOption = None,
+    log_level: LogLevelOption = None,
+    output_format: OutputOption = Format.text,
+) -> None:
     """Start the service in the background; returns when it answers."""
-    from foundry_cli.cli.lifecycle import started_line
-    from foundry_cli.client.supervisor import start_service
+    from foundry_cli.cli.lifecycle import start_with, started_line, this_time
     from foundry_cli.paths import Paths
 
-    client, is_new = start_service(Paths.from_environment())
+    paths = Paths.from_environment()
+    client, is_new = start_with(paths, this_time(port, idle_timeout, log_level))
     if output_format is Format.json:
-        output.document(_status_fields(client))
+        _record_fields(paths, client)
     elif is_new:
         output.line(started_line(client.record))
     else:
@@ -41,36 +46,47 @@ def stop(output_format: OutputOption = Format.text) -> None:
 
     stop_service(Paths.from_environment())
     if output_format is Format.json:
-        output.document({"running": False, "state": "not_running"})
+        output.record({"running": False, "state": "not_running"})
     else:
         output.line(f"{symbol('🔴 ')}Service is stopped.")
 
 
 @app.command()
-def restart() -> None:
+def restart(
+    port: PortOption = None,
+    idle_timeout: IdleTimeoutOption = None,
+    log_level: LogLevelOption = None,
+    output_format: OutputOption = Format.text,
+) -> None:
     """Stop the service and start it again."""
-    from foundry_cli.cli.lifecycle import restart_service
+    from foundry_cli.cli.lifecycle import restart_service, this_time
     from foundry_cli.paths import Paths
 
-    restart_service(Paths.from_environment())
+    paths, variables = Paths.from_environment(), this_time(port, idle_timeout, log_level)
+    if output_format is Format.json:
+        _record_fields(paths, restart_service(paths, output.note, variables))
+    else:
+        restart_service(paths, variables=variables)
 
 
 @app.command()
 def status(output_format: OutputOption = Format.text) -> None:
     """Show whether the service runs and where it listens."""
-    from foundry_cli.client.supervisor import find_hanging_service, find_service
+    from foundry_cli.cli.service_status import silent_fields
+    from foundry_cli.client.supervisor import find_service
     from foundry_cli.paths import Paths
 
     paths = Paths.from_environment()
     client = find_service(paths)
-    process = None if client else find_hanging_service(paths)
-    if output_format is Format.json:
-        state = {"running": process is not None, "state": "not_running" if process is None else "not_answering"}
-        output.document(_status_fields(client) if client else state)
+    fields = {} if client else silent_fields(paths)
+    if client is not None and output_format is Format.json:
+        _record_fields(paths, client)
     elif client is not None:
         _print_status(client)
-    elif process is not None:
-        output.line(f"{symbol('🔴 ')}Model management service (process {process}) does not answer!")
+    elif output_format is Format.json:
+        output.record(fields)
+    elif fields["running"]:
+        output.line(f"{symbol('🔴 ')}Model management service (process {fields.get('pid', 0)}) does not answer!")
         output.line("To end it and start another, run the following command: foundry service restart")
     else:
         output.line(f"{symbol('🔴 ')}Model management service is not running!")
@@ -84,30 +100,10 @@ def _print_status(client: ServiceClient) -> None:
     output.line(registration.splitlines()[-1])
 
 
-def _status_fields(client: ServiceClient) -> dict[str, Any]:
-    from datetime import datetime, timezone
+def _record_fields(paths: Paths, client: ServiceClient) -> None:
+    from foundry_cli.cli.service_status import service_fields
 
-    from foundry_cli.log import LOG_NAME
-    from foundry_cli.paths import Paths
-
-    record, state = client.record, client.status()
-    started = datetime.fromtimestamp(record.started_at, timezone.utc)
-    return {
-        "running": True,
-        "state": "ready",
-        "pid": record.pid,
-        "webUrls": [record.base_url],
-        "endpoints": [record.base_url],
-        "port": record.port,
-        "socket": record.socket or None,
-        "version": record.version,
-        "startedAt": started.isoformat(),
-        "uptime": f"{max(0, int((datetime.now(timezone.utc) - started).total_seconds()))}s",
-        "logFile": str(Paths.from_environment().logs / LOG_NAME),
-        "modelDirPath": state["modelDirPath"],
-        "validEps": state["validEps"],
-        "loadedModels": [model["id"] for model in state["loadedModels"]],
-    }
+    output.record(service_fields(paths, client))
 
 
 @app.command("ps")
@@ -190,6 +186,16 @@ def change_settings(
         int | None,
         typer.Option(min=1, max=315_360_000, help="Seconds of idleness before a model is unloaded.", show_default=False),
     ] = None,
+    idle_timeout: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MINUTES",
+            min=0,
+            max=525_600,
+            help="Minutes without a request after which the service stops; 0: never.",
+            show_default=False,
+        ),
+    ] = None,
     engine: Annotated[
         str | None,
         typer.Option(help="auto, batch or genai: what runs models that are loaded from now on.", show_default=False),
@@ -212,6 +218,6 @@ def change_settings(
 
     given = {
         "port": port, "host": host, "cachedir": cachedir, "log_level": default_log_level, "ttl": ttl,
-        "engine": engine, "conversations": conversations,
+        "idle_timeout": idle_timeout, "engine": engine, "conversations": conversations,
     }  # fmt: skip
     change({name: value for name, value in given.items() if value is not None}, show=show, output_format=output_format)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,8 +35,11 @@ def find_service(paths: Paths, timeout: float = _ANSWER_SECONDS) -> ServiceClien
     return client if client.is_alive(timeout) else None
 
 
-def start_service(paths: Paths) -> tuple[ServiceClient, bool]:
-    """The running service, and whether it was started now. Raises `ServiceStartError` or what the service reports."""
+def start_service(paths: Paths, variables: Mapping[str, str] | None = None) -> tuple[ServiceClient, bool]:
+    """The running service, and whether it was started now, with `variables` in its environment.
+
+    Raises `ServiceStartError` or what the service reports.
+    """
     if client := find_service(paths):
         return client, False
     with _only_starter(paths):
@@ -44,7 +47,7 @@ def start_service(paths: Paths) -> tuple[ServiceClient, bool]:
         while time.monotonic() < deadline:
             if client := find_service(paths):
                 return client, False
-            if not _is_locked(paths) and (client := _launch(paths)):
+            if not _is_locked(paths) and (client := _launch(paths, variables or {})):
                 return client, True
             time.sleep(_POLL_SECONDS)  # another service is starting, or about to end
     raise ServiceStartError(
@@ -129,9 +132,9 @@ def _end_by_force(paths: Paths) -> None:
     raise FoundryError("The service does not stop, and its process cannot be told for certain.")
 
 
-def _launch(paths: Paths) -> ServiceClient | None:
+def _launch(paths: Paths, variables: Mapping[str, str]) -> ServiceClient | None:
     """Start the process and wait until it serves, see `service/__main__.py`; None when another one is running."""
-    process = _spawn(paths)
+    process = _spawn(paths, variables)
     line = _read_line(process)
     threading.Thread(target=process.wait, name="foundry-service", daemon=True).start()  # reaps it when it ends before us
     try:
@@ -149,7 +152,7 @@ def _launch(paths: Paths) -> ServiceClient | None:
     raise error_for_code(error.get("code"))(str(error.get("message")), hint=error.get("hint"))
 
 
-def _spawn(paths: Paths) -> subprocess.Popen[bytes]:
+def _spawn(paths: Paths, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     try:
         make_private_directory(paths.logs)
         console = os.open(paths.logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -162,7 +165,7 @@ def _spawn(paths: Paths) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=console,
             cwd=Path(sys.executable).anchor,
-            env={**os.environ, "FOUNDRY_HOME": str(paths.home)},
+            env={**os.environ, **variables, "FOUNDRY_HOME": str(paths.home)},
             **detached(sys.platform),
         )
     finally:

@@ -36,6 +36,7 @@ from foundry_cli.log import start_logging
 from foundry_cli.paths import Paths, make_private_directory, write_atomically
 from foundry_cli.service.app import create_app
 from foundry_cli.service.guard import Access
+from foundry_cli.service.idle import stop_when_idle
 from foundry_cli.service.server import Server, bind_tcp, bind_unix
 from foundry_cli.service.state import ServiceState
 from foundry_cli.store.removal import sweep_trash
@@ -131,6 +132,7 @@ def _serve(paths: Paths, config: Config) -> None:
         logger.info("version %s serves %s, process %d", __version__, record.base_url, record.pid)
         _report({"instance": asdict(record)})
         _leave_console(console)
+        _stop_when_idle(state, config.idle_minutes)
         threading.Thread(target=_sweep, args=(inventory,), daemon=True).start()
         threading.Thread(target=refresh_in_background, args=(paths, config, inventory.catalog), daemon=True).start()
 
@@ -141,6 +143,16 @@ def _serve(paths: Paths, config: Config) -> None:
         paths.instance_file.unlink(missing_ok=True)
         paths.socket.unlink(missing_ok=True)
         logger.info("stopped")
+
+
+def _stop_when_idle(state: ServiceState, minutes: int) -> None:
+    """Let the service end after `minutes` without a request, if that was set; downloads and loads are waited for."""
+
+    def is_busy() -> bool:
+        return bool(state.downloads) or len(state.background) > 1  # one of them is the watch itself
+
+    if minutes:
+        state.in_background(stop_when_idle(state.activity, 60.0 * minutes, is_busy, state.stop))
 
 
 def _engine_starter(paths: Paths, config: Config) -> StartEngine:

@@ -11,6 +11,7 @@ from foundry_cli.service.access_log import AccessLog
 from foundry_cli.service.anthropic import messages
 from foundry_cli.service.errors import CatchUnexpected
 from foundry_cli.service.guard import Access, Guard
+from foundry_cli.service.idle import NoteActivity
 from foundry_cli.service.limits import Limits
 from foundry_cli.service.openai import chat, completions, models, responses, tokens
 from foundry_cli.service.state import ServiceState
@@ -27,6 +28,7 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
         redirect_slashes=False,
         middleware=[
             Middleware(AccessLog),
+            Middleware(NoteActivity, activity=state.activity),
             Middleware(CatchUnexpected),
             Middleware(Limits),
             Middleware(Guard, access=access),

@@ -30,6 +30,7 @@ from foundry_cli.hardware import detect_hardware
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory, check_sound
 from foundry_cli.paths import Paths
+from foundry_cli.service.idle import Activity
 from foundry_cli.service.openai.response_store import ResponseStore
 from foundry_cli.types import DEVICES, ModelInfo
 
@@ -87,6 +88,7 @@ class ServiceState:
     providers: InstalledProviders = field(default_factory=InstalledProviders)
     downloads: set[Process] = field(default_factory=set)  # that are running, see `downloads.py`
     background: set[asyncio.Task[None]] = field(default_factory=set)  # work that nobody waits for
+    activity: Activity = field(default_factory=Activity)
     responses: ResponseStore = field(default_factory=ResponseStore)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:

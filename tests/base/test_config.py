@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from foundry_cli.config import LOG_LEVELS, Config, check_log_level, check_origin, check_port, check_ttl, load_config
+from foundry_cli.config import (
+    LOG_LEVELS,
+    Config,
+    check_log_level,
+    check_minutes,
+    check_origin,
+    check_port,
+    check_ttl,
+    load_config,
+    with_environment,
+)
 from foundry_cli.errors import ConfigError
 from foundry_cli.paths import Paths
 
@@ -96,9 +106,12 @@ def test_the_environment_is_over_the_file_but_is_not_saved(paths: Paths, monkeyp
     monkeypatch.setenv("FOUNDRY_PORT", "6000")
     monkeypatch.setenv("FOUNDRY_HOST", "::1")
     monkeypatch.setenv("FOUNDRY_LOG_LEVEL", "Warning")
+    monkeypatch.setenv("FOUNDRY_IDLE_TIMEOUT", "15")
     monkeypatch.setenv("FOUNDRY_API_KEY", "secret")
     config = load_config(paths)
     assert (config.port, config.host, config.log_level, config.api_key) == (6000, "::1", "warn", "secret")
+    assert config.idle_minutes == 15
+    assert with_environment(config, {"FOUNDRY_IDLE_TIMEOUT": "20"}).idle_minutes == 20
     replace(load_config(paths, environment=False), ttl_seconds=5).save(paths)
     saved = json.loads(paths.config_file.read_text())
     assert saved["serviceSettings"]["port"] == 5273
@@ -109,6 +122,12 @@ def test_the_environment_is_over_the_file_but_is_not_saved(paths: Paths, monkeyp
 def test_ports_that_are_none(value: object) -> None:
     with pytest.raises(ConfigError, match="a port is a number"):
         check_port(value, "port")
+
+
+@pytest.mark.parametrize("value", [-1, True, None, "", "1.5", "525601", "²", "0" * 5000])
+def test_minutes_that_are_none(value: object) -> None:
+    with pytest.raises(ConfigError, match="minutes"):
+        check_minutes(value, "idle")
 
 
 @pytest.mark.parametrize("value", [0, -5, True, "600", 1.5, 10**12])

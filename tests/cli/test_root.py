@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from foundry_cli import __version__
+from foundry_cli.cli.app import app
 from tests.cli.in_process import Command
 from tests.conftest import Foundry
 
@@ -19,6 +20,12 @@ def test_help_names_every_group(foundry: Foundry, option: str) -> None:
     for group in ("model", "cache", "service", "zip-logs"):
         assert f"\n  {group} " in output.stdout
     assert "foundry model run" in output.stdout
+
+
+def test_help_names_every_command(here: Command) -> None:
+    shown = here("--help").stdout
+    for command in (*app.registered_commands, *app.registered_groups):
+        assert f"\n  {command.name} " in shown
 
 
 def test_help_exists_at_every_level(here: Command) -> None:

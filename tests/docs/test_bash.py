@@ -51,7 +51,7 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("foundry ", "cache catalog hardware model service zip-logs"),
+        ("foundry ", "cache catalog chat complete config hardware model report run server service status zip-logs"),
         ("foundry m", "model"),
         ("foundry model ", "add bench convert download info list load run search test unload"),
         ("foundry model l", "list load"),
@@ -59,8 +59,18 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
         ("foundry model nonsense ", ""),
         ("foundry nonsense ", ""),
         ("foundry --v", "--version"),
-        ("foundry model list --", "--all-devices --cached --filter --help --output --search --source"),
-        ("foundry model ls --", "--all-devices --cached --filter --help --output --search --source"),
+        ("foundry -o ", "json text"),
+        ("foundry -o json config set ", "cache-directory idle-timeout-minutes log-level port"),
+        ("foundry config set port ", ""),
+        ("foundry server start --log-level de", "debug"),
+        (
+            "foundry model list --",
+            "--all-devices --cached --device --filter --help --loaded --output --search --source --type --variants",
+        ),
+        (
+            "foundry model ls --",
+            "--all-devices --cached --device --filter --help --loaded --output --search --source --type --variants",
+        ),
         ("foundry cache rm -", "--all --device --force --help --output --yes -h -o -y"),
         ("foundry service list --o", "--output"),
         ("foundry model list --output ", "json text"),
@@ -147,7 +157,7 @@ def test_answer_of_the_real_command(offered: Offered, recorder: Recorder) -> Non
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
-        ("foundry serv\tsta\tt\t-o j\t", "foundry service status -o json "),
+        ("foundry servi\tsta\tt\t-o j\t", "foundry service status -o json "),
         ("foundry model run tiny-g\t", "foundry model run tiny-generic-cpu:1 "),
         ("foundry cache cd so\t", "foundry cache cd some\\ directory/"),
         ("foundry zip-logs some.\t", "foundry zip-logs some.zip "),

@@ -41,12 +41,19 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("foundry ", "cache catalog hardware model service zip-logs"),
+        ("foundry ", "cache catalog chat complete config hardware model report run server service status zip-logs"),
         ("foundry model ", "add bench convert download info list load run search test unload"),
         ("foundry model nonsense ", ""),
-        ("foundry --", "--help --license --version"),
-        ("foundry model list --", "--all-devices --cached --filter --help --output --search --source"),
-        ("foundry model ls --", "--all-devices --cached --filter --help --output --search --source"),
+        ("foundry --", "--help --license --output --version"),
+        ("foundry -o json config set ", "cache-directory idle-timeout-minutes log-level port"),
+        (
+            "foundry model list --",
+            "--all-devices --cached --device --filter --help --loaded --output --search --source --type --variants",
+        ),
+        (
+            "foundry model ls --",
+            "--all-devices --cached --device --filter --help --loaded --output --search --source --type --variants",
+        ),
         ("foundry cache rm -", "--all --device --force --help --output --yes -h -o -y"),
         ("foundry service list --o", "--output"),
         ("foundry model list --output ", "json text"),
@@ -69,7 +76,7 @@ def test_words(offered: Offered, recorder: Recorder, line: str, expected: str) -
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
-        ("foundry serv\tsta\tt\t", "foundry service status "),
+        ("foundry servi\tsta\tt\t", "foundry service status "),
         ("foundry model run --dev\tc\t", "foundry model run --device CPU "),
         ("foundry model run tiny-g\t", "foundry model run tiny-generic-cpu:1 "),
     ],

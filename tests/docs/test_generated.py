@@ -72,7 +72,9 @@ def test_aliases_lead_to_the_visible_command() -> None:
         ("model run", "--verbose", ""),
         ("service set", "--cachedir", "directory"),
         ("service set", "--default-log-level", "words trace debug info warn error critical none"),
+        ("server start", "--log-level", "words trace debug info warn error critical none"),
         ("", "--version", ""),
+        ("", "--output", "words text json"),
         ("", "-?", ""),
     ],
 )
@@ -88,6 +90,10 @@ def test_kinds_of_options(path: str, option: str, kind: str) -> None:
         ("cache cd", ["directory"]),
         ("zip-logs", ["file"]),
         ("service start", []),
+        ("run", ["model"]),
+        ("complete", ["model", "text"]),
+        ("config set", ["words port cache-directory log-level idle-timeout-minutes", "text"]),
+        ("report", ["file"]),
     ],
 )
 def test_kinds_of_arguments(path: str, kinds: list[str]) -> None:
@@ -117,7 +123,7 @@ def test_examples_exist_in_the_tree() -> None:
     for examples in generator.EXAMPLES.values():
         for example in examples:
             words = example.removeprefix("foundry ").split()
-            path = " ".join(words[:1] if words[0] in ("zip-logs", "hardware") else words[:2])
+            path = " ".join(words[: 2 if COMMANDS[words[0]].commands else 1])
             assert path in COMMANDS, example
             for word in words:
                 if word.startswith("--"):

@@ -29,7 +29,7 @@ def prompt(recorder: Recorder, tmp_path: Path) -> Prompt:
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
-        ("foundry ser\tstatu\t--o\tj\t", "foundry service status --output=json"),
+        ("foundry servi\tstatu\t--o\tj\t", "foundry service status --output=json"),
         ("foundry model run --device c\t", "foundry model run --device CPU"),
         ("foundry model run --device=g\t", "foundry model run --device=GPU"),
         ("foundry model run tiny-g\t", "foundry model run tiny-generic-cpu:1"),

@@ -48,11 +48,47 @@ end
 # Whether the option at the end of the arguments takes a value, in the command before it.
 function __foundry_takes_value
     switch "$argv"
-        case 'hardware --output' \
+        case '--output' \
+            '-o' \
+            'hardware --output' \
             'hardware -o' \
+            'run --prompt' \
+            'run --system' \
+            'run --temperature' \
+            'run --top-p' \
+            'run --max-tokens' \
+            'run --seed' \
+            'run --ttl' \
+            'run --device' \
+            'run --ep' \
+            'run --retain' \
+            'chat --prompt' \
+            'chat --system' \
+            'chat --temperature' \
+            'chat --top-p' \
+            'chat --max-tokens' \
+            'chat --seed' \
+            'chat --ttl' \
+            'chat --device' \
+            'chat --ep' \
+            'chat --retain' \
+            'complete --system' \
+            'complete --temperature' \
+            'complete --top-p' \
+            'complete --max-tokens' \
+            'complete --seed' \
+            'complete --ttl' \
+            'complete --device' \
+            'complete --ep' \
+            'complete --output' \
+            'complete -o' \
+            'status --output' \
+            'status -o' \
             'model list --filter' \
             'model list --search' \
             'model list --source' \
+            'model list --device' \
+            'model list --type' \
             'model list --output' \
             'model list -o' \
             'model search --source' \
@@ -105,10 +141,18 @@ function __foundry_takes_value
             'catalog list --output' \
             'catalog list -o' \
             'catalog add --name' \
+            'service start --port' \
+            'service start --idle-timeout' \
+            'service start --log-level' \
             'service start --output' \
             'service start -o' \
             'service stop --output' \
             'service stop -o' \
+            'service restart --port' \
+            'service restart --idle-timeout' \
+            'service restart --log-level' \
+            'service restart --output' \
+            'service restart -o' \
             'service status --output' \
             'service status -o' \
             'service ps --output' \
@@ -120,10 +164,33 @@ function __foundry_takes_value
             'service set --cachedir' \
             'service set --default-log-level' \
             'service set --ttl' \
+            'service set --idle-timeout' \
             'service set --engine' \
             'service set --conversations' \
             'service set --output' \
-            'service set -o'
+            'service set -o' \
+            'server start --port' \
+            'server start --idle-timeout' \
+            'server start --log-level' \
+            'server start --output' \
+            'server start -o' \
+            'server stop --output' \
+            'server stop -o' \
+            'server restart --port' \
+            'server restart --idle-timeout' \
+            'server restart --log-level' \
+            'server restart --output' \
+            'server restart -o' \
+            'server status --output' \
+            'server status -o' \
+            'server logs --lines' \
+            'server logs -n' \
+            'config show --output' \
+            'config show -o' \
+            'config set --output' \
+            'config set -o' \
+            'config reset --output' \
+            'config reset -o'
             return 0
     end
     return 1
@@ -136,6 +203,16 @@ function __foundry_command
             echo 'hardware'
         case 'zip-logs'
             echo 'zip-logs'
+        case 'run'
+            echo 'run'
+        case 'chat'
+            echo 'chat'
+        case 'complete'
+            echo 'complete'
+        case 'status'
+            echo 'status'
+        case 'report'
+            echo 'report'
         case 'model'
             echo 'model'
         case 'model list' 'model ls'
@@ -208,6 +285,26 @@ function __foundry_command
             echo 'service diag'
         case 'service set'
             echo 'service set'
+        case 'server'
+            echo 'server'
+        case 'server start'
+            echo 'server start'
+        case 'server stop'
+            echo 'server stop'
+        case 'server restart'
+            echo 'server restart'
+        case 'server status'
+            echo 'server status'
+        case 'server logs'
+            echo 'server logs'
+        case 'config'
+            echo 'config'
+        case 'config show'
+            echo 'config show'
+        case 'config set'
+            echo 'config set'
+        case 'config reset'
+            echo 'config reset'
     end
 end
 
@@ -235,17 +332,70 @@ complete -c foundry -e
 complete -c foundry -f
 complete -c foundry -n '__foundry_argument 0' -a hardware -d 'Show processor, devices and execution providers'
 complete -c foundry -n '__foundry_argument 0' -a zip-logs -d 'Collect the logs into a zip file, for a report'
+complete -c foundry -n '__foundry_argument 0' -a run -d 'Chat with a model'
+complete -c foundry -n '__foundry_argument 0' -a chat -d 'Chat with a model'
+complete -c foundry -n '__foundry_argument 0' -a complete -d 'Answer one prompt and exit'
+complete -c foundry -n '__foundry_argument 0' -a status -d 'Show machine, service and models at a glance'
+complete -c foundry -n '__foundry_argument 0' -a report -d 'Show what a report about a problem should say, as Markdown'
 complete -c foundry -n '__foundry_argument 0' -a model -d 'Discover, run and manage models'
 complete -c foundry -n '__foundry_argument 0' -a cache -d 'Manage the local cache'
 complete -c foundry -n '__foundry_argument 0' -a catalog -d 'Manage the catalogs that models come from'
 complete -c foundry -n '__foundry_argument 0' -a service -d 'Manage the local model inference service'
+complete -c foundry -n '__foundry_argument 0' -a server -d 'Manage the service, as later versions do it'
+complete -c foundry -n '__foundry_argument 0' -a config -d 'Show and change settings one by one'
 complete -c foundry -n '__foundry_inside' -l version -d 'Show the version and exit'
 complete -c foundry -n '__foundry_inside' -l license -d 'Show the licence and exit'
+complete -c foundry -n '__foundry_inside' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside hardware' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside hardware' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument zip-logs 0' -F
 complete -c foundry -n '__foundry_inside zip-logs' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument run 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside run' -l prompt -x -d 'Answer this once, to standard output, and exit'
+complete -c foundry -n '__foundry_inside run' -l system -x -d 'System message'
+complete -c foundry -n '__foundry_inside run' -l temperature -x -d '0: always the most probable word'
+complete -c foundry -n '__foundry_inside run' -l top-p -x -d 'Share of probability to choose from'
+complete -c foundry -n '__foundry_inside run' -l max-tokens -x -d 'Longest answer in tokens'
+complete -c foundry -n '__foundry_inside run' -l seed -x -d 'Same seed, same answer'
+complete -c foundry -n '__foundry_inside run' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
+complete -c foundry -n '__foundry_inside run' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside run' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
+complete -c foundry -n '__foundry_inside run' -l retain -x -a 'true false' -d 'Keep other models loaded'
+complete -c foundry -n '__foundry_inside run' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
+complete -c foundry -n '__foundry_inside run' -l verbose -d 'Show times and speed'
+complete -c foundry -n '__foundry_inside run' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument chat 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside chat' -l prompt -x -d 'Answer this once, to standard output, and exit'
+complete -c foundry -n '__foundry_inside chat' -l system -x -d 'System message'
+complete -c foundry -n '__foundry_inside chat' -l temperature -x -d '0: always the most probable word'
+complete -c foundry -n '__foundry_inside chat' -l top-p -x -d 'Share of probability to choose from'
+complete -c foundry -n '__foundry_inside chat' -l max-tokens -x -d 'Longest answer in tokens'
+complete -c foundry -n '__foundry_inside chat' -l seed -x -d 'Same seed, same answer'
+complete -c foundry -n '__foundry_inside chat' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
+complete -c foundry -n '__foundry_inside chat' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside chat' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
+complete -c foundry -n '__foundry_inside chat' -l retain -x -a 'true false' -d 'Keep other models loaded'
+complete -c foundry -n '__foundry_inside chat' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
+complete -c foundry -n '__foundry_inside chat' -l verbose -d 'Show times and speed'
+complete -c foundry -n '__foundry_inside chat' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument complete 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_argument complete 1'
+complete -c foundry -n '__foundry_inside complete' -l system -x -d 'System message'
+complete -c foundry -n '__foundry_inside complete' -l temperature -x -d '0: always the most probable word'
+complete -c foundry -n '__foundry_inside complete' -l top-p -x -d 'Share of probability to choose from'
+complete -c foundry -n '__foundry_inside complete' -l max-tokens -x -d 'Longest answer in tokens'
+complete -c foundry -n '__foundry_inside complete' -l seed -x -d 'Same seed, same answer'
+complete -c foundry -n '__foundry_inside complete' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
+complete -c foundry -n '__foundry_inside complete' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside complete' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
+complete -c foundry -n '__foundry_inside complete' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
+complete -c foundry -n '__foundry_inside complete' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside complete' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside status' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside status' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument report 0' -F
+complete -c foundry -n '__foundry_inside report' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument model 0' -a list -d 'List the models of the catalogs and of this machine'
 complete -c foundry -n '__foundry_argument model 0' -a search -d 'Look for models in the catalogs, or on Hugging Face'
 complete -c foundry -n '__foundry_argument model 0' -a info -d 'Show what is known about a model'
@@ -262,7 +412,11 @@ complete -c foundry -n '__foundry_inside model list' -l filter -x -d 'Show only 
 complete -c foundry -n '__foundry_inside model list' -l search -x -d 'Only models whose names contain this text'
 complete -c foundry -n '__foundry_inside model list' -l source -x -d 'Only models of this catalog'
 complete -c foundry -n '__foundry_inside model list' -l cached -d 'Only models on this machine'
+complete -c foundry -n '__foundry_inside model list' -l loaded -d 'Only models that the service has loaded'
+complete -c foundry -n '__foundry_inside model list' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside model list' -l type -x -a 'Chat Embedding Multimodal Speech' -d 'Only models of this type'
 complete -c foundry -n '__foundry_inside model list' -l all-devices -d 'Also models that do not run on this machine, with the reason'
+complete -c foundry -n '__foundry_inside model list' -l variants -d 'In JSON: \'variants\' with their names, in place of \'models\''
 complete -c foundry -n '__foundry_inside model list' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside model list' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument model search 0'
@@ -411,10 +565,17 @@ complete -c foundry -n '__foundry_argument service 0' -a ps -d 'List the models 
 complete -c foundry -n '__foundry_argument service 0' -a diag -d 'Show facts about the machine, the program and the service'
 complete -c foundry -n '__foundry_argument service 0' -a set -d 'Change settings; a running service takes them up, with a restart where one is needed'
 complete -c foundry -n '__foundry_inside service' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service start' -l port -x -d 'TCP port, this time'
+complete -c foundry -n '__foundry_inside service start' -l idle-timeout -x -d 'Minutes without a request after which the service stops, this time; 0: never'
+complete -c foundry -n '__foundry_inside service start' -l log-level -x -a 'trace debug info warn error critical none' -d 'trace, debug, info, warn, error, critical or none, this time'
 complete -c foundry -n '__foundry_inside service start' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service start' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside service stop' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service stop' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside service restart' -l port -x -d 'TCP port, this time'
+complete -c foundry -n '__foundry_inside service restart' -l idle-timeout -x -d 'Minutes without a request after which the service stops, this time; 0: never'
+complete -c foundry -n '__foundry_inside service restart' -l log-level -x -a 'trace debug info warn error critical none' -d 'trace, debug, info, warn, error, critical or none, this time'
+complete -c foundry -n '__foundry_inside service restart' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service restart' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside service status' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service status' -l help -s h -d 'Show this message and exit'
@@ -428,8 +589,44 @@ complete -c foundry -n '__foundry_inside service set' -l host -x -d 'Address to 
 complete -c foundry -n '__foundry_inside service set' -l cachedir -x -a '(__fish_complete_directories)' -d 'Directory where models are kept'
 complete -c foundry -n '__foundry_inside service set' -l default-log-level -x -a 'trace debug info warn error critical none' -d 'trace, debug, info, warn, error, critical or none'
 complete -c foundry -n '__foundry_inside service set' -l ttl -x -d 'Seconds of idleness before a model is unloaded'
+complete -c foundry -n '__foundry_inside service set' -l idle-timeout -x -d 'Minutes without a request after which the service stops; 0: never'
 complete -c foundry -n '__foundry_inside service set' -l engine -x -a 'auto batch genai' -d 'auto, batch or genai: what runs models that are loaded from now on'
 complete -c foundry -n '__foundry_inside service set' -l conversations -x -d 'Space on disk for conversations that go on after a restart; 0: none are kept'
 complete -c foundry -n '__foundry_inside service set' -l show -d 'Show the settings'
 complete -c foundry -n '__foundry_inside service set' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service set' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument server 0' -a start -d 'Start the service in the background; returns when it answers'
+complete -c foundry -n '__foundry_argument server 0' -a stop -d 'Stop the service; running answers get up to ten seconds'
+complete -c foundry -n '__foundry_argument server 0' -a restart -d 'Stop the service and start it again'
+complete -c foundry -n '__foundry_argument server 0' -a status -d 'Show whether the server runs, since when, and its address'
+complete -c foundry -n '__foundry_argument server 0' -a logs -d 'Show the end of the log'
+complete -c foundry -n '__foundry_inside server' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside server start' -l port -x -d 'TCP port, this time'
+complete -c foundry -n '__foundry_inside server start' -l idle-timeout -x -d 'Minutes without a request after which the service stops, this time; 0: never'
+complete -c foundry -n '__foundry_inside server start' -l log-level -x -a 'trace debug info warn error critical none' -d 'trace, debug, info, warn, error, critical or none, this time'
+complete -c foundry -n '__foundry_inside server start' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside server start' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside server stop' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside server stop' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside server restart' -l port -x -d 'TCP port, this time'
+complete -c foundry -n '__foundry_inside server restart' -l idle-timeout -x -d 'Minutes without a request after which the service stops, this time; 0: never'
+complete -c foundry -n '__foundry_inside server restart' -l log-level -x -a 'trace debug info warn error critical none' -d 'trace, debug, info, warn, error, critical or none, this time'
+complete -c foundry -n '__foundry_inside server restart' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside server restart' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside server status' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside server status' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside server logs' -l lines -s n -x -d 'How many lines, the last ones'
+complete -c foundry -n '__foundry_inside server logs' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument config 0' -a show -d 'Show the settings in force; those that are not the defaults are marked'
+complete -c foundry -n '__foundry_argument config 0' -a set -d 'Change a setting; a running service takes it up, with a restart where one is needed'
+complete -c foundry -n '__foundry_argument config 0' -a reset -d 'Put a setting back to its default'
+complete -c foundry -n '__foundry_inside config' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside config show' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside config show' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument config set 0' -a 'port cache-directory log-level idle-timeout-minutes'
+complete -c foundry -n '__foundry_argument config set 1'
+complete -c foundry -n '__foundry_inside config set' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside config set' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument config reset 0' -a 'port cache-directory log-level idle-timeout-minutes'
+complete -c foundry -n '__foundry_inside config reset' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside config reset' -l help -s h -d 'Show this message and exit'
