@@ -35,6 +35,12 @@ class UnsupportedFieldError(InvalidRequestError):
     code = "unsupported_parameter"
 
 
+class UnenforceableSchemaError(InvalidRequestError):
+    """A JSON schema uses what no grammar can enforce, so nothing is promised for it."""
+
+    code = "unenforceable_schema"
+
+
 class ContextLengthError(InvalidRequestError):
     """Prompt plus answer do not fit into the context of the model."""
 
@@ -104,6 +110,12 @@ class EngineDiedError(EngineError):
     code = "engine_died"
 
 
+class StructuredOutputError(EngineError):
+    """The model's answer is complete and not what the request demanded of its form."""
+
+    code = "structured_output_failed"
+
+
 class QueueFullError(FoundryError):
     """Too many requests are waiting already. `retry_seconds`: when it may be different."""
 
@@ -156,6 +168,12 @@ class LicenseNotAcceptedError(FoundryError):
     """The source gives the model only to those who accept its licence."""
 
     code = "license_not_accepted"
+
+
+class ProviderUnreachableError(FoundryError):
+    """The server that runs an external model does not answer, or not in HTTP; the message names it."""
+
+    code = "provider_unreachable"
 
 
 class DownloadError(FoundryError):

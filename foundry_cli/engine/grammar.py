@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundry_cli.engine.request import Grammar
-from foundry_cli.errors import EngineError, InvalidRequestError
+from foundry_cli.errors import EngineError, InvalidRequestError, UnenforceableSchemaError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-LARGEST_GRAMMAR = 64 * 1024
-"""Bytes of text; with llguidance's own limits this bounds the time to compile it to a few tenths of a second."""
+LARGEST_GRAMMAR = 512 * 1024
+"""Bytes of text, for the schemas of many tools; with llguidance's own limits this bounds the time to compile it."""
 
-_PARAM = "response_format"
 _ANY_OBJECT = '{"type": "object"}'
 _KEPT_GRAMMARS = 16  # compiled; the same few come again and again
 _LONGEST_REASON = 300  # characters
+_HINTS = {"json_schema": "Leave the keyword out of the schema, or say the same with others."}
 _NAMES = {"json_object": "grammar", "json_schema": "schema", "regex": "regular expression", "lark": "grammar"}
 
 
@@ -42,27 +42,34 @@ class GrammarFactory:
         self._tokenizer: LLTokenizer | None = None
         self._compiled = lru_cache(_KEPT_GRAMMARS)(self._compile)
 
-    def compile(self, grammar: Grammar) -> GrammarState:
-        """`grammar` at its beginning. Raises `InvalidRequestError` that says what of it is wrong or not supported.
+    def compile(self, grammar: Grammar, param: str = "response_format") -> GrammarState:
+        """`grammar`, for which the field `param` asks, at its beginning.
 
-        It may take some tenths of a second, without Python's lock.
+        Raises `InvalidRequestError` that says what of it is wrong; `UnenforceableSchemaError` for a JSON schema. It may take
+        some tenths of a second, without Python's lock.
         """
-        return GrammarState(self._compiled(grammar).deep_copy(), frozenset(self._eos_token_ids))
+        try:
+            matcher = self._compiled(grammar)
+        except ValueError as error:
+            kind = UnenforceableSchemaError if grammar.kind == "json_schema" else InvalidRequestError
+            raise kind(f"{param}: {error}", hint=_HINTS.get(grammar.kind), param=param) from error
+        return GrammarState(matcher.deep_copy(), frozenset(self._eos_token_ids))
 
     def _compile(self, grammar: Grammar) -> LLMatcher:
+        """Raises `ValueError`."""
         from llguidance import LLMatcher, LLParserLimits
 
         name = _NAMES[grammar.kind]
         if len(grammar.text.encode("utf-8", "replace")) > LARGEST_GRAMMAR:
-            raise _invalid(f"the {name} is larger than {LARGEST_GRAMMAR >> 10} KiB.")
+            raise ValueError(f"the {name} is larger than {LARGEST_GRAMMAR >> 10} KiB.")
         tokenizer = self._tokenizer or self._read_tokenizer()
         try:
             matcher = LLMatcher(tokenizer, _definition(grammar), log_level=0, limits=LLParserLimits(verbose_errors=False))
         except ValueError as error:
-            raise _invalid(f"the {name} cannot be used: {_reason(str(error))}") from error
+            raise ValueError(f"the {name} cannot be used: {_reason(str(error))}") from error
         matcher.compute_bitmask()  # tells of what nothing can satisfy, while nothing has been generated yet
         if matcher.is_error():
-            raise _invalid(f"the {name} cannot be used: {_reason(matcher.get_error())}")
+            raise ValueError(f"the {name} cannot be used: {_reason(matcher.get_error())}")
         return matcher
 
     def _read_tokenizer(self) -> LLTokenizer:
@@ -72,7 +79,7 @@ class GrammarFactory:
         try:
             tokenizer = LLTokenizer(str(path), eos_token=self._eos_token_ids, slices=LLTokenizer.json_slices())
         except ValueError as error:
-            raise _invalid(f"the tokenizer of this model does not allow it: {_reason(str(error))}") from error
+            raise ValueError(f"the tokenizer of this model does not allow it: {_reason(str(error))}") from error
         self._tokenizer = tokenizer
         return tokenizer
 
@@ -122,10 +129,6 @@ def _definition(grammar: Grammar) -> str:
         return LLMatcher.grammar_from_lark(grammar.text)
     text = _ANY_OBJECT if grammar.kind == "json_object" else grammar.text
     return LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False, "lenient": False})
-
-
-def _invalid(message: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{_PARAM}: {message}", param=_PARAM)
 
 
 def _reason(text: str) -> str:

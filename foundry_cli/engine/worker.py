@@ -28,8 +28,9 @@ from foundry_cli.engine.grammar import GrammarFactory, GrammarState
 from foundry_cli.engine.messages import error_fields, event_frame
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
 from foundry_cli.engine.prompt import Prompt, PromptBuilder
+from foundry_cli.engine.reply_formats.tool_schemas import enforced
 from foundry_cli.engine.reply_reader import ReplyReader
-from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Timing, Usage
+from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Grammar, Timing, Usage
 from foundry_cli.engine.runtime import LogitRows, Runtime
 from foundry_cli.engine.runtime_choice import open_runtime
 from foundry_cli.engine.sampling import choose_batch
@@ -170,14 +171,20 @@ class Worker:
 
     def _reply_of(self, request: GenerationRequest, prompt: Prompt) -> tuple[GrammarState | None, ReplyReader]:
         """What the reply has to be like, and who takes it apart; a prompt without messages is only continued."""
-        files, form = self._runtime.files, self._prompts.format
-        grammar, parser = request.grammar, None
-        if request.prompt is None:
-            grammar = form.grammar(prompt.end, request.tools, request.grammar, files.control_tokens)
-            parser = form.new_parser(prompt.end, request.tools)
-        markers = {files.control_tokens[text]: text for text in form.visible_tokens if text in files.control_tokens}
-        reader = ReplyReader(self._runtime.decode, request.stop, parser, markers)
-        return self._grammars.compile(grammar) if grammar else None, reader
+        if request.prompt is not None:
+            return self._compiled(request.grammar), ReplyReader(self._runtime.decode, request.stop)
+        form, control_tokens = self._prompts.format, self._runtime.files.control_tokens
+        tools = enforced(request.tools, lambda schema: self._grammars.compile(schema, "tools")) if request.tools else None
+        grammar = form.grammar(prompt.end, tools, request.grammar, control_tokens)
+        if request.grammar is not None and grammar != request.grammar:
+            self._grammars.compile(request.grammar)  # tells of what is wrong with it alone
+        markers = {control_tokens[text]: text for text in form.visible_tokens if text in control_tokens}
+        parser = form.new_parser(prompt.end, tools)
+        param = "tools" if tools else "response_format"
+        return self._compiled(grammar, param), ReplyReader(self._runtime.decode, request.stop, parser, markers)
+
+    def _compiled(self, grammar: Grammar | None, param: str = "response_format") -> GrammarState | None:
+        return None if grammar is None else self._grammars.compile(grammar, param)
 
     def _cancel(self, identity: int) -> None:
         if self._arrived.pop(identity, None) or self._prefills.pop(identity, None):

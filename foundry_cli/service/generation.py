@@ -23,6 +23,7 @@ from foundry_cli.service.choices import ChoiceEvents, Events, interleaved
 from foundry_cli.service.errors import stopping, unexpected
 from foundry_cli.service.event_stream import CLIENT_GONE, EventStream, until_disconnect
 from foundry_cli.service.state import ServiceState, state_of
+from foundry_cli.service.structured_output import StructureCheck
 from foundry_cli.types import ModelInfo
 
 
@@ -106,7 +107,19 @@ def nth_request(request: GenerationRequest, index: int) -> GenerationRequest:
 
 
 async def generate(job: Job, request: GenerationRequest) -> Events:
-    """The events of one answer. When the worker dies before the first one, the request is tried once more."""
+    """The events of one answer. When the worker dies before the first one, the request is tried once more.
+
+    Raises `StructuredOutputError` in the place of the end of an answer that is not what was asked for.
+    """
+    check = StructureCheck.of(request)
+    async with aclosing(_generate(job, request)) as events:
+        async for event in events:
+            if check is not None:
+                await check.note(event)
+            yield event
+
+
+async def _generate(job: Job, request: GenerationRequest) -> Events:
     models = job.state.models
     for is_last_try in (False, True):
         has_begun = False

@@ -1,0 +1,97 @@
+"""Answers that must have a form: they have it, say that they were cut, or are errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundry_cli.engine.request import EngineEvent, GenerationRequest, TextChunk, ToolCallChunk
+from tests.service.local import Answer, events, finish, local_service, question
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}, "required": ["a"]}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
+LOOK = {"type": "function", "function": {"name": "look", "parameters": SCHEMA}}
+
+
+def saying(*said: EngineEvent) -> Answer:
+    async def answer(_: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
+        for event in said:
+            yield event
+
+    return answer
+
+
+def text(value: str) -> tuple[EngineEvent, ...]:
+    return (TextChunk(value[:3]), TextChunk(value[3:]), finish())
+
+
+def call(arguments: str, name: str = "look") -> tuple[EngineEvent, ...]:
+    parts = (ToolCallChunk(0, "abcdefghi", name), ToolCallChunk(0, arguments=arguments))
+    return (*parts, replace(finish(), reason="tool_calls"))
+
+
+GOOD: list[tuple[dict[str, Any], tuple[EngineEvent, ...]]] = [
+    ({"response_format": FORMAT}, text('{"a":3}')),
+    ({"response_format": {"type": "json_object"}}, text('{"b": null}')),
+    ({"response_format": FORMAT}, (TextChunk('{"a":'), replace(finish(), reason="length"))),
+    ({"response_format": FORMAT, "stop": "}"}, (TextChunk('{"a":5'), replace(finish(), stop_sequence="}"))),
+    ({"tools": [LOOK], "tool_choice": "required"}, call('{"a":4}')),
+    ({"tools": [LOOK], "response_format": FORMAT}, call('{"a":4}')),
+    ({"tools": [LOOK]}, text("no call")),
+    ({"tools": [LOOK]}, call('{"a":1}')),  # nobody said strict
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), GOOD)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_as_it_must_be(tmp_path: Path, fields: dict[str, Any], said: tuple[EngineEvent, ...], stream: bool) -> None:
+    with local_service(tmp_path, saying(*said)) as local:
+        status, _, body = local.chat(question(stream=stream, **fields))
+        assert status == 200
+        assert not stream or "error" not in events(body)[-2]
+
+
+STRICT = {"type": "function", "function": {**LOOK["function"], "strict": True}}  # type: ignore[dict-item]
+BAD: list[tuple[dict[str, Any], tuple[EngineEvent, ...]]] = [
+    ({"response_format": FORMAT}, text('{"a":2}')),
+    ({"response_format": FORMAT}, text('{"a":"4"}')),
+    ({"response_format": FORMAT}, text('{"a":3')),
+    ({"response_format": {"type": "json_object"}}, text("[1]")),
+    ({"response_format": {"type": "json_object"}}, text("[" * 100_000)),
+    ({"tools": [LOOK], "tool_choice": "required"}, text("no call")),
+    ({"tools": [LOOK], "tool_choice": {"type": "function", "function": {"name": "look"}}}, call('{"a":1}')),
+    ({"tools": [STRICT]}, call('{"a":1}')),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), BAD)
+def test_what_is_not_fails_closed(tmp_path: Path, fields: dict[str, Any], said: tuple[EngineEvent, ...]) -> None:
+    with local_service(tmp_path, saying(*said)) as local:
+        status, _, body = local.chat(question(**fields))
+        assert (status, body["error"]["code"]) == (500, "structured_output_failed")
+        last = events(local.chat(question(stream=True, **fields))[2])[-1]
+        assert last["error"]["code"] == "structured_output_failed"
+
+
+@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"type": "object", "properties": []}, {"minimum": "a"}])
+def test_a_schema_that_is_none_never_reaches_the_engine(tmp_path: Path, schema: dict[str, Any]) -> None:
+    fields = [
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}}, "response_format"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}]}, "tools"),
+    ]
+    with local_service(tmp_path, saying()) as local:
+        for wrong, param in fields:
+            status, _, body = local.chat(question(**wrong))
+            assert (status, body["error"]["code"], body["error"]["param"]) == (400, "unenforceable_schema", param)
+
+
+def test_a_pattern_that_would_be_tried_for_ever(tmp_path: Path) -> None:
+    schema = {"type": "string", "pattern": "^(a+)+$"}
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    with local_service(tmp_path, saying(*text(json.dumps("a" * 60 + "b")))) as local:
+        assert local.chat(question(response_format=wanted))[0] == 200
