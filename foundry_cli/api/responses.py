@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from foundry_cli.api.limits import MOST_TOOLS
+from foundry_cli.api.openai import LarkFormat, PlainFormat, RegexFormat
 from foundry_cli.api.response_items import MOST_ITEMS, FunctionName, InputItem
 from foundry_cli.api.sampling import Count, SamplingFields
 
@@ -73,14 +74,28 @@ ToolChoice = Annotated[
 ]
 
 
-class TextFormat(_Wire):
-    """What the text of the answer must be like; `name`, `schema` and `strict` are for the type json_schema."""
+class SchemaFormat(_Wire):
+    """JSON that satisfies a schema, whatever `strict` says."""
 
-    type: Literal["text", "json_object", "json_schema"]
-    name: FunctionName | None = None
+    type: Literal["json_schema"]
+    name: FunctionName
+    json_schema: Annotated[dict[str, Any], Field(alias="schema")]
     description: str | None = None
-    json_schema: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
     strict: bool | None = None
+
+
+def _format_kind(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) and kind != "json_object" else "text"
+
+
+TextFormat = Annotated[
+    Annotated[PlainFormat, Tag("text")]
+    | Annotated[SchemaFormat, Tag("json_schema")]
+    | Annotated[RegexFormat, Tag("regex")]
+    | Annotated[LarkFormat, Tag("lark_grammar")],
+    Discriminator(_format_kind),
+]
 
 
 class TextOptions(_Wire):

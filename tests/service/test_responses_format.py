@@ -95,6 +95,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("text", _text(name="a b"), "text.format.name"),
     ("text", _text(schema=None), "text.format.schema"),
     ("text", _text(schema=LARGE), "text.format.schema"),
+    ("text", {"format": {"type": "regex"}}, "text.format.regex"),
+    ("text", {"format": {"type": "lark_grammar", "lark_grammar": "x" * (1 << 17)}}, "text.format.lark_grammar"),
+    ("text", {"format": "text"}, "text.format"),
     ("text", {"verbosity": "low"}, "text.verbosity"),
     ("text", {"verbosity": "loud"}, "text.verbosity"),
     ("reasoning", "low", "reasoning"),
@@ -196,6 +199,8 @@ def test_everything_reaches_the_engine() -> None:
     ("text_format", "grammar"),
     [
         ({"type": "json_object"}, Grammar("json_object")),
+        ({"type": "regex", "regex": "a+"}, Grammar("regex", "a+")),
+        ({"type": "lark_grammar", "lark_grammar": "start: /a/"}, Grammar("lark", "start: /a/")),
         (_text(schema=SCHEMA, strict=True)["format"], Grammar("json_schema", json.dumps(SCHEMA, separators=(",", ":")))),
     ],
 )

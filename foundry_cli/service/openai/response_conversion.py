@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from foundry_cli.api.limits import LARGEST_SCHEMA
+from foundry_cli.api.openai import LarkFormat, PlainFormat, RegexFormat
 from foundry_cli.api.response_items import HARMLESS_ITEM_FIELDS
-from foundry_cli.api.responses import HARMLESS_FIELDS, UNSUPPORTED_FIELDS, ResponsesRequest, TextFormat
+from foundry_cli.api.responses import HARMLESS_FIELDS, UNSUPPORTED_FIELDS, ResponsesRequest, SchemaFormat, TextFormat
 from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.request import GenerationRequest, Grammar
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
@@ -122,19 +123,21 @@ def _generation(wire: ResponsesRequest, messages: list[Message]) -> GenerationRe
 
 def _grammar(wanted: TextFormat) -> Grammar | None:
     """What `text.format` asks for. Whether the engine can compile it, only the engine knows."""
-    if wanted.type == "text":
-        return None
-    if wanted.type == "json_object":
-        return Grammar("json_object")
-    for field, value in (("name", wanted.name), ("schema", wanted.json_schema)):
-        if value is None:
-            param = f"text.format.{field}"
-            raise InvalidRequestError(f"{param}: Field required when the type is json_schema.", param=param)
-    schema = encode_value(wanted.json_schema)
-    if len(schema) > LARGEST_SCHEMA:
-        param = "text.format.schema"
-        raise InvalidRequestError(f"{param}: the schema is larger than {LARGEST_SCHEMA >> 10} KiB.", param=param)
-    return Grammar("json_schema", schema.decode())
+    match wanted:
+        case PlainFormat():
+            return Grammar("json_object") if wanted.type == "json_object" else None
+        case RegexFormat():
+            return _checked(Grammar("regex", wanted.regex), "text.format.regex")
+        case LarkFormat():
+            return _checked(Grammar("lark", wanted.lark_grammar), "text.format.lark_grammar")
+        case SchemaFormat():
+            return _checked(Grammar("json_schema", encode_value(wanted.json_schema).decode()), "text.format.schema")
+
+
+def _checked(grammar: Grammar, param: str) -> Grammar:
+    if len(grammar.text.encode()) > LARGEST_SCHEMA:
+        raise InvalidRequestError(f"{param}: it is larger than {LARGEST_SCHEMA >> 10} KiB.", param=param)
+    return grammar
 
 
 _NAMES = {

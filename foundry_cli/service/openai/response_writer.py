@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from foundry_cli.api.errors import full_message
-from foundry_cli.api.responses import FunctionTool, NamedFunction, ResponsesRequest, TextFormat
+from foundry_cli.api.responses import FunctionTool, NamedFunction, ResponsesRequest, SchemaFormat, TextFormat
 from foundry_cli.engine.request import EngineEvent, Finish, ReasoningChunk, TextChunk, ToolCallChunk, Usage
 from foundry_cli.errors import FoundryError
 from foundry_cli.service.answer import Answer
@@ -150,10 +150,14 @@ def _echo(wire: ResponsesRequest) -> dict[str, Any]:
 
 
 def _format(wanted: TextFormat | None) -> dict[str, Any]:
-    if wanted is None or wanted.type != "json_schema":
-        return {"type": wanted.type if wanted else "text"}
-    fields = {"name": wanted.name, "description": wanted.description, "schema": wanted.json_schema}
-    return {"type": wanted.type, **fields, "strict": wanted.strict is True}
+    match wanted:
+        case SchemaFormat():
+            fields = {"name": wanted.name, "description": wanted.description, "schema": wanted.json_schema}
+            return {"type": wanted.type, **fields, "strict": wanted.strict is True}
+        case None:
+            return {"type": "text"}
+        case _:
+            return wanted.model_dump()
 
 
 def _choice(wire: ResponsesRequest) -> str | dict[str, Any]:
