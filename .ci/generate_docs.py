@@ -46,6 +46,7 @@ KINDS = {
     "service set default_log_level": f"words {' '.join(LOG_LEVELS)}",
     "log_level": f"words {' '.join(LOG_LEVELS)}",
     "key": f"words {' '.join(KEYS)}",
+    "provider add api_key_file": "file",
     "service set engine": f"words {' '.join(ENGINES)}",
 }
 """What the type of a parameter does not say, by parameter or by command and parameter: `model` and `cache` are names
@@ -130,6 +131,11 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "foundry catalog list": "Show where models come from, and how old the lists are:",
         "foundry catalog add http://models.example/": "Use a mirror:",
         "foundry catalog remove azure": "Do not ask Azure any more:",
+    },
+    "provider": {
+        "foundry provider add big --url https://api.example.com/v1 --api-key-env EXAMPLE_KEY": "Give a cloud's model a name here:",
+        "foundry provider add near --url http://192.0.2.7:8000/v1 --insecure": "Use another machine of your network:",
+        "foundry provider list": "Show which there are, and where their keys are:",
     },
     "hardware": {"foundry hardware --output json": "For a program to read:"},
     "service": {

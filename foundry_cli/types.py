@@ -41,11 +41,12 @@ class ModelInfo:
     root: Path | None = None  # directory of everything that belongs to it; `path` or above it
     problem: str = ""  # why its files on this machine cannot be used
     is_bundled: bool = False
+    is_external: bool = False  # another server runs it, see `external_models.py`
 
     @property
     def id(self) -> str:
-        """The full name, `name:version`."""
-        return f"{self.name}:{self.version}"
+        """The full name, `name:version`; an external model has no versions."""
+        return self.name if self.is_external else f"{self.name}:{self.version}"
 
     @property
     def is_cached(self) -> bool:

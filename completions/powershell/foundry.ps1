@@ -16,6 +16,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 'model' = 'Discover, run and manage models'
                 'cache' = 'Manage the local cache'
                 'catalog' = 'Manage the catalogs that models come from'
+                'provider' = 'Use models that other servers with OpenAI''s interface run'
                 'service' = 'Manage the local model inference service'
                 'server' = 'Manage the service, as later versions do it'
                 'config' = 'Show and change settings one by one'
@@ -608,6 +609,61 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             Takes = @{}
             Arguments = @('text')
         }
+        'provider' = @{
+            Commands = [ordered]@{
+                'add' = 'Add a model that another server runs; requests that name it are sent there'
+                'list' = 'List the models that other servers run, and where their keys are'
+                'remove' = 'Remove a model that another server runs'
+            }
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @()
+        }
+        'provider add' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--url' = 'Base URL as OpenAI''s clients take it: https://api.example.com/v1'
+                '--model' = 'What the model is called there'
+                '--api-key-env' = 'Environment variable that holds the key'
+                '--api-key-file' = 'File of mode 0600 that holds the key'
+                '--insecure' = 'Allow http, which is not encrypted, to another machine'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--url' = 'text'
+                '--model' = 'model'
+                '--api-key-env' = 'text'
+                '--api-key-file' = 'file'
+            }
+            Arguments = @('text')
+        }
+        'provider list' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'provider remove' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('text')
+        }
         'service' = @{
             Commands = [ordered]@{
                 'start' = 'Start the service in the background; returns when it answers'
@@ -912,6 +968,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         'cache rm' = 'cache remove'
         'catalog ls' = 'catalog list'
         'catalog rm' = 'catalog remove'
+        'provider ls' = 'provider list'
+        'provider rm' = 'provider remove'
         'service list' = 'service ps'
     }
     $safeName = '^[A-Za-z0-9][A-Za-z0-9._:@+/-]*$'

@@ -21,6 +21,7 @@ from foundry_cli.cli import (
     output,
     overview,
     own_models,
+    provider,
     report,
     server,
     service,
@@ -78,6 +79,7 @@ model.app.command("bench")(model_bench.bench)
 app.add_typer(model.app, name="model")
 app.add_typer(cache.app, name="cache")
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(provider.app, name="provider")
 app.add_typer(service.app, name="service")
 app.command("hardware")(hardware.show_hardware)
 app.command("zip-logs")(zip_logs.zip_logs)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from foundry_cli.catalog.catalog import Catalog
     from foundry_cli.inventory import Inventory
     from foundry_cli.suitability import Machine
+    from foundry_cli.types import ModelInfo
 
 _FRESH_SECONDS = 6 * 3600
 
@@ -39,6 +40,15 @@ def local_inventory(*, is_fresh: bool = False) -> Inventory:
         refresh_in_background(paths, config, inventory.catalog)
         _say_how_old(inventory.catalog)
     return inventory
+
+
+def external_models() -> list[ModelInfo]:
+    """The models of the settings that other servers run."""
+    from foundry_cli.config import load_config
+    from foundry_cli.external_models import read_external_models
+    from foundry_cli.paths import Paths
+
+    return [model.info() for model in read_external_models(load_config(Paths.from_environment()))]
 
 
 def local_machine() -> Machine:

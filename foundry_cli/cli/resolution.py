@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foundry_cli.cli.inventory import local_inventory, local_machine
+from foundry_cli.cli.inventory import external_models, local_inventory, local_machine
 from foundry_cli.errors import CacheError, ModelNotFoundError
 from foundry_cli.inventory import Inventory, check_sound
 from foundry_cli.types import ModelInfo
@@ -26,6 +26,8 @@ def find_model_to_show(name: str, device: str | None) -> ModelInfo:
     """As `find_model`, also one whose place in the cache is taken."""
     if name.strip().lower().startswith("hf:"):
         return _find_on_hugging_face(name)
+    if external := [model for model in external_models() if model.id.lower() == name.strip().lower()]:
+        return external[0]
     try:
         known = local_inventory().resolve(name, device, local_machine().obstacle)
     except ModelNotFoundError:
@@ -36,10 +38,10 @@ def find_model_to_show(name: str, device: str | None) -> ModelInfo:
 
 
 def find_cached_model(name: str, device: str | None) -> ModelInfo:
-    """As `find_model`, for a model that must be on this machine. Raises `ModelNotFoundError` with the way to get it."""
+    """As `find_model`, for a model that must be here, or external. Raises `ModelNotFoundError` with the way to get it."""
     model = find_model(name, device)
     check_sound(model)
-    if not model.is_cached:
+    if not model.is_cached and not model.is_external:
         raise ModelNotFoundError(
             f"Model {model.id} is not on this machine.", hint=f"'foundry model download {name}' fetches it.", param="model"
         )

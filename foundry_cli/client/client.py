@@ -106,6 +106,18 @@ class ServiceClient:
         """Let the service use the cache directory of the settings; loaded models stay loaded."""
         self._call("POST", f"{_MANAGE}/cache", body={}, timeout=None)
 
+    def providers(self) -> list[dict[str, Any]]:
+        """The external models that the service knows."""
+        return list(self._call("GET", f"{_MANAGE}/providers")["providers"])
+
+    def take_over_providers(self) -> list[dict[str, Any]]:
+        """Let the service use the external models of the settings."""
+        return list(self._call("POST", f"{_MANAGE}/providers", body={})["providers"])
+
+    def forget_provider(self, name: str) -> None:
+        """End the registration of an external model. Raises `ModelNotFoundError`."""
+        self._call("POST", f"{_MANAGE}/providers/remove/{quote(name, safe='')}", body={})
+
     def restore(self, models: list[dict[str, Any]]) -> None:
         """Let the service load `models`, entries of `status`, in the background."""
         self._call("POST", f"{_MANAGE}/restore", body={"models": models})

@@ -29,12 +29,14 @@ from foundry_cli.engine.conversation_files import trim
 from foundry_cli.engine.model_manager import ModelManager, StartEngine
 from foundry_cli.engine.process import EngineProcess, WorkerOptions
 from foundry_cli.errors import FoundryError, ServiceStartError
+from foundry_cli.external_models import read_external_models
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory, open_inventory
 from foundry_cli.log import start_logging
 from foundry_cli.paths import Paths, make_private_directory, write_atomically
 from foundry_cli.service.app import create_app
+from foundry_cli.service.external.registry import ExternalModels
 from foundry_cli.service.guard import Access
 from foundry_cli.service.idle import stop_when_idle
 from foundry_cli.service.server import Server, bind_tcp, bind_unix
@@ -119,6 +121,7 @@ def _serve(paths: Paths, config: Config) -> None:
         models,
         stop=lambda: setattr(server, "should_exit", True),
         is_stopping=lambda: server.should_exit,
+        external=ExternalModels(read_external_models(config), is_offline=config.is_offline),
     )
 
     def on_ready() -> None:

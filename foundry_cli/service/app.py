@@ -10,6 +10,8 @@ from foundry_cli.service import cache, downloads, errors, loading, management, m
 from foundry_cli.service.access_log import AccessLog
 from foundry_cli.service.anthropic import messages
 from foundry_cli.service.errors import CatchUnexpected
+from foundry_cli.service.external import routes as external
+from foundry_cli.service.external.forwarding import Forwarding
 from foundry_cli.service.guard import Access, Guard
 from foundry_cli.service.idle import NoteActivity
 from foundry_cli.service.limits import Limits
@@ -32,11 +34,12 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
             Middleware(CatchUnexpected),
             Middleware(Limits),
             Middleware(Guard, access=access),
+            Middleware(Forwarding, models=state.external),
         ],
     )
     app.state.service = state
     errors.install(app)
-    for routes in (status, loading, model_lists, management, cache, downloads, warming):
+    for routes in (status, loading, model_lists, management, external, cache, downloads, warming):
         app.include_router(routes.router)
     for routes in (chat, completions, models, responses, tokens, messages):
         app.include_router(routes.router)

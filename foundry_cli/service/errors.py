@@ -37,6 +37,7 @@ STATUS: dict[type[errors.FoundryError], int] = {
     errors.UnsuitableModelError: 422,
     errors.LicenseNotAcceptedError: 403,
     errors.DownloadError: 502,
+    errors.ProviderUnreachableError: 502,
 }
 _TYPE = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"}
 _RETRY_SECONDS = {429: 2, 503: 2}

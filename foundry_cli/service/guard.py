@@ -111,6 +111,7 @@ class Guard:
 
     async def _check_caller(self, scope: Scope, headers: Headers) -> None:
         if hmac.compare_digest(_digest(headers.get(TOKEN_HEADER, [b""])[0]), self._token):
+            scope["state"]["has_token"] = True
             return
         await self._check_peer(scope)
         self._check_key(headers)
@@ -148,6 +149,16 @@ def is_unix_socket(scope: Scope) -> bool:
     """Whether the request came over the Unix socket: its server address has no port."""
     server = scope.get("server")
     return server is not None and server[1] is None
+
+
+def is_manager(scope: Scope) -> bool:
+    """Whether the caller may manage: it came over the Unix socket, or with the token of the instance record."""
+    return is_unix_socket(scope) or "has_token" in scope["state"]
+
+
+def is_same_user(scope: Scope) -> bool:
+    """Whether a TCP peer was asked for its user, and is ours."""
+    return scope["state"]["connection"].get("is_same_user") is True
 
 
 def _check_media_type(scope: Scope, headers: Headers) -> None:

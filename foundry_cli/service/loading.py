@@ -35,6 +35,8 @@ async def load_model(
     state = state_of(request)
     seconds = whole_number("ttl", ttl)
     keep = not seconds and not truth("unload", unload, default=True)
+    if state.external.find(name):
+        return False  # its server sees to that
     try:
         model = await state.resolve_cached(name, parse_device(device))
     except ModelNotFoundError as error:
@@ -48,6 +50,8 @@ async def load_model(
 async def unload_model(name: str, request: Request, force: str | None = None) -> bool:
     """Unload a model; False when it is not loaded. Without `force` a model that is answering stays: 409."""
     state = state_of(request)
+    if state.external.find(name):
+        return False
     model = await state.resolve(name)
     return await state.models.unload(model.id, force=truth("force", force, default=False))
 

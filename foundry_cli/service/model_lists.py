@@ -20,17 +20,20 @@ _STRICT_PROVIDERS = (CPU, CUDA, WEBGPU, "QNNExecutionProvider")
 
 @router.get("/openai/models")
 async def cached_models(request: Request) -> list[str]:
-    """Ids of the models on this machine."""
-    return [model.id for model in await state_of(request).known_models() if model.is_cached]
+    """Ids of the models on this machine, and of external ones."""
+    state = state_of(request)
+    cached = [model.id for model in await state.known_models() if model.is_cached]
+    return [*cached, *(model.name for model in state.external.all())]
 
 
 @router.get("/foundry/list")
 async def catalog(request: Request) -> list[dict[str, Any]]:
-    """What is on this machine or would run on it, the best variant of each alias first."""
+    """What is on this machine or would run on it, the best variant of each alias first; then external models."""
     state = state_of(request)
     await state.refresh_lists()
     names = await state.providers.names()
-    entries = [catalog_entry(model, names) for model in await state.known_models() if _is_listed(model, names)]
+    listed = [model for model in await state.known_models() if _is_listed(model, names)]
+    entries = [catalog_entry(model, names) for model in (*listed, *state.external.infos())]
     if _STRICT_CLIENT.match(request.headers.get("user-agent", "")):
         return [entry for entry in entries if entry["runtime"]["executionProvider"] in _STRICT_PROVIDERS]
     return entries

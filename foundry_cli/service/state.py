@@ -30,6 +30,7 @@ from foundry_cli.hardware import detect_hardware
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory, check_sound
 from foundry_cli.paths import Paths
+from foundry_cli.service.external.registry import ExternalModels
 from foundry_cli.service.idle import Activity
 from foundry_cli.service.openai.response_store import ResponseStore
 from foundry_cli.types import DEVICES, ModelInfo
@@ -88,8 +89,9 @@ class ServiceState:
     providers: InstalledProviders = field(default_factory=InstalledProviders)
     downloads: set[Process] = field(default_factory=set)  # that are running, see `downloads.py`
     background: set[asyncio.Task[None]] = field(default_factory=set)  # work that nobody waits for
-    activity: Activity = field(default_factory=Activity)
+    external: ExternalModels = field(default_factory=ExternalModels)
     responses: ResponseStore = field(default_factory=ResponseStore)
+    activity: Activity = field(default_factory=Activity)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` while nobody waits for it; it ends with the service."""
@@ -122,6 +124,9 @@ class ServiceState:
 
     async def resolve_cached(self, name: str, device: str | None = None) -> ModelInfo:
         """As `resolve`, for a model that is about to run: it must be on this machine."""
+        if self.external.find(name):
+            message = f"Another server runs {name}, and this route is for models on this machine."
+            raise ModelNotFoundError(message, param="model")
         model = await self.resolve(name, device)
         check_sound(model)
         if not model.is_cached:

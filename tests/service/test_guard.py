@@ -18,6 +18,7 @@ from tests.service.local import JSON, TOKEN, LocalService, local_service, questi
 
 ROUTES = """
 DELETE open /v1/responses/{identity}
+GET managing /foundry/manage/providers
 GET open /docs
 GET open /foundry/list
 GET open /health
@@ -42,11 +43,14 @@ GET open /v1/responses/{identity}/input_items
 HEAD open /openapi.json
 POST managing /foundry/manage/cache
 POST managing /foundry/manage/prefill
+POST managing /foundry/manage/providers
+POST managing /foundry/manage/providers/remove/{name:path}
 POST managing /foundry/manage/remove/{name:path}
 POST managing /foundry/manage/restore
 POST managing /foundry/manage/stop
 POST open /detokenize
 POST open /openai/download
+POST open /openai/register
 POST open /tokenize
 POST open /v1/chat/completions
 POST open /v1/chat/completions/tokenizer/encode/count

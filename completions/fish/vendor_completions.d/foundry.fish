@@ -141,6 +141,12 @@ function __foundry_takes_value
             'catalog list --output' \
             'catalog list -o' \
             'catalog add --name' \
+            'provider add --url' \
+            'provider add --model' \
+            'provider add --api-key-env' \
+            'provider add --api-key-file' \
+            'provider list --output' \
+            'provider list -o' \
             'service start --port' \
             'service start --idle-timeout' \
             'service start --log-level' \
@@ -269,6 +275,14 @@ function __foundry_command
             echo 'catalog remove'
         case 'catalog refresh'
             echo 'catalog refresh'
+        case 'provider'
+            echo 'provider'
+        case 'provider add'
+            echo 'provider add'
+        case 'provider list' 'provider ls'
+            echo 'provider list'
+        case 'provider remove' 'provider rm'
+            echo 'provider remove'
         case 'service'
             echo 'service'
         case 'service start'
@@ -340,6 +354,7 @@ complete -c foundry -n '__foundry_argument 0' -a report -d 'Show what a report a
 complete -c foundry -n '__foundry_argument 0' -a model -d 'Discover, run and manage models'
 complete -c foundry -n '__foundry_argument 0' -a cache -d 'Manage the local cache'
 complete -c foundry -n '__foundry_argument 0' -a catalog -d 'Manage the catalogs that models come from'
+complete -c foundry -n '__foundry_argument 0' -a provider -d 'Use models that other servers with OpenAI\'s interface run'
 complete -c foundry -n '__foundry_argument 0' -a service -d 'Manage the local model inference service'
 complete -c foundry -n '__foundry_argument 0' -a server -d 'Manage the service, as later versions do it'
 complete -c foundry -n '__foundry_argument 0' -a config -d 'Show and change settings one by one'
@@ -557,6 +572,21 @@ complete -c foundry -n '__foundry_argument catalog remove 0'
 complete -c foundry -n '__foundry_inside catalog remove' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument catalog refresh 0'
 complete -c foundry -n '__foundry_inside catalog refresh' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument provider 0' -a add -d 'Add a model that another server runs; requests that name it are sent there'
+complete -c foundry -n '__foundry_argument provider 0' -a list -d 'List the models that other servers run, and where their keys are'
+complete -c foundry -n '__foundry_argument provider 0' -a remove -d 'Remove a model that another server runs'
+complete -c foundry -n '__foundry_inside provider' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument provider add 0'
+complete -c foundry -n '__foundry_inside provider add' -l url -x -d 'Base URL as OpenAI\'s clients take it: https://api.example.com/v1'
+complete -c foundry -n '__foundry_inside provider add' -l model -x -a '(__foundry_models model)' -d Model -d 'What the model is called there'
+complete -c foundry -n '__foundry_inside provider add' -l api-key-env -x -d 'Environment variable that holds the key'
+complete -c foundry -n '__foundry_inside provider add' -l api-key-file -r -F -d 'File of mode 0600 that holds the key'
+complete -c foundry -n '__foundry_inside provider add' -l insecure -d 'Allow http, which is not encrypted, to another machine'
+complete -c foundry -n '__foundry_inside provider add' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside provider list' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside provider list' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument provider remove 0'
+complete -c foundry -n '__foundry_inside provider remove' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument service 0' -a start -d 'Start the service in the background; returns when it answers'
 complete -c foundry -n '__foundry_argument service 0' -a stop -d 'Stop the service; running answers get up to ten seconds'
 complete -c foundry -n '__foundry_argument service 0' -a restart -d 'Stop the service and start it again'

@@ -15,15 +15,19 @@ router = APIRouter(tags=["OpenAI"])
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The models on this machine; every `id` can be used as `model`."""
-    models = await state_of(request).known_models()
-    return {"object": "list", "data": [_fields(model) for model in models if model.is_cached]}
+    """The models on this machine, and external ones; every `id` can be used as `model`."""
+    state = state_of(request)
+    models = [model for model in await state.known_models() if model.is_cached]
+    return {"object": "list", "data": [_fields(model) for model in (*models, *state.external.infos())]}
 
 
 @router.get("/v1/models/{name:path}")
 async def retrieve_model(name: str, request: Request) -> dict[str, Any]:
     """One model, by id, id without version, or alias."""
-    model = await state_of(request).resolve(name)
+    state = state_of(request)
+    if external := state.external.find(name):
+        return _fields(external.info())
+    model = await state.resolve(name)
     if not model.is_cached:
         raise ModelNotFoundError.named(name)
     return _fields(model)
