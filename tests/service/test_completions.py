@@ -170,11 +170,13 @@ def test_nothing_but_the_prompt(tmp_path: Path, stream: bool) -> None:
     with local_service(tmp_path, recorder) as local:
         answer = send(local, prompt=[[97, 98], [99]], n=2, echo=True, max_tokens=0, stream=stream)[2]
         silent = send(local, prompt="ab", max_tokens=0)[2]
+        too_long = send(local, prompt=["a", "b" * 2049], max_tokens=0)[2]
     choices = [choice for chunk in events(answer)[:-1] for choice in chunk["choices"]] if stream else answer["choices"]
     assert ["".join(c["text"] for c in choices if c["index"] == index) for index in range(4)] == ["ab", "ab", "c", "c"]
     assert [c["index"] for c in choices if c["finish_reason"] == "length"] == [0, 1, 2, 3]
     assert silent["choices"][0]["text"] == ""
     assert silent["usage"]["prompt_tokens"] == 2
+    assert (too_long["error"]["code"], too_long["error"]["param"]) == ("context_length_exceeded", "prompt")
     assert recorder.requests == []  # the engine would take it for the reading of a chat
 
 

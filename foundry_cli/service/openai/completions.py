@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from foundry_cli.api.completions import CompletionRequest
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.engine.request import Finish, Timing, Usage
+from foundry_cli.errors import ContextLengthError
 from foundry_cli.service.answer import Answer
 from foundry_cli.service.event_stream import CLIENT_GONE
 from foundry_cli.service.fields import ignored_header
@@ -68,5 +69,8 @@ async def _without_answer(
 
 async def _counted(engine: EngineProcess, job: Job) -> list[Finish]:
     counts = [len(await engine.tokenize(generation)) for generation in (job.request, *job.following)]
+    if max(counts) > engine.context_length:
+        message = f"This model's maximum context length is {engine.context_length} tokens. A prompt has {max(counts)}."
+        raise ContextLengthError(message, hint="Shorten it.", param="prompt")
     finishes = [Finish("length", Usage(count), Timing(), engine=engine.engine) for count in counts]
     return [finish for finish in finishes for _ in range(job.count)]
