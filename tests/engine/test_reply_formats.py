@@ -19,11 +19,13 @@ TEMPLATES = {
     "mistral": "{%- for tool in tools %}[AVAILABLE_TOOLS]{% endfor %}{{ '[TOOL_CALLS] [' }}",
     "mistral_named": "{%- for tool in tools %}{% endfor %}{{ '[TOOL_CALLS]' + name + '[ARGS]' }}",
     "granite": "{%- if tools %}{{ '<|start_of_role|>available_tools<|end_of_role|>' }}{% endif %}",
+    "granite_thinking": "{%- if tools %}<|start_of_role|>{% endif %}between <think></think> and <response></response>",
     "granite4": "{%- if tools %}{{ '<|start_of_role|>available_tools' }}<tool_call></tool_call>{% endif %}",
     "phi4": "{% if message['role'] == 'system' and 'tools' in message %}{{ '<|tool|>' + message['tools'] }}{% endif %}",
     "phi4_functools": "{%- if tools %}formatted as functools[{{ t }}]{% endif %}",
     "hermes": "{%- if tools %}{{ '<tool_call>' }}{% endif %}",
     "qwen3": "{%- if tools %}{{ '<tool_call>' }}{% endif %}{{ content.split('</think>') }}",
+    "qwen3_coder": "{%- if tools %}<tool_call>\n<function=example_function_name>\n</tool_call>{% endif %}",
     "llama_json": '{%- if tools is not none %}{{ \'{"name": function name, "parameters": …}\' }}{% endif %}<|start_header_id|>',
     "llama_pythonic": "{%- if tools %}[func_name1(params_name1=params_value1)]{% endif %}<|start_header_id|>",
     "generic": "{{ message['content'] }}{{ message['tool_calls'] }}",
@@ -140,6 +142,35 @@ GRANITE = [
     case("granite", f'<tool_call>[{{"name": "get_weather", "arguments": {W}}}, {{"name": "get_time"}}]', WEATHER, TIME),
     case("granite", f'<|tool_call|>{{"type": "function", "function": "get_weather", "arguments": {W}}}', WEATHER),
     plain("granite", "<|tool_call|>[]"),
+    case("granite_thinking", "<think>so</think>\n<response> Hi </b> </response>", answer="Hi </b> ", reasoning="so"),
+    case("granite_thinking", "<response>Hi </respons", answer="Hi </respons"),
+    plain("granite_thinking", " Hi <response></response>"),
+    plain("granite_thinking", "<respons"),
+]
+CODER = [
+    case(
+        "qwen3_coder",
+        "Ok.\n<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n<parameter=days>\n[1, 2]\n"
+        "</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=get_time>\n</function>\n</tool_call>\nx",
+        ("get_weather", '{"city": "Paris", "days": [1, 2]}'),
+        TIME,
+        answer="Ok.x",
+    ),
+    case(
+        "qwen3_coder",
+        '<tool_call><function=get_weather><parameter=city>a\n"<b>"\n\n</parameter><parameter=city>1</parameter><parameter=x>True</parameter>',
+        ("get_weather", '{"city": "a\\n\\"<b>\\"\\n", "city": "1", "x": true'),
+    ),
+    case("qwen3_coder", "<function=get_time>\n</function>\nok", TIME, answer="ok"),
+    case("qwen3_coder", "<tool_call>\n<function=get_time>\n</tool_call>ok", TIME, answer="ok"),
+    case("qwen3_coder", "<tool_call>\n<function=get_time>\n<b>ok", TIME, answer="<b>ok"),
+    case("qwen3_coder", f'<tool_call>\n{{"name": "get_weather", "arguments": {W}}}\n</tool_call>\nok', WEATHER, answer="ok"),
+    case("qwen3_coder", '<tool_call>\n{"name": "get_weather", "argum', ("get_weather", "")),
+    case("qwen3_coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\nPar", ("get_weather", "")),
+    case("qwen3_coder", "<tool_call>\n<function=get_wea"),
+    plain("qwen3_coder", "<tool_call>\n<function=other>\n</function>\n</tool_call>"),
+    plain("qwen3_coder", "<tool_call>\nno <function"),
+    plain("qwen3_coder", "<tool_call></tool_call>"),
 ]
 PHI = [
     case("phi4", f'<|tool_call|>[{{"name": "get_weather", "arguments": {W}}}]<|/tool_call|>', WEATHER),
@@ -303,7 +334,7 @@ GENERIC = [
     plain("generic", '{"name": "get_time", "arguments": "now"}'),
     plain("generic", '{"name": "get_time", "arguments"'),
 ]
-CASES = [*HERMES, *THOUGHTS, *GRANITE, *PHI, *LLAMA, *PYTHONIC, *MISTRAL, *DEEPSEEK, *HARMONY, *GENERIC]
+CASES = [*HERMES, *THOUGHTS, *GRANITE, *CODER, *PHI, *LLAMA, *PYTHONIC, *MISTRAL, *DEEPSEEK, *HARMONY, *GENERIC]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.format}-{number}" for number, case in enumerate(CASES)])
@@ -323,7 +354,13 @@ def test_a_reply_means_the_same_however_it_is_cut(case: Case) -> None:
 
 @pytest.mark.parametrize(("name", "template"), TEMPLATES.items())
 def test_the_family_is_found_by_the_template(name: str, template: str) -> None:
-    families = {"qwen3": "hermes", "granite4": "hermes", "generic": "generic_json", "generic_thinking": "generic_json"}
+    families = {
+        "qwen3": "hermes",
+        "granite4": "hermes",
+        "generic": "generic_json",
+        "generic_thinking": "generic_json",
+        "qwen3_coder": "qwen3_coder",
+    }
     expected = families.get(name, name if name.startswith("llama") else name.partition("_")[0])
     assert find_reply_format(template, {}).name == expected
 

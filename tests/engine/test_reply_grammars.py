@@ -75,6 +75,11 @@ WRITTEN = {
         f"<tool_call>\n{FIRST}\n</tool_call>\n<tool_call>\n{SECOND}\n</tool_call>",
         f"<tool_call>\n{SECOND}\n</tool_call>",
     ],
+    "qwen3_coder": [
+        '<tool_call>\n<function=get_weather>\n<parameter=city>\n"Paris"\n</parameter>\n<parameter=unit>\nC\n</parameter>\n</function>\n</tool_call>'
+        "\n<tool_call>\n<function=get_time>\n</function>\n</tool_call>",
+        "<tool_call>\n<function=get_time>\n</function>\n</tool_call>",
+    ],
     "llama_json": [json_call("parameters", "get_weather", W)],
     "llama_pythonic": ['[get_weather(city="Paris", days=[1, 2]), get_time()]', "[get_time()]"],
     "generic": [f"{FIRST}\n{SECOND}", SECOND],
@@ -82,6 +87,7 @@ WRITTEN = {
 WRITTEN |= {
     "granite4": WRITTEN["hermes"],
     "qwen3": WRITTEN["hermes"],
+    "granite_thinking": WRITTEN["granite"],
     "generic_thinking": WRITTEN["generic"],
 }
 
@@ -220,6 +226,7 @@ def test_a_thought_is_free_and_its_calls_are_none(control: tuple[str, ...]) -> N
         (Grammar("regex", r"a/b\/[c/]\\+"), "a/b/c\\", "a/b/c"),
         (Grammar("regex", "x\ny"), "x\ny", "xy"),
         (Grammar("lark", 'start: A | "b"\nA: "a"'), "a", "c"),
+        (Grammar("lark", 'start: "{" /}+/ x // } "\nx: %json {"const": "}"} # {'), '{}}"}"', "{}"),
     ],
 )
 def test_every_kind_of_answer_may_stand_behind_a_thought(answer: Grammar, good: str, bad: str) -> None:
@@ -254,6 +261,17 @@ def test_harmony_lets_a_model_think_then_call_or_answer() -> None:
     "schema",
     [
         {"type": "object"},
+        {
+            "properties": {
+                "a": {"type": "string", "description": 'with } and // and # and "'},
+                "b": {"type": "string", "enum": ["x/y", "z"]},
+                "c": {"enum": ["1", 1, None]},
+                "d": {"type": "string", "enum": ["1", "a\nb"]},
+                "e": {"type": ["string", "null"], "maxLength": 3},
+                "f": {"type": "string", "pattern": "^[a-z0-9]{1,3}$"},
+            },
+            "required": ["f"],
+        },
         {"properties": {"a": {"type": "integer"}}, "required": ["a"], "anyOf": [{"required": ["a"]}]},
         {"properties": {"a-b": {"type": "boolean"}}, "required": ["a-b"]},
         {"properties": {f"k{number}": {"type": "boolean"} for number in range(9)}},
@@ -265,13 +283,14 @@ def test_harmony_lets_a_model_think_then_call_or_answer() -> None:
         {"type": "object", "maxProperties": 2, "additionalProperties": {"type": "boolean"}},
     ],
 )
-def test_python_calls_match_any_schema(schema: dict[str, Any]) -> None:
+@pytest.mark.parametrize("form", ["llama_pythonic", "qwen3_coder"])
+def test_calls_that_are_no_json_match_any_schema(form: str, schema: dict[str, Any]) -> None:
     use = ToolUse((Tool("f", parameters=schema),), is_required=True, is_parallel=False)
-    made = grammar("llama_pythonic", use, None)
+    made = grammar(form, use, None)
     for seed in range(4):
         text = Follower(made).random(seed)
         assert text is not None
-        ((name, arguments),) = read(found("llama_pythonic"), [text], tools=use).calls
+        ((name, arguments),) = read(found(form), [text], tools=use).calls
         assert name == "f"
         jsonschema.validate(json.loads(arguments), schema)
 
@@ -309,3 +328,11 @@ def test_a_schema_that_cannot_be_enforced_is_loosened_or_refused() -> None:
     for use in (REQUIRED, replace(TOOLS, named="get_time"), ToolUse((WEATHER, replace(TIME, strict=True)))):
         with pytest.raises(InvalidRequestError):
             enforced(use, refuse_times)
+
+
+def test_mistral_may_write_an_identifier_of_its_own() -> None:
+    control = CONTROL["mistral_named"][1]
+    for tokens in ((), control):
+        text = f"[TOOL_CALLS]get_weather[CALL_ID]a1b2c3d4e[ARGS]{W}"
+        assert allows(grammar("mistral_named", REQUIRED, None, tokens), text, tokens)
+        assert not allows(grammar("mistral_named", REQUIRED, None, tokens), text.replace("e[", "["), tokens)

@@ -17,13 +17,15 @@ from foundry_cli.engine.reply_formats import (
     llama_pythonic,
     mistral,
     phi4,
+    qwen3_coder,
 )
+from foundry_cli.engine.reply_formats.thought import ThoughtTags, thought_tags
 
 
 class _FamilyModule(Protocol):
     def recognizes(self, template: str, knows_tools: bool, /) -> bool: ...
 
-    def reply_format(self, texts: str, /) -> ReplyFormat: ...
+    def reply_format(self, template: str, tags: ThoughtTags | None, /) -> ReplyFormat: ...
 
 
 _FAMILIES: tuple[_FamilyModule, ...] = (
@@ -32,6 +34,7 @@ _FAMILIES: tuple[_FamilyModule, ...] = (
     mistral,
     granite,
     phi4,
+    qwen3_coder,
     hermes,
     llama_pythonic,
     llama_json,
@@ -49,4 +52,4 @@ def find_reply_format(template: str | None, control_tokens: Mapping[str, int]) -
     source = template or ""
     knows_tools = _TOOLS_USED.search(source) is not None
     family = next(family for family in _FAMILIES if family.recognizes(source, knows_tools))
-    return family.reply_format("\n".join((source, *control_tokens)))
+    return family.reply_format(source, thought_tags("\n".join((source, *control_tokens))))

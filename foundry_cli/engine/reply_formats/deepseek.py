@@ -11,7 +11,8 @@ from foundry_cli.engine.reply_formats.family import Family
 from foundry_cli.engine.reply_formats.json_object import NestedScanner
 from foundry_cli.engine.reply_formats.openings import Openings
 from foundry_cli.engine.reply_formats.section import LONGEST_NAME, Section
-from foundry_cli.engine.reply_formats.thought import thought_tags
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
+from foundry_cli.engine.request import Tool
 
 NAME = "deepseek"
 _LIST, _LIST_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"  # noqa: RUF001 - the bars are as the models have them
@@ -26,28 +27,28 @@ def recognizes(template: str, knows_tools: bool) -> bool:
     return knows_tools and _LIST in template
 
 
-def reply_format(texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
+def reply_format(template: str, tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; `tags` are those of the thoughts of its models."""
     return Family(
         name=NAME,
-        tags=thought_tags(texts),
+        tags=tags,
         openings=Openings((_LIST,)),
         section=DeepseekSection,
-        syntax=_fenced_syntax() if _FENCE in texts else _plain_syntax(),
+        syntax=_fenced_syntax() if _FENCE in template else _plain_syntax(),
         further_markers=frozenset({_LIST_END, _CALL, _CALL_END, _SEPARATOR}),
     )
 
 
 def _fenced_syntax() -> CallSyntax:
-    def before(name: str) -> str:
-        return f"{_CALL}{_KIND}{_SEPARATOR}{name}\n{_FENCE}json\n"
+    def before(tool: Tool) -> str:
+        return f"{_CALL}{_KIND}{_SEPARATOR}{tool.name}\n{_FENCE}json\n"
 
     return CallSyntax(before, f"\n{_FENCE}{_CALL_END}", _LIST, "\n", _LIST_END)
 
 
 def _plain_syntax() -> CallSyntax:
-    def before(name: str) -> str:
-        return f"{_CALL}{name}{_SEPARATOR}"
+    def before(tool: Tool) -> str:
+        return f"{_CALL}{tool.name}{_SEPARATOR}"
 
     return CallSyntax(before, _CALL_END, _LIST, "", _LIST_END)
 

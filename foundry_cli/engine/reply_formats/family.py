@@ -11,7 +11,8 @@ from foundry_cli.engine.reply_formats.call_syntax import CallSyntax
 from foundry_cli.engine.reply_formats.openings import Openings
 from foundry_cli.engine.reply_formats.reply_grammar import ReplyGrammar
 from foundry_cli.engine.reply_formats.section import SectionFactory
-from foundry_cli.engine.reply_formats.thought import Beginning, PlainAnswer, ThoughtParser, ThoughtTags
+from foundry_cli.engine.reply_formats.tagged_answer import TaggedAnswer
+from foundry_cli.engine.reply_formats.thought import AnswerParser, Beginning, PlainAnswer, ThoughtParser, ThoughtTags
 from foundry_cli.engine.request import Grammar, ToolUse
 
 
@@ -29,6 +30,7 @@ class Family:
     section: SectionFactory
     syntax: CallSyntax
     further_markers: frozenset[str] = frozenset()
+    answer_tags: tuple[str, str] | None = None  # that models write around an answer behind a thought
     instructions: Callable[[ToolUse], str | None] = _nothing
 
     @property
@@ -42,7 +44,10 @@ class Family:
         finder = None if tools is None else CallFinder(self.openings, self.section, tools)
         if self.tags is None:
             return finder
-        return ThoughtParser(self.tags, self._beginning(prompt_end), finder or PlainAnswer())
+        answer: AnswerParser = finder or PlainAnswer()
+        if self.answer_tags is not None:
+            answer = TaggedAnswer(*self.answer_tags, answer)
+        return ThoughtParser(self.tags, self._beginning(prompt_end), answer)
 
     def grammar(
         self, prompt_end: str, tools: ToolUse | None, answer: Grammar | None, control_tokens: Mapping[str, int]

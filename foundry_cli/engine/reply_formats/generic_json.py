@@ -10,7 +10,7 @@ from foundry_cli.engine.reply_formats.call_syntax import json_call_syntax
 from foundry_cli.engine.reply_formats.family import Family
 from foundry_cli.engine.reply_formats.json_section import JsonSection
 from foundry_cli.engine.reply_formats.openings import Openings
-from foundry_cli.engine.reply_formats.thought import thought_tags
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
 from foundry_cli.engine.request import Tool, ToolUse
 
 NAME = "generic_json"
@@ -22,11 +22,11 @@ def recognizes(_template: str, _knows_tools: bool) -> bool:
     return True
 
 
-def reply_format(texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
+def reply_format(_template: str, tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; `tags` are those of the thoughts of its models."""
     return Family(
         name=NAME,
-        tags=thought_tags(texts),
+        tags=tags,
         openings=Openings((_FENCE + "json", _FENCE + "\n"), brackets="{[", is_by_line=True),
         section=_section,
         syntax=json_call_syntax("arguments", joint="\n", is_by_line=True),

@@ -8,11 +8,12 @@ from foundry_cli.engine.reply_formats.call_syntax import json_call_syntax
 from foundry_cli.engine.reply_formats.family import Family
 from foundry_cli.engine.reply_formats.json_section import JsonSection
 from foundry_cli.engine.reply_formats.openings import Openings
-from foundry_cli.engine.reply_formats.thought import thought_tags
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
 
 NAME = "granite"
 _ROLE = "<|start_of_role|>"
 _OPENING = "<|tool_call|>"
+_ANSWER_TAGS = ("<response>", "</response>")
 
 
 def recognizes(template: str, knows_tools: bool) -> bool:
@@ -20,12 +21,13 @@ def recognizes(template: str, knows_tools: bool) -> bool:
     return knows_tools and _ROLE in template and not hermes.recognizes(template, knows_tools)
 
 
-def reply_format(texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
+def reply_format(template: str, tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; `tags` are those of the thoughts of its models."""
     return Family(
         name=NAME,
-        tags=thought_tags(texts),
+        tags=tags,
         openings=Openings((_OPENING, "<tool_call>")),  # some write the second one, also without a closing
         section=JsonSection,
         syntax=json_call_syntax("arguments", _OPENING + "[", ", ", "]"),
+        answer_tags=_ANSWER_TAGS if _ANSWER_TAGS[0] in template else None,
     )

@@ -17,6 +17,7 @@ from foundry_cli.engine.reply_formats.harmony_parser import (
     HarmonyParser,
 )
 from foundry_cli.engine.reply_formats.lark import ANYTHING, answer_of, literal, rules, sequence, written
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
 from foundry_cli.engine.reply_formats.tool_schemas import arguments_schema, lark_json
 from foundry_cli.engine.request import Grammar, Tool, ToolUse
 
@@ -28,8 +29,8 @@ def recognizes(template: str, _knows_tools: bool) -> bool:
     return CHANNEL in template and MESSAGE in template
 
 
-def reply_format(_texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
+def reply_format(_template: str, _tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; thoughts have a form of their own."""
     return Harmony()
 
 

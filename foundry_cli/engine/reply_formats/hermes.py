@@ -8,22 +8,23 @@ from foundry_cli.engine.reply_formats.call_syntax import json_call_syntax
 from foundry_cli.engine.reply_formats.family import Family
 from foundry_cli.engine.reply_formats.json_section import JsonSection
 from foundry_cli.engine.reply_formats.openings import Openings
-from foundry_cli.engine.reply_formats.thought import thought_tags
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
 
 NAME = "hermes"
 _OPENING, _CLOSING = "<tool_call>", "</tool_call>"
+_OTHER_SIGNS = ("<arg_key>",)  # GLM writes no JSON between the tags
 
 
 def recognizes(template: str, knows_tools: bool) -> bool:
     """Whether a template is of this family."""
-    return knows_tools and _OPENING in template
+    return knows_tools and _OPENING in template and not any(sign in template for sign in _OTHER_SIGNS)
 
 
-def reply_format(texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
+def reply_format(_template: str, tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; `tags` are those of the thoughts of its models."""
     return Family(
         name=NAME,
-        tags=thought_tags(texts),
+        tags=tags,
         openings=Openings((_OPENING,)),
         section=_section,
         syntax=json_call_syntax("arguments", _OPENING, "\n" + _OPENING, start="\n", end="\n" + _CLOSING),

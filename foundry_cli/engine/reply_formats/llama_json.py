@@ -8,7 +8,7 @@ from foundry_cli.engine.reply_formats.call_syntax import json_call_syntax
 from foundry_cli.engine.reply_formats.family import Family
 from foundry_cli.engine.reply_formats.json_section import JsonSection
 from foundry_cli.engine.reply_formats.openings import Openings
-from foundry_cli.engine.reply_formats.thought import thought_tags
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
 
 NAME = "llama_json"
 _HEADERS = ("<|start_header_id|>", "<|header_start|>")
@@ -21,11 +21,11 @@ def recognizes(template: str, knows_tools: bool) -> bool:
     return knows_tools and any(header in template for header in _HEADERS)
 
 
-def reply_format(texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
+def reply_format(_template: str, tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; `tags` are those of the thoughts of its models."""
     return Family(
         name=NAME,
-        tags=thought_tags(texts),
+        tags=tags,
         openings=Openings(_OPENINGS, brackets="{["),
         section=_section,
         syntax=json_call_syntax("parameters", joint="; "),

@@ -14,15 +14,13 @@ from foundry_cli.engine.reply_formats.lark import escaped, literal
 from foundry_cli.engine.reply_formats.openings import Openings
 from foundry_cli.engine.reply_formats.python_literal import LiteralScanner, json_of
 from foundry_cli.engine.reply_formats.section import Section
-from foundry_cli.engine.reply_formats.thought import thought_tags
-from foundry_cli.engine.reply_formats.tool_schemas import arguments_schema, lark_json
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
+from foundry_cli.engine.reply_formats.tool_schemas import arguments_schema, lark_json, listed_properties
 from foundry_cli.engine.request import Tool
 
 NAME = "llama_pythonic"
 _SIGNS = ("[func_name1(", "[func_name(", "pythonic")
 _OPENING, _CLOSING = "<|python_start|>", "<|python_end|>"
-_SIMPLE_KEYS = frozenset({"type", "properties", "required", "additionalProperties", "title", "description", "$schema"})
-_DEFINITIONS = ("$defs", "definitions")
 _MOST_OPTIONAL = 6  # arguments of which none is required: each of them may be the first, so the grammar grows with the square
 
 
@@ -31,11 +29,11 @@ def recognizes(template: str, knows_tools: bool) -> bool:
     return knows_tools and any(sign in template for sign in _SIGNS)
 
 
-def reply_format(texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
+def reply_format(_template: str, tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; `tags` are those of the thoughts of its models."""
     return Family(
         name=NAME,
-        tags=thought_tags(texts),
+        tags=tags,
         openings=Openings((_OPENING,), brackets="["),
         section=PythonicSection,
         syntax=CallSyntax(_before, ")", "[", ", ", "]", arguments, _sign),
@@ -43,8 +41,8 @@ def reply_format(texts: str) -> ReplyFormat:
     )
 
 
-def _before(name: str) -> str:
-    return f"{name}("
+def _before(tool: Tool) -> str:
+    return f"{tool.name}("
 
 
 def _sign(name: str) -> str:
@@ -54,44 +52,31 @@ def _sign(name: str) -> str:
 def arguments(tool: Tool) -> str:
     """The arguments as `key=value`, with values in JSON; as `**{…}` where a list of pairs cannot say what the schema says."""
     schema = arguments_schema(tool)
-    properties, required = schema.get("properties"), list(schema.get("required", ()))
-    if not isinstance(properties, Mapping) or not _is_simple(schema, properties, required):
+    listed = listed_properties(schema, _is_name)
+    if listed is None or not (listed.required or len(listed.schemas) <= _MOST_OPTIONAL):
         return f'"**" {lark_json(schema, is_spaced=True)}'
-    definitions = {key: schema[key] for key in _DEFINITIONS if key in schema}
-    optional = [key for key in properties if key not in required]
-    if required:
-        pairs = [
-            f"{literal(', ' * bool(place) + key + '=')} {_value(properties[key], definitions)}"
-            for place, key in enumerate(required)
-        ]
-        return " ".join([*pairs, *_further(optional, properties, definitions)])
-    return _any_of(optional, properties, definitions)
+    if not listed.required:
+        return _any_of(listed.optional, listed.schemas)
+    pairs = [_pair(key, listed.schemas, ", " if place else "") for place, key in enumerate(listed.required)]
+    return " ".join([*pairs, *_further(listed.optional, listed.schemas)])
 
 
-def _is_simple(schema: Mapping[str, Any], properties: Mapping[str, Any], required: Sequence[str]) -> bool:
-    is_listed = set(schema) <= _SIMPLE_KEYS | set(_DEFINITIONS) and set(required) <= set(properties)
-    is_named = all(key.isascii() and key.isidentifier() for key in properties)
-    return is_listed and is_named and (bool(required) or len(properties) <= _MOST_OPTIONAL) and '"#"' not in json.dumps(schema)
+def _is_name(key: str) -> bool:
+    return key.isascii() and key.isidentifier()
 
 
-def _further(keys: Sequence[str], properties: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
-    return [f"({literal(f', {key}=')} {_value(properties[key], definitions)})?" for key in keys]
+def _pair(key: str, schemas: Mapping[str, Any], separator: str = "") -> str:
+    return f"{literal(f'{separator}{key}=')} {lark_json(schemas[key], is_spaced=True)}"
 
 
-def _any_of(keys: Sequence[str], properties: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+def _further(keys: Sequence[str], schemas: Mapping[str, Any]) -> list[str]:
+    return [f"({_pair(key, schemas, ', ')})?" for key in keys]
+
+
+def _any_of(keys: Sequence[str], schemas: Mapping[str, Any]) -> str:
     """None, or some of the arguments in their order."""
-    some = []
-    for place, key in enumerate(keys):
-        first = f"{literal(f'{key}=')} {_value(properties[key], definitions)}"
-        some.append(" ".join([first, *_further(keys[place + 1 :], properties, definitions)]))
+    some = [" ".join([_pair(key, schemas), *_further(keys[place + 1 :], schemas)]) for place, key in enumerate(keys)]
     return f"({' | '.join(some)})?" if some else ""
-
-
-def _value(schema: Any, definitions: Mapping[str, Any]) -> str:
-    """A value; references in its schema are those of the whole."""
-    return lark_json(
-        {**definitions, **schema} if isinstance(schema, dict) and "$ref" in json.dumps(schema) else schema, is_spaced=True
-    )
 
 
 class PythonicSection(Section):
@@ -148,7 +133,7 @@ class PythonicSection(Section):
             if self._index is not None:
                 self._held = ""
             return []
-        value, self._text = json_of(self._text), ""
+        value, self._text = json_of(self._text) or json.dumps(self._text.strip(), ensure_ascii=False), ""
         if not self._key:
             return self._take_object(value, character)
         separator = ", " if self._count else "{"

@@ -12,7 +12,8 @@ from foundry_cli.engine.reply_formats.json_object import NestedScanner
 from foundry_cli.engine.reply_formats.json_section import JsonSection
 from foundry_cli.engine.reply_formats.openings import Openings
 from foundry_cli.engine.reply_formats.section import LONGEST_NAME, Section
-from foundry_cli.engine.reply_formats.thought import thought_tags
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
+from foundry_cli.engine.request import Tool
 
 NAME = "mistral"
 _OPENING, _ARGUMENTS, _IDENTITY = "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"
@@ -23,23 +24,23 @@ def recognizes(template: str, knows_tools: bool) -> bool:
     return knows_tools and _OPENING in template
 
 
-def reply_format(texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
+def reply_format(template: str, tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; `tags` are those of the thoughts of its models."""
     return Family(
         name=NAME,
-        tags=thought_tags(texts),
+        tags=tags,
         openings=Openings((_OPENING,)),
         section=MistralSection,
-        syntax=_named_syntax() if _ARGUMENTS in texts else json_call_syntax("arguments", _OPENING + "[", ", ", "]"),
+        syntax=_named_syntax() if _ARGUMENTS in template else json_call_syntax("arguments", _OPENING + "[", ", ", "]"),
         further_markers=frozenset({_ARGUMENTS, _IDENTITY}),
     )
 
 
 def _named_syntax() -> CallSyntax:
-    def before(name: str) -> str:
-        return name + _ARGUMENTS
+    def before(tool: Tool) -> str:
+        return tool.name
 
-    return CallSyntax(before, "", opening=_OPENING, joint=_OPENING)
+    return CallSyntax(before, "", opening=_OPENING, joint=_OPENING, identity=_IDENTITY, mark=_ARGUMENTS)
 
 
 class MistralSection(Section):

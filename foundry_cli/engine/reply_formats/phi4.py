@@ -8,7 +8,7 @@ from foundry_cli.engine.reply_formats.call_syntax import json_call_syntax
 from foundry_cli.engine.reply_formats.family import Family
 from foundry_cli.engine.reply_formats.json_section import JsonSection
 from foundry_cli.engine.reply_formats.openings import Openings
-from foundry_cli.engine.reply_formats.thought import thought_tags
+from foundry_cli.engine.reply_formats.thought import ThoughtTags
 
 NAME = "phi4"
 _WORD = "functools"
@@ -20,12 +20,12 @@ def recognizes(template: str, knows_tools: bool) -> bool:
     return knows_tools and any(marker in template for marker in (_WORD, "<|tool|>", _OPENING))
 
 
-def reply_format(texts: str) -> ReplyFormat:
-    """The format for a template and control tokens with these texts."""
-    opening, closing = (_WORD, "") if _WORD in texts else (_OPENING, _CLOSING)
+def reply_format(template: str, tags: ThoughtTags | None) -> ReplyFormat:
+    """The format for this template; `tags` are those of the thoughts of its models."""
+    opening, closing = (_WORD, "") if _WORD in template else (_OPENING, _CLOSING)
     return Family(
         name=NAME,
-        tags=thought_tags(texts),
+        tags=tags,
         openings=Openings((_OPENING, _WORD + "[")),
         section=_section,
         syntax=json_call_syntax("arguments", opening + "[", ", ", "]" + closing),

@@ -37,14 +37,14 @@ class LiteralScanner:
             self._quote = ""
 
 
-def json_of(literal: str) -> str:
-    """A value, in Python or in JSON, as JSON. What is neither is taken as text."""
+def json_of(literal: str) -> str | None:
+    """A value, in JSON or in Python, as JSON; None when it is neither."""
     for read in (_read_json, _read_python):
         try:
             return json.dumps(read(literal), ensure_ascii=False, allow_nan=False)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
-    return json.dumps(literal.strip(), ensure_ascii=False)
+    return None
 
 
 def _read_json(text: str) -> Any:

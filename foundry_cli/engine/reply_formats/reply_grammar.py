@@ -23,6 +23,7 @@ from foundry_cli.engine.request import Grammar, Tool, ToolUse
 
 Rules = dict[str, str | None]  # name of a rule and what it stands for
 
+_IDENTITY = "/[a-zA-Z0-9]{9}/"
 _GAP = r"/[ \n]{0,2}/"  # what models write behind a thought
 
 
@@ -100,10 +101,12 @@ class ReplyGrammar:
 
     def _call(self, tools: Sequence[Tool]) -> Rules:
         """The rule `call`: a call of one of the tools."""
-        calls: Rules = {}
+        calls: Rules = dict(self.syntax.rules)
+        identity, mark = self._written(self.syntax.identity), self._written(self.syntax.mark)
+        behind_name = sequence(f"({identity} {_IDENTITY})?" if identity else "", mark)
         for number, tool in enumerate(tools):
-            before, after = self.syntax.before(tool.name), self.syntax.after
-            calls[f"call_{number}"] = sequence(self._written(before), f"arguments_{number}", self._written(after))
+            before, after = self._written(self.syntax.before(tool)), self._written(self.syntax.after)
+            calls[f"call_{number}"] = sequence(before, behind_name, f"arguments_{number}", after)
             calls[f"arguments_{number}"] = self.syntax.arguments(tool)
         return {"call": " | ".join(f"call_{number}" for number in range(len(tools))), **calls}
 

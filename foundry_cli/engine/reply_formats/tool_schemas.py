@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from foundry_cli.engine.request import Grammar, Tool, ToolUse
 from foundry_cli.errors import InvalidRequestError
 
 _OPTIONS = "x-guidance"  # read by llguidance
-_PLAIN_KEYS = frozenset({"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"})
+_DEFINITIONS = ("$defs", "definitions")
+_PLAIN_KEYS = frozenset({"type", "properties", "required", "title", "description", "$schema", *_DEFINITIONS})
 
 
 def arguments_schema(tool: Tool) -> dict[str, Any]:
@@ -28,6 +29,35 @@ def arguments_schema(tool: Tool) -> dict[str, Any]:
     ):
         schema["additionalProperties"] = False
     return {**schema, "type": "object"}
+
+
+@dataclass(frozen=True)
+class ListedProperties:
+    """What a schema says of an object, if that is no more than a list of properties. References hold in each schema."""
+
+    schemas: Mapping[str, Any]
+    required: Sequence[str]
+
+    @property
+    def optional(self) -> Sequence[str]:
+        """The others."""
+        return [key for key in self.schemas if key not in self.required]
+
+
+def listed_properties(schema: Mapping[str, Any], is_name: Callable[[str], bool]) -> ListedProperties | None:
+    """The list, if there is nothing else in `schema`, and all keys are names."""
+    properties, required = schema.get("properties"), schema.get("required", ())
+    if not isinstance(properties, dict) or not _PLAIN_KEYS.issuperset(schema.keys() - {"additionalProperties"}):
+        return None
+    if not set(required) <= set(properties) or not all(map(is_name, properties)):
+        return None
+    definitions = {key: schema[key] for key in _DEFINITIONS if key in schema}
+    schemas = {key: _with_definitions(value, definitions) for key, value in properties.items()}
+    return None if '"#"' in json.dumps(properties) else ListedProperties(schemas, list(required))
+
+
+def _with_definitions(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    return {**definitions, **schema} if isinstance(schema, dict) and "$ref" in json.dumps(schema) else schema
 
 
 def lark_json(schema: Any, is_spaced: bool = False) -> str:
