@@ -133,7 +133,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "foundry catalog remove azure": "Do not ask Azure any more:",
     },
     "provider": {
-        "foundry provider add big --url https://api.example.com/v1 --api-key-env EXAMPLE_KEY": "Give a cloud's model a name here:",
+        "foundry provider add big --url https://example.com/v1 --api-key-env EXAMPLE_KEY": "Give a cloud's model a name here:",
         "foundry provider add near --url http://192.0.2.7:8000/v1 --insecure": "Use another machine of your network:",
         "foundry provider list": "Show which there are, and where their keys are:",
     },

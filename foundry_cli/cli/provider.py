@@ -15,7 +15,7 @@ app = group("Use models that other servers with OpenAI's interface run")
 
 @app.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="What the model is called here.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the model is called here.", show_default=False)],
     url: Annotated[
         str,
         typer.Option(
@@ -83,7 +83,7 @@ def _key_place(provider: dict[str, object]) -> str:
 
 @app.command("remove")
 @app.command("rm", hidden=True)
-def remove(name: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]) -> None:
+def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", show_default=False)]) -> None:
     """Remove a model that another server runs. The key stays where it is."""
     from foundry_cli.cli import provider_settings
 

@@ -422,6 +422,17 @@ def test_a_registration_with_the_token_or_over_the_socket_is_kept(tmp_path: Path
         assert local.state.external.all() == []
 
 
+def test_a_registration_over_the_socket_is_kept(tmp_path: Path) -> None:
+    body = json.dumps({"TypeName": "me", "ModelName": "mine", "BaseUri": "http://127.0.0.1:9000/"}).encode()
+    head = f"POST {REGISTER} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with local_service(tmp_path) as local, socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(local.socket))
+        connection.sendall(head.encode() + b"\r\nConnection: close\r\n\r\n" + body)
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
+    kept = ExternalModel("mine", "http://127.0.0.1:9000/v1", "mine", "me")
+    assert read_external_models(load_config(Paths.from_environment())) == (kept,)
+
+
 GOOD = {"TypeName": "t", "ModelName": "m", "BaseUri": "https://provider.test/v1"}
 
 
@@ -496,3 +507,11 @@ def test_there_is_nothing_to_load_of_an_external_model(tmp_path: Path) -> None:
         assert local.get("/models/load/cloud/big")[2] == {"status": "already_loaded"}
         assert local.get("/models/unload/cloud/big")[2] == {"status": "not_loaded"}
         assert local.get("/openai/unload/cloud/big?force=false")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/v1/messages", "/v1/chat/completions/tokenizer/encode/count"])
+def test_other_routes_say_that_the_model_is_not_here(tmp_path: Path, path: str) -> None:
+    body = {"model": "cloud/big", "messages": [{"role": "user", "content": "Hi"}], "content": "Hi", "max_tokens": 5}
+    with _behind(tmp_path, "https://provider.test/v1") as local:
+        status, _, answer = local.send("POST", path, json.dumps(body).encode(), JSON)
+    assert (status, "Another server runs cloud/big" in answer["error"]["message"]) == (404, True)
