@@ -511,7 +511,7 @@ def test_there_is_nothing_to_load_of_an_external_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/tokenize", "/v1/messages", "/v1/chat/completions/tokenizer/encode/count"])
 def test_other_routes_say_that_the_model_is_not_here(tmp_path: Path, path: str) -> None:
-    body = {"model": "cloud/big", "messages": [{"role": "user", "content": "Hi"}], "content": "Hi", "max_tokens": 5}
+    body = {"model": "cloud/big", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}
     with _behind(tmp_path, "https://provider.test/v1") as local:
         status, _, answer = local.send("POST", path, json.dumps(body).encode(), JSON)
     assert (status, "Another server runs cloud/big" in answer["error"]["message"]) == (404, True)
