@@ -372,6 +372,20 @@ def test_a_template_without_tools_has_instructions_and_the_others_have_none() ->
     assert find_reply_format(None, {}).name == find_reply_format("{{ '<tool_call>' }}", {}).name == "generic_json"
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{# tools #} tools: {{ message['content'] }} <tool_call>",
+        "{% for message in messages %}{{ message.tool_calls }}<|start_header_id|>{% endfor %}[TOOL_CALLS] tools",
+        "{% if tools %}<tool_call>{{ name }}<arg_key>{% endif %}",
+        "{% if tools %}<unknown_call>{% endif %}",
+        "{%" * 50_000,
+    ],
+)
+def test_other_templates_get_instructions(template: str) -> None:
+    assert find_reply_format(template, {"<tool_call>": 3}).name == "generic_json"
+
+
 def test_the_instructions_tell_of_the_tools_and_of_what_is_wanted() -> None:
     form = found("generic")
     told = form.instructions(TOOLS) or ""

@@ -40,7 +40,8 @@ _FAMILIES: tuple[_FamilyModule, ...] = (
     llama_json,
     generic_json,
 )
-_TOOLS_USED = re.compile(r"\{[{%](?:(?![%}]\}).)*\btools\b", re.DOTALL)
+_TAG, _TAG_END = re.compile(r"\{[{%]"), re.compile(r"[%}]\}")  # of code in a template
+_TOOLS = re.compile(r"\btools\b")
 
 
 def find_reply_format(template: str | None, control_tokens: Mapping[str, int]) -> ReplyFormat:
@@ -50,6 +51,11 @@ def find_reply_format(template: str | None, control_tokens: Mapping[str, int]) -
     writes all its replies in a form of its own.
     """
     source = template or ""
-    knows_tools = _TOOLS_USED.search(source) is not None
-    family = next(family for family in _FAMILIES if family.recognizes(source, knows_tools))
+    family = next(family for family in _FAMILIES if family.recognizes(source, _knows_tools(source)))
     return family.reply_format(source, thought_tags("\n".join((source, *control_tokens))))
+
+
+def _knows_tools(template: str) -> bool:
+    """Whether the variable `tools` is used in its code."""
+    codes = (_TAG_END.split(part, maxsplit=1)[0] for part in _TAG.split(template)[1:])
+    return any(_TOOLS.search(code) for code in codes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -41,10 +40,14 @@ class Openings:
         return len(text) - len(text[: len(text) - partial].rstrip())
 
     def _bracket(self, text: str, is_beginning: bool) -> tuple[int, int] | None:
-        if not self.brackets:
-            return None
-        bracket = f"[{re.escape(self.brackets)}]"
-        match = re.match(rf"\s*(?={bracket})", text) if is_beginning else None
-        if match is None and self.is_by_line:
-            match = re.search(rf"\n[ \t]*(?={bracket})", text)
-        return (match.end(), match.end()) if match else None
+        place = self._next_bracket(text, 0)
+        while place is not None:
+            line = text.rfind("\n", 0, place) + 1 if self.is_by_line else 0
+            if (line or is_beginning) and not text[line:place].strip():
+                return place, place
+            place = self._next_bracket(text, place + 1)
+        return None
+
+    def _next_bracket(self, text: str, start: int) -> int | None:
+        places = (text.find(bracket, start) for bracket in self.brackets)
+        return min((place for place in places if place >= 0), default=None)
