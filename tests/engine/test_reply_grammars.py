@@ -111,7 +111,7 @@ def test_what_models_write_is_allowed(name: str, control: tuple[str, ...]) -> No
 @pytest.mark.parametrize("use", [REQUIRED, ONE, replace(TOOLS, named="get_weather")], ids=["required", "one", "named"])
 def test_random_replies_are_calls_that_match_the_schemas(name: str, control: tuple[str, ...], use: ToolUse) -> None:
     form, made = found(name, control), grammar(name, use, None, control)
-    for seed in range(6):
+    for seed in range(4):
         text = written_by_chance(name, made, control, seed)
         reply = read(form, [text], tools=use)
         assert reply.calls
@@ -143,7 +143,7 @@ def test_a_random_reply_is_calls_or_the_answer(name: str, control: tuple[str, ..
     schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 5}}, "required": ["name"]}
     answer = Grammar("json_schema", json.dumps({**schema, "additionalProperties": False}))
     made, kinds = grammar(name, TOOLS, answer, control), set()
-    for seed in range(12):
+    for seed in range(6):
         text = written_by_chance(name, made, control, seed)
         reply = read(found(name, control), [text])
         kinds.add(bool(reply.calls))
