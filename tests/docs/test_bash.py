@@ -51,7 +51,7 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("foundry ", "cache catalog chat complete config hardware model report run server service status zip-logs"),
+        ("foundry ", "cache catalog chat complete config hardware model provider report run server service status zip-logs"),
         ("foundry m", "model"),
         ("foundry model ", "add bench convert download info list load run search test unload"),
         ("foundry model l", "list load"),

@@ -41,7 +41,7 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("foundry ", "cache catalog chat complete config hardware model report run server service status zip-logs"),
+        ("foundry ", "cache catalog chat complete config hardware model provider report run server service status zip-logs"),
         ("foundry model ", "add bench convert download info list load run search test unload"),
         ("foundry model nonsense ", ""),
         ("foundry --", "--help --license --output --version"),
