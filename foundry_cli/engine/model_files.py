@@ -38,6 +38,7 @@ class ModelFiles:
     prompt_template: dict[str, str] | None = None  # role to text with {Content}
     special_tokens: dict[str, str] = field(default_factory=dict)  # bos_token, eos_token… for the template
     control_tokens: dict[str, int] = field(default_factory=dict)  # texts that steer the model and may not come from a user
+    added_tokens: dict[str, int] = field(default_factory=dict)  # these, and other texts that are always one token
     longest_token: int = 1 << 16  # characters
     vocabulary_size: int = 1 << 31  # tokens
     operators: frozenset[str] = frozenset()  # kinds of nodes in all graphs
@@ -55,7 +56,7 @@ def read_model_files(directory: Path) -> ModelFiles:
         path = _check_file(directory, name)
         if path.suffix == ".onnx":
             operators |= check_onnx_file(path, lambda name: _check_file(directory, name))
-    added, longest = _vocabulary(_read_json(directory / "tokenizer.json"))
+    control, added, longest = _vocabulary(_read_json(directory / "tokenizer.json"))
     tokenizer = _read_json(directory / "tokenizer_config.json")
     return ModelFiles(
         directory=directory,
@@ -67,7 +68,8 @@ def read_model_files(directory: Path) -> ModelFiles:
         chat_template=_chat_template(directory, tokenizer),
         prompt_template=_prompt_template(directory),
         special_tokens=_special_tokens(tokenizer),
-        control_tokens=added,
+        control_tokens=control,
+        added_tokens=added,
         longest_token=longest,
         vocabulary_size=_count(model.get("vocab_size"), "model.vocab_size"),
         operators=operators,
@@ -193,21 +195,22 @@ def _number(value: object, default: float) -> float:
     return float(value) if is_number else default  # type: ignore[arg-type]
 
 
-def _vocabulary(tokenizer: dict[str, Any]) -> tuple[dict[str, int], int]:
-    """The special tokens of tokenizer.json that have more than one character with their numbers; the longest token's length."""
-    model, added = tokenizer.get("model"), tokenizer.get("added_tokens", [])
-    if not isinstance(model, dict) or not isinstance(added, list):
+def _vocabulary(tokenizer: dict[str, Any]) -> tuple[dict[str, int], dict[str, int], int]:
+    """The special tokens of tokenizer.json that have more than one character, all added tokens, the longest token's length."""
+    model, entries = tokenizer.get("model"), tokenizer.get("added_tokens", [])
+    if not isinstance(model, dict) or not isinstance(entries, list):
         raise ModelInvalidError("tokenizer.json is damaged: it has no 'model', or 'added_tokens' is not a list.", hint=_AGAIN)
     vocabulary = model.get("vocab")
     pieces = [entry[0] if isinstance(entry, list) and entry else entry for entry in _iterable(vocabulary)]
-    control = {
-        entry["content"]: entry["id"]
-        for entry in added
-        if isinstance(entry, dict) and entry.get("special") is True
-        if isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int)
-    }
+    known = [entry for entry in entries if isinstance(entry, dict) and _is_token(entry)]
+    added = {entry["content"]: entry["id"] for entry in known}
+    control = {entry["content"]: entry["id"] for entry in known if entry.get("special") is True}
     texts = [text for text in (*pieces, *control) if isinstance(text, str)]
-    return {text: token for text, token in control.items() if len(text) > 1}, max(map(len, texts), default=1)
+    return {text: token for text, token in control.items() if len(text) > 1}, added, max(map(len, texts), default=1)
+
+
+def _is_token(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int)
 
 
 def _iterable(value: object) -> Iterable[Any]:

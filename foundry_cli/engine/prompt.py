@@ -41,7 +41,7 @@ class PromptBuilder:
         """Raises `ModelInvalidError` when the template is damaged."""
         self._runtime = runtime
         files = runtime.files
-        self.format: ReplyFormat = find_reply_format(files.chat_template, files.control_tokens)
+        self.format: ReplyFormat = find_reply_format(files.chat_template, files.added_tokens)
         self._dialect = _dialect(runtime)
         names = sorted(files.control_tokens, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, names))) if names else None

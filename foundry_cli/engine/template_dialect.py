@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from foundry_cli.errors import FoundryError, UnsupportedFieldError
 
 _PROBE_ID = "a1B2c3D4e"  # nine letters and digits, which every template accepts
 _PROBE_KEY, _PROBE_VALUE = "probe_key", "probe_value"
+_TOOLS_OF_MESSAGE = re.compile(r"message(\.tools\b|\[['\"]tools['\"]\])")  # as Phi-4-mini has it
 _THINKING_SWITCHES = ("enable_thinking", "thinking")  # names of variables, true or false
 _DEFAULT_EFFORT = "medium"
 _NO_EFFORT = "none"
@@ -54,11 +56,15 @@ class JinjaDialect:
         self._source = source
         self._has_short_ids = "length != 9" in source or "length == 9" in source
         self._knows_calls = "tool_calls" in source
+        self._has_tools_in_system = _TOOLS_OF_MESSAGE.search(source) is not None
 
     def render(self, messages: Sequence[Message], tools: ToolUse | None, effort: str | None) -> str:
         """See `TemplateDialect`."""
         adapted = [self._adapted(message) if self._knows_calls else as_text(message) for message in messages]
-        return self._template.render(adapted, tool_list(tools) if tools else None, self._options(effort))
+        listed = tool_list(tools) if tools else None
+        if listed and self._has_tools_in_system:
+            adapted = _with_tools_in_system(adapted, [tool["function"] for tool in listed])
+        return self._template.render(adapted, listed, self._options(effort))
 
     def _options(self, effort: str | None) -> Mapping[str, Any]:
         """The variables by which the template lets a model think more or less."""
@@ -108,6 +114,14 @@ def tools_told(messages: Sequence[Message], instructions: str) -> list[Message]:
     if told and told[0]["role"] == "system":
         return [{**told[0], "content": f"{told[0]['content']}\n\n{instructions}"}, *told[1:]]
     return [{"role": "system", "content": instructions}, *told]
+
+
+def _with_tools_in_system(messages: list[Message], functions: list[dict[str, Any]]) -> list[Message]:
+    """For templates that read the functions from the system message, as JSON."""
+    text = json.dumps(functions, ensure_ascii=False)
+    if messages and messages[0]["role"] == "system":
+        return [{**messages[0], "tools": text}, *messages[1:]]
+    return [{"role": "system", "content": "", "tools": text}, *messages]
 
 
 def tool_list(use: ToolUse) -> list[dict[str, Any]]:

@@ -173,13 +173,13 @@ class Worker:
         """What the reply has to be like, and who takes it apart; a prompt without messages is only continued."""
         if request.prompt is not None:
             return self._compiled(request.grammar), ReplyReader(self._runtime.decode, request.stop)
-        form, control_tokens = self._prompts.format, self._runtime.files.control_tokens
+        form, files = self._prompts.format, self._runtime.files
         tools = enforced(request.tools, lambda schema: self._grammars.compile(schema, "tools")) if request.tools else None
-        grammar = form.grammar(prompt.end, tools, request.grammar, control_tokens)
+        grammar = form.grammar(prompt.end, tools, request.grammar, files.added_tokens)
         if request.grammar is not None and grammar != request.grammar:
             self._grammars.compile(request.grammar)  # tells of what is wrong with it alone
-        markers = {control_tokens[text]: text for text in form.visible_tokens if text in control_tokens}
-        parser = form.new_parser(prompt.end, tools)
+        markers = {token: text for text, token in files.control_tokens.items() if text in form.visible_tokens}
+        parser = form.new_parser(prompt.end, request.tools)
         param = "tools" if tools else "response_format"
         return self._compiled(grammar, param), ReplyReader(self._runtime.decode, request.stop, parser, markers)
 

@@ -103,6 +103,7 @@ class FakeRuntime:
             sampling=self.defaults,
             chat_template=self.template,
             control_tokens=self.control_tokens,
+            added_tokens=self.control_tokens,
             longest_token=1,
         )
 
