@@ -31,7 +31,8 @@ def test_a_prompt_is_tokenized_in_one_piece() -> None:
 
 @pytest.mark.parametrize("role", ["user", "tool"])
 def test_control_tokens_of_others_are_cut(role: str) -> None:
-    assert parts(message("a<|end|>b", role), control_tokens=CONTROL) == ["a<", "|end|>b>"]
+    written = parts(message("a<|end|>b", role), control_tokens=CONTROL)
+    assert written == ["a<" if role == "user" else "Result of the call: a<", "|end|>b>"]
 
 
 @pytest.mark.parametrize("role", ["system", "assistant"])

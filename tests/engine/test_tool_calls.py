@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ def test_an_answer_that_is_cut_in_a_call(caller: Path) -> None:
         thought, text, calls, reason = summary(events)
         assert reason == "length"
         assert "Which one?</think>".startswith(thought)  # perhaps half a marker
-        assert re.fullmatch(r"I look\.|(?!I look\.)[I lok]*<?[/a-z_]*", text.rstrip())  # the same
+        assert any(whole.startswith(text) for whole in ("I look.\n<tool_call>", "<think>"))  # the same
         assert all(TWO[index][1].startswith(arguments) for index, (_, arguments) in enumerate(calls))
 
 
