@@ -51,7 +51,7 @@ class SamplingFields(PlacementFields):
     stop: StopText | StopTexts | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = None
     logit_bias: Annotated[dict[_TokenId, _Bias], Field(max_length=1024)] | None = None
     priority: Annotated[
         Literal["interactive", "background"] | None, Field(description="background: only while no other request is answered")

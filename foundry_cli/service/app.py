@@ -9,6 +9,7 @@ from foundry_cli import __version__
 from foundry_cli.service import cache, downloads, errors, loading, management, model_lists, status, warming
 from foundry_cli.service.access_log import AccessLog
 from foundry_cli.service.anthropic import messages
+from foundry_cli.service.description import DescribedApp
 from foundry_cli.service.errors import CatchUnexpected
 from foundry_cli.service.external import routes as external
 from foundry_cli.service.external.forwarding import Forwarding
@@ -21,7 +22,7 @@ from foundry_cli.service.state import ServiceState
 
 def create_app(state: ServiceState, access: Access) -> FastAPI:
     """The service as an ASGI application, for `state` and for the callers that `access` admits."""
-    app = FastAPI(
+    app = DescribedApp(
         title="foundry",
         version=__version__,
         description="Local inference service with OpenAI's interface.",

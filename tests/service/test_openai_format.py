@@ -41,7 +41,7 @@ WRONG: list[tuple[str, Any, str]] = [
     *_numbers("random_seed", 2**64, 0.5),
     *_numbers("presence_penalty", -2.1, 2.1),
     *_numbers("frequency_penalty", -2.1, 2.1),
-    *_numbers("repetition_penalty", 0, -1, 11),
+    *_numbers("repetition_penalty", 0, 5e-324, -1, 11),
     *_numbers("n", 0, -1, 17, 2**63),
     *_numbers("min_p", -0.1, 1.1),
     *_numbers("top_logprobs", -1, 21, 0.5),
