@@ -13,10 +13,11 @@ import pytest
 from foundry_cli.engine.detokenizer import Detokenizer
 from foundry_cli.engine.genai_runtime import GenAIRuntime
 from foundry_cli.engine.model_files import read_model_files
-from foundry_cli.engine.request import GenerationRequest
+from foundry_cli.engine.process import EngineProcess, WorkerOptions
+from foundry_cli.engine.request import GenerationRequest, TextChunk, TokenText
 from tests.engine.fakes import request
 from tests.engine.workers import Answer, answer, engine
-from tests.models.test_qwen2_reference import CASES, DIRECTORY
+from tests.models.test_qwen2_reference import CASES, DIRECTORY, Case
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,25 @@ def test_a_seed_gives_the_same_text_alone_cached_and_together(plain_model: Path)
     texts = [whole.text for whole in together]
     assert [whole.text for whole in alone] == texts * 2
     assert texts != [whole.text for whole in run(plain_model, REQUESTS, together=False)]
+
+
+@pytest.mark.parametrize("name", ["batch", "genai"])
+def test_log_probabilities_are_those_of_transformers(name: str) -> None:
+    """Within 1e-3, for the most probable tokens of every step."""
+
+    async def ask() -> list[list[TokenText]]:
+        async with engine(DIRECTORY, options=WorkerOptions(name)) as process:
+            assert process.engine == name
+            return await asyncio.gather(*(told(process, case) for case in CASES))
+
+    async def told(process: EngineProcess, case: Case) -> list[TokenText]:
+        asked = GenerationRequest(prompt=tuple(case.prompt_tokens), max_tokens=len(case.tokens), logprobs=5)
+        events = [event async for event in process.generate(asked)]
+        return [token for event in events if isinstance(event, TextChunk) for token in event.logprobs]
+
+    for case, tokens in zip(CASES, asyncio.run(ask()), strict=True):
+        assert len(tokens) > len(case.tokens) - 4  # the last ones may be no whole character
+        for token, reference in zip(tokens, case.top_logprobs, strict=False):
+            expected = [value for _, value in reference]
+            assert [other.logprob for other in token.top] == pytest.approx(expected, abs=1e-3)
+            assert token.logprob == pytest.approx(expected[0], abs=1e-3)

@@ -20,6 +20,7 @@ class Case:
     prompt_tokens: list[int]
     tokens: list[int]
     margin: float
+    top_logprobs: list[list[tuple[int, float]]]
 
 
 def load_cases() -> list[Case]:
