@@ -5,8 +5,9 @@ Service to worker: `{"op": "generate", "id": n, "request": {…}}`, `{"op": "can
 answered by `{"op": "decoded", "id", "text"}`.
 Worker to service: `{"op": "ready", …}` or `{"op": "failed", "code", "message", "hint"}` once; then for each request
 `{"op": "text", "id", "text", "tokens"}`, `{"op": "reasoning", "id", "text", "tokens"}` and `{"op": "call", "id", "call":
-{"index", "identity", "name", "arguments", "tokens"}}` any number of times and one of `{"op": "finish", "id", "reason", "usage",
-"timing"}` and `{"op": "error", "id", "code", "message", "hint", "param"}`. `{"op": "busy"}` says nothing but that the
+{"index", "identity", "name", "arguments", "tokens"}}` any number of times (before them, for who wants it, `{"op":
+"progress", "id", "progress": {"waiting", "read_tokens", "prompt_tokens"}}`) and one of `{"op": "finish", "id", "reason",
+"usage", "timing"}` and `{"op": "error", "id", "code", "message", "hint", "param"}`. `{"op": "busy"}` says nothing but that the
 worker is at work.
 """
 

@@ -9,6 +9,7 @@ from foundry_cli.engine.frames import Frame
 from foundry_cli.engine.request import (
     EngineEvent,
     Finish,
+    Progress,
     ReasoningChunk,
     TextChunk,
     Timing,
@@ -34,6 +35,8 @@ def event_frame(identity: int, event: EngineEvent) -> Frame:
     if isinstance(event, TextChunk):
         frame = {"op": "text", "id": identity, "text": event.text, "tokens": event.tokens}
         return {**frame, "logprobs": [_token_fields(token) for token in event.logprobs]} if event.logprobs else frame
+    if isinstance(event, Progress):
+        return {"op": "progress", "id": identity, "progress": vars(event)}
     if isinstance(event, ReasoningChunk):
         return {"op": "reasoning", "id": identity, **vars(event)}
     if isinstance(event, ToolCallChunk):
@@ -58,6 +61,8 @@ def read_item(frame: Frame) -> Item:
         return Converted(str(frame["text"]))
     if frame["op"] == "text":
         return TextChunk(frame["text"], frame["tokens"], tuple(_token_text(fields) for fields in frame.get("logprobs", ())))
+    if frame["op"] == "progress":
+        return Progress(**frame["progress"])
     if frame["op"] == "reasoning":
         return ReasoningChunk(frame["text"], frame["tokens"])
     if frame["op"] == "call":

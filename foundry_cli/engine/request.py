@@ -76,6 +76,7 @@ class GenerationRequest:
     tools: ToolUse | None = None  # None: there are none, and nothing in the answer is a call
     reasoning_effort: str | None = None  # none, minimal, low, medium, high or xhigh; None: as the model is used to
     priority: Priority = "interactive"  # background: only when nobody waits for an answer
+    tells_progress: bool = False  # whether `Progress` comes before the answer
 
     def to_frame(self) -> dict[str, Any]:
         """As plain JSON values, for the pipe to the worker."""
@@ -96,6 +97,7 @@ class GenerationRequest:
             tools=None if frame["tools"] is None else _tool_use(frame["tools"]),
             reasoning_effort=frame["reasoning_effort"],
             priority=frame["priority"],
+            tells_progress=frame["tells_progress"],
         )
 
 
@@ -170,6 +172,15 @@ class ToolCallChunk:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far it is to the first token: requests of the same model that come before, then tokens of the prompt."""
+
+    waiting: int
+    read_tokens: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
 class Finish:
     """The end of an answer; exactly one per request that did not fail."""
 
@@ -180,4 +191,4 @@ class Finish:
     engine: str = ""  # that wrote it, `Runtime.name`; the service knows it, not the worker's message
 
 
-EngineEvent = TextChunk | ReasoningChunk | ToolCallChunk | Finish
+EngineEvent = Progress | TextChunk | ReasoningChunk | ToolCallChunk | Finish

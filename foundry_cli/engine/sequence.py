@@ -20,6 +20,7 @@ from foundry_cli.engine.request import (
     Finish,
     FinishReason,
     GenerationRequest,
+    Progress,
     ReasoningChunk,
     TextChunk,
     Timing,
@@ -38,15 +39,15 @@ ROOM_TOKENS = 512
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
-def check_length(prompt_tokens: int, max_tokens: int | None, context_length: int) -> None:
-    """Raise `ContextLengthError` with the counts when prompt and answer cannot fit."""
+def check_length(prompt_tokens: int, max_tokens: int | None, context_length: int, source: str = "messages") -> None:
+    """Raise `ContextLengthError` with the counts when prompt and answer cannot fit; `source`: the field of the prompt."""
     wanted = max_tokens or 1
     if prompt_tokens + wanted > context_length:
         raise ContextLengthError(
             f"This model's maximum context length is {context_length} tokens. The request needs "
-            f"{prompt_tokens + wanted} ({prompt_tokens} in the messages, {wanted} for the answer).",
-            hint="Shorten the messages." if max_tokens is None else "Shorten the messages or lower max_tokens.",
-            param="messages" if prompt_tokens >= context_length else "max_tokens",
+            f"{prompt_tokens + wanted} ({prompt_tokens} in the {source}, {wanted} for the answer).",
+            hint=f"Shorten the {source}." if max_tokens is None else f"Shorten the {source} or lower max_tokens.",
+            param=source if prompt_tokens >= context_length else "max_tokens",
         )
 
 
@@ -75,6 +76,8 @@ class Sequence(Task):
     arrived: float = field(default_factory=time.monotonic)
     started: float | None = None
     first_token: float | None = None
+    tells_progress: bool = False
+    place: int | None = None  # in the waiting line, as it was told last
 
     @classmethod
     def create(
@@ -92,7 +95,8 @@ class Sequence(Task):
         Raises `ContextLengthError`.
         """
         files = runtime.files
-        check_length(len(prompt), request.max_tokens, files.context_length)
+        source = "messages" if request.prompt is None else "prompt"
+        check_length(len(prompt), request.max_tokens, files.context_length, source)
         return cls(
             is_background=request.priority == "background",
             identity=identity,
@@ -105,6 +109,7 @@ class Sequence(Task):
             decode=runtime.decode,
             eos_token_ids=files.eos_token_ids,
             arrived=arrived,
+            tells_progress=request.tells_progress,
         )
 
     def start(self, cache: ContextCache) -> bool:
@@ -145,6 +150,11 @@ class Sequence(Task):
         events = self._accept(choice.token)
         self._count_pending()
         return events
+
+    def progress(self, waiting: int) -> Progress:
+        """How far it is to the first token; `waiting`: places in the line."""
+        read = len(self.context.tokens) if self.context else 0
+        return Progress(waiting, min(read, self.prompt_length), self.prompt_length)
 
     def finish(self, reason: FinishReason) -> Finish:
         """The end of the answer with its counts and times."""

@@ -216,6 +216,14 @@ class Worker:
             self._waiting.remove(sequence)
             self._running[sequence.identity] = sequence
             self._scheduler.add(sequence)
+        self._tell_places()
+
+    def _tell_places(self) -> None:
+        """To those who want to know, when it has changed."""
+        for place, sequence in enumerate(self._waiting):
+            if sequence.tells_progress and sequence.place != place:
+                sequence.place = place
+                self._send(event_frame(sequence.identity, sequence.progress(place + 1)))
 
     def _next_waiting(self) -> Sequence | None:
         """Who comes next: work in the background last, and never so much of it that it takes all places.
@@ -247,6 +255,8 @@ class Worker:
             self._drop(sequence, error)
             return
         self._is_full = False  # who waits for the same beginning may go on from it
+        if sequence.tells_progress and sequence.first_token is None:
+            self._send(event_frame(sequence.identity, sequence.progress(0)))
         if logits is not None:
             self._choose([sequence], logits[None])
 

@@ -15,7 +15,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from foundry_cli.engine.model_manager import Placement
-from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
+from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Progress
 from foundry_cli.errors import EngineDiedError, FoundryError
 from foundry_cli.service.answer import Answer
 from foundry_cli.service.cancellation import Cancellation, cancellable
@@ -127,7 +127,7 @@ async def _generate(job: Job, request: GenerationRequest) -> Events:
             use = models.use(job.model, job.placement, ttl=job.ttl)
             async with use as engine, aclosing(engine.generate(request)) as events:
                 async for event in events:
-                    has_begun = True
+                    has_begun = has_begun or not isinstance(event, Progress)
                     yield replace(event, engine=engine.engine) if isinstance(event, Finish) else event
             return
         except EngineDiedError:

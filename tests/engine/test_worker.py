@@ -390,3 +390,23 @@ def test_background_work_comes_last_and_never_takes_all_places() -> None:
     assert max(ends.index(20), ends.index(21)) < 4
     waiting = [worker.end(identity)["timing"]["queue"] for identity in (20, 21)]
     assert max(waiting) < max(worker.end(identity)["timing"]["queue"] for identity in range(1, 11))
+
+
+def test_progress_for_who_wants_it() -> None:
+    worker = bench(most_running=1)
+    for identity, wants in ((1, False), (2, True), (3, True)):
+        worker.ask(identity, request("x" * 300, tells_progress=wants))
+    worker.run()
+
+    def told(identity: int) -> list[tuple[int, int, int]]:
+        frames = [frame for frame in worker.frames if frame.get("id") == identity and frame["op"] != "finish"]
+        progress = [frame for frame in frames if frame["op"] == "progress"]
+        assert frames[: len(progress)] == progress  # all of it before the answer
+        return [tuple(frame["progress"].values()) for frame in progress]
+
+    assert told(1) == []
+    assert told(2)[0] == (1, 0, 301)
+    assert told(3)[:2] == [(2, 0, 301), (1, 0, 301)]
+    for identity in (2, 3):
+        waiting, read, size = told(identity)[-1]
+        assert (waiting, read, size) == (0, 301, 301)

@@ -9,7 +9,17 @@ import pytest
 
 from foundry_cli.api.openai import UNSUPPORTED_FIELDS
 from foundry_cli.api.sse import decode_events, encode_event
-from foundry_cli.engine.request import EngineEvent, Finish, Grammar, SamplingParameters, TextChunk, Timing, TokenText, Usage
+from foundry_cli.engine.request import (
+    EngineEvent,
+    Finish,
+    Grammar,
+    Progress,
+    SamplingParameters,
+    TextChunk,
+    Timing,
+    TokenText,
+    Usage,
+)
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
 from foundry_cli.service.answer import Answer
 from foundry_cli.service.fingerprint import system_fingerprint
@@ -369,3 +379,12 @@ def test_other_lines_of_a_stream_are_skipped() -> None:
     lines = [b": comment\n", b"event: x\n", b"\n", b'data:{"a": 1}\n', b"data: [DONE]\n", b"data: nonsense\n"]
     assert list(decode_events(lines)) == [{"a": 1}]
     assert json.loads(encode_event({"a": 1})[6:]) == {"a": 1}
+
+
+def test_progress_comes_in_chunks_without_choices() -> None:
+    assert read_chat_request(body(stream=True, stream_options={"include_progress": True})).generation.tells_progress
+    assert not read_chat_request(body(stream=True)).generation.tells_progress
+    stream = ChatCompletionStream(ChatCompletionWriter("identity", ModelInfo("name", 2, "alias")), 1, include_usage=False)
+    (chunk,) = decode_events(stream.add(0, Progress(1, 0, 30)).splitlines(keepends=True))
+    assert chunk["choices"] == []
+    assert chunk["progress"] == {"index": 0, "waiting": 1, "read_tokens": 0, "prompt_tokens": 30}

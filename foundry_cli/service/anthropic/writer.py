@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from foundry_cli.api.anthropic import error_body
 from foundry_cli.api.sse import encode_event
-from foundry_cli.engine.request import EngineEvent, Finish, ReasoningChunk, TextChunk, ToolCallChunk, Usage
+from foundry_cli.engine.request import EngineEvent, Finish, Progress, ReasoningChunk, TextChunk, ToolCallChunk, Usage
 from foundry_cli.errors import FoundryError
 from foundry_cli.service.answer import Answer, ToolCall
 from foundry_cli.service.errors import status_of
@@ -103,6 +103,8 @@ class MessageStream:
                 return data + self._open_block("text", text="") + self._delta("text_delta", text=event.text)
             case ReasoningChunk():
                 return data + (self._thought(event.text) if self._writer.has_thinking else b"")
+            case Progress():
+                return b""  # nobody asks for it here
             case ToolCallChunk():
                 return data + self._call(event)
         delta = _event("message_delta", delta=stop_fields(event), usage=usage_fields(event.usage))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from foundry_cli.api.sse import DONE, encode_event
-from foundry_cli.engine.request import EngineEvent, Finish, TextChunk, TokenText, ToolCallChunk, Usage
+from foundry_cli.engine.request import EngineEvent, Finish, Progress, TextChunk, TokenText, ToolCallChunk, Usage
 from foundry_cli.errors import FoundryError
 from foundry_cli.service.answer import Answer
 from foundry_cli.service.errors import body_of
@@ -136,7 +136,7 @@ class CompletionStream:
         if isinstance(event, Finish):
             self._finishes[index] = event
             return data + self._event(self._writer.choice(index, "", FINISH_REASONS[event.reason])) + self._end()
-        assert not isinstance(event, ToolCallChunk), "a request without tools has no calls"
+        assert not isinstance(event, (ToolCallChunk, Progress)), "the request asks for neither"
         logprobs = self._writer.logprobs(index, event.logprobs if isinstance(event, TextChunk) else ())
         return data + self._event(self._writer.choice(index, event.text, None, logprobs))
 

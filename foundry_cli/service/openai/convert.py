@@ -79,6 +79,7 @@ def to_generation_request(request: ChatCompletionRequest) -> GenerationRequest:
         tools=chat_tool_use(request),
         reasoning_effort=request.reasoning_effort,
         priority=request.priority or "interactive",
+        tells_progress=bool(request.stream_options and request.stream_options.include_progress),
     )
 
 

@@ -7,7 +7,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from foundry_cli.api.sse import DONE, encode_event, encode_value
-from foundry_cli.engine.request import EngineEvent, Finish, ReasoningChunk, TextChunk, Timing, TokenText, ToolCallChunk, Usage
+from foundry_cli.engine.request import (
+    EngineEvent,
+    Finish,
+    Progress,
+    ReasoningChunk,
+    TextChunk,
+    Timing,
+    TokenText,
+    ToolCallChunk,
+    Usage,
+)
 from foundry_cli.errors import FoundryError
 from foundry_cli.service.answer import Answer
 from foundry_cli.service.errors import body_of
@@ -141,6 +151,10 @@ class ChatCompletionWriter:
         before, after = self._frames[index]
         return before + encode_value(chunk.text) + after
 
+    def progress_chunk(self, progress: Progress, index: int = 0) -> dict[str, Any]:
+        """A chunk without choices, for clients that asked how far it is; Foundry's own."""
+        return {**self._envelope("chat.completion.chunk", []), "progress": {"index": index, **vars(progress)}}
+
     def usage_chunk(self, finishes: Sequence[Finish]) -> dict[str, Any]:
         """The last chunk, for clients that asked for the usage."""
         return {**self._envelope("chat.completion.chunk", []), **_counts(finishes)}
@@ -162,6 +176,8 @@ class ChatCompletionStream:
 
     def add(self, index: int, event: EngineEvent) -> bytes:
         """The next event of answer `index`. An answer opens with its first one, so that this marks real progress."""
+        if isinstance(event, Progress):
+            return encode_event(self._writer.progress_chunk(event, index))
         data = b""
         if not self._has_begun[index]:
             self._has_begun[index] = True
