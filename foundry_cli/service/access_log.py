@@ -1,4 +1,4 @@
-"""One log line per request: method, path, status and time; never what was said."""
+"""One log line per request: method, path, status, time and its name; never what was said."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foundry_cli.service.request_id import request_id
+
 logger = logging.getLogger("foundry.access")
 
 
 class AccessLog:
-    """ASGI middleware, the outermost one."""
+    """ASGI middleware, around all others but the one that names requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,4 +36,5 @@ class AccessLog:
             await self._app(scope, receive, watch)
         finally:
             milliseconds = 1000 * (time.perf_counter() - began)
-            logger.info("%s %s %d %.0f ms", scope["method"], scope["path"][:200], status, milliseconds)
+            where = scope["method"], scope["path"][:200]
+            logger.info("%s %s %d %.0f ms %s", *where, status, milliseconds, request_id(scope))

@@ -17,6 +17,7 @@ from foundry_cli.service.guard import Access, Guard
 from foundry_cli.service.idle import NoteActivity
 from foundry_cli.service.limits import Limits
 from foundry_cli.service.openai import chat, completions, models, responses, tokens
+from foundry_cli.service.request_id import RequestIds
 from foundry_cli.service.state import ServiceState
 
 
@@ -30,6 +31,7 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            Middleware(RequestIds),
             Middleware(AccessLog),
             Middleware(NoteActivity, activity=state.activity),
             Middleware(CatchUnexpected),

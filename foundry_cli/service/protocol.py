@@ -12,6 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from foundry_cli.errors import QueueFullError
 from foundry_cli.service.errors import response_to
 from foundry_cli.service.limits import HEADER_SECONDS, LARGEST_DISCARD, MOST_CONNECTIONS, READER_SECONDS
+from foundry_cli.service.request_id import RequestIds
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +43,7 @@ class LimitedProtocol(H11Protocol):
         if others > 2 * self.most_connections and not self.is_unix:
             transport.abort()
         elif others > self.most_connections and not self.is_unix:
-            self.app = refuse
+            self.app = RequestIds(refuse)
         self._header_timer = self.loop.call_later(self.header_seconds, transport.close)
 
     def data_received(self, data: bytes) -> None:
