@@ -395,7 +395,7 @@ def test_background_work_comes_last_and_never_takes_all_places() -> None:
 def test_progress_for_who_wants_it() -> None:
     worker = bench(most_running=1)
     for identity, wants in ((1, False), (2, True), (3, True)):
-        worker.ask(identity, request("x" * 300, tells_progress=wants))
+        worker.ask(identity, request(str(identity) * 300, tells_progress=wants))
     worker.run()
 
     def told(identity: int) -> list[tuple[int, int, int]]:
