@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from foundry_cli.errors import QueueFullError
-from foundry_cli.service.errors import response_to
+from foundry_cli.api.sse import encode_value
+from foundry_cli.errors import InvalidRequestError, QueueFullError
+from foundry_cli.service.errors import body_of, response_to
 from foundry_cli.service.limits import HEADER_SECONDS, LARGEST_DISCARD, MOST_CONNECTIONS, READER_SECONDS
-from foundry_cli.service.request_id import RequestIds
+from foundry_cli.service.request_id import HEADERS, RequestIds, new_request_id
+
+logger = logging.getLogger("foundry.access")
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +63,21 @@ class LimitedProtocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_timers()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called for what is not HTTP: an answer in the form of all others, and the end of the connection."""
+        name = new_request_id()
+        logger.info("malformed request 400 %s", name)
+        body = encode_value(body_of(InvalidRequestError(msg)))
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *((header, name.encode()) for header in HEADERS),
+        ]
+        events = h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()
+        self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """Called by the event loop when the client does not read as fast as we write."""

@@ -20,12 +20,17 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["request_id"] = f"req_{uuid.uuid4().hex}"
+        scope["request_id"] = new_request_id()
 
         async def with_id(message: Message) -> None:
             await send(_named(message, scope["request_id"]) if message["type"] == "http.response.start" else message)
 
         await self._app(scope, receive, with_id)
+
+
+def new_request_id() -> str:
+    """A name for a request. What a client calls it is not taken over: two requests could have the same name."""
+    return f"req_{uuid.uuid4().hex}"
 
 
 def request_id(scope: Scope) -> str:
