@@ -1,58 +1,33 @@
 """Messages of OpenAI's chat completions interface, as pydantic models.
 
-https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages. Parts that are not text (images, sound, files)
-are refused by their type.
+https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-_MOST_PARTS = 10_000
+from foundry_cli.api.content import FunctionName, Parts, TextPart, Wire
+
 _MOST_CALLS = 1000
 _LONGEST_IDENTITY = 512
 
-FunctionName = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Identity = Annotated[str, Field(min_length=1, max_length=_LONGEST_IDENTITY)]
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
+Content = str | Parts
 
 
-class TextPart(_Wire):
-    """A part of a message that is text."""
-
-    type: Literal["text", "input_text", "output_text"]
-    text: str
-
-
-class RefusalPart(_Wire):
-    """A part of an answer in which a model said that it will not answer."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-
-def _part_kind(part: Any) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    return kind if isinstance(kind, str) and kind not in ("input_text", "output_text") else "text"
-
-
-Part = Annotated[Annotated[TextPart, Tag("text")] | Annotated[RefusalPart, Tag("refusal")], Discriminator(_part_kind)]
-Content = str | Annotated[list[Part], Field(max_length=_MOST_PARTS)]
-
-
-class FunctionCall(_Wire):
+class FunctionCall(Wire):
     """A function and the text of the JSON object that is passed to it."""
 
     name: FunctionName
     arguments: str
 
 
-class ToolCall(_Wire):
+class ToolCall(Wire):
     """A call that the model made."""
 
     id: Identity
@@ -60,7 +35,7 @@ class ToolCall(_Wire):
     function: FunctionCall
 
 
-class SystemMessage(_Wire):
+class SystemMessage(Wire):
     """What the application says."""
 
     role: Literal["system", "developer"]
@@ -68,7 +43,7 @@ class SystemMessage(_Wire):
     name: str | None = None
 
 
-class UserMessage(_Wire):
+class UserMessage(Wire):
     """What the user says."""
 
     role: Literal["user"]
@@ -76,7 +51,7 @@ class UserMessage(_Wire):
     name: str | None = None
 
 
-class AssistantMessage(_Wire):
+class AssistantMessage(Wire):
     """What the model said."""
 
     role: Literal["assistant"]
@@ -88,7 +63,7 @@ class AssistantMessage(_Wire):
     name: str | None = None
 
 
-class ToolMessage(_Wire):
+class ToolMessage(Wire):
     """What a call resulted in."""
 
     role: Literal["tool"]
@@ -97,7 +72,7 @@ class ToolMessage(_Wire):
     name: str | None = None
 
 
-class FunctionMessage(_Wire):
+class FunctionMessage(Wire):
     """The same in the older form."""
 
     role: Literal["function"]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from foundry_cli.api.chat_messages import FunctionName
+from foundry_cli.api.content import FunctionName, Wire
 from foundry_cli.api.limits import MOST_TOOLS
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class FunctionDefinition(_Wire):
+class FunctionDefinition(Wire):
     """A function. `parameters`: JSON schema of the object that it takes; `strict`: a schema that cannot be kept is refused."""
 
     name: FunctionName
@@ -23,34 +19,34 @@ class FunctionDefinition(_Wire):
     strict: bool | None = None
 
 
-class FunctionTool(_Wire):
+class FunctionTool(Wire):
     """A tool; only functions are."""
 
     type: Literal["function"]
     function: FunctionDefinition
 
 
-class FunctionNamed(_Wire):
+class FunctionNamed(Wire):
     """A function by its name."""
 
     name: FunctionName
 
 
-class NamedTool(_Wire):
+class NamedTool(Wire):
     """The function that must be called."""
 
     type: Literal["function"]
     function: FunctionNamed
 
 
-class AllowedToolList(_Wire):
+class AllowedToolList(Wire):
     """Some of the tools."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[list[NamedTool], Field(min_length=1, max_length=MOST_TOOLS)]
 
 
-class AllowedTools(_Wire):
+class AllowedTools(Wire):
     """Only some of the tools may be called."""
 
     type: Literal["allowed_tools"]

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from foundry_cli.api.chat_messages import ChatMessage
 from foundry_cli.api.chat_tools import FunctionChoice, Functions, ToolChoice, Tools
+from foundry_cli.api.content import Wire
 from foundry_cli.api.limits import MOST_MESSAGES
 from foundry_cli.api.sampling import Count, SamplingFields, StreamOptions
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class JsonSchema(_Wire):
+class JsonSchema(Wire):
     """A JSON schema that the answer must satisfy, whatever `strict` says."""
 
     name: Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
@@ -30,27 +27,27 @@ class JsonSchema(_Wire):
     strict: bool | None = None
 
 
-class PlainFormat(_Wire):
+class PlainFormat(Wire):
     """Any text, or any JSON object."""
 
     type: Literal["text", "json_object"]
 
 
-class JsonSchemaFormat(_Wire):
+class JsonSchemaFormat(Wire):
     """JSON that satisfies a schema."""
 
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
 
-class RegexFormat(_Wire):
+class RegexFormat(Wire):
     """A text that matches a regular expression, in the syntax of Rust; Foundry's own."""
 
     type: Literal["regex"]
     regex: Annotated[str, Field(min_length=1)]
 
 
-class LarkFormat(_Wire):
+class LarkFormat(Wire):
     """A text of a grammar, in the Lark syntax of llguidance; Foundry's own."""
 
     type: Literal["lark_grammar"]

@@ -8,45 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
+
+from foundry_cli.api.content import MOST_PARTS, FunctionName, Parts, Wire
 
 LONGEST_IDENTITY = 128  # characters
 MOST_ITEMS = 10_000
-MOST_PARTS = 10_000
 
 Identity = Annotated[str, Field(min_length=1, max_length=LONGEST_IDENTITY)]
 Status = Literal["in_progress", "completed", "incomplete"]
-FunctionName = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class TextPart(_Wire):
-    """A part of a message, or of the result of a call, that is text."""
-
-    type: Literal["input_text", "output_text", "text"]
-    text: str
-
-
-class RefusalPart(_Wire):
-    """A part of an answer in which a model said that it will not answer."""
-
-    type: Literal["refusal"]
-    refusal: str
-
-
-def _part_kind(part: Any) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    return kind if isinstance(kind, str) and kind not in ("input_text", "output_text") else "text"
-
-
-Part = Annotated[Annotated[TextPart, Tag("text")] | Annotated[RefusalPart, Tag("refusal")], Discriminator(_part_kind)]
-Parts = Annotated[list[Part], Field(max_length=MOST_PARTS)]
-
-
-class MessageItem(_Wire):
+class MessageItem(Wire):
     """A message; only here the type may be left out."""
 
     type: Literal["message"] | None = None
@@ -56,7 +29,7 @@ class MessageItem(_Wire):
     status: Status | None = None
 
 
-class FunctionCallItem(_Wire):
+class FunctionCallItem(Wire):
     """A call that the model made. `arguments`: the text of a JSON object."""
 
     type: Literal["function_call"]
@@ -67,7 +40,7 @@ class FunctionCallItem(_Wire):
     status: Status | None = None
 
 
-class FunctionCallOutputItem(_Wire):
+class FunctionCallOutputItem(Wire):
     """What a call resulted in."""
 
     type: Literal["function_call_output"]
@@ -77,21 +50,21 @@ class FunctionCallOutputItem(_Wire):
     status: Status | None = None
 
 
-class SummaryText(_Wire):
+class SummaryText(Wire):
     """A part of a summary of thoughts."""
 
     type: Literal["summary_text"]
     text: str
 
 
-class ReasoningText(_Wire):
+class ReasoningText(Wire):
     """A part of thoughts."""
 
     type: Literal["reasoning_text"]
     text: str
 
 
-class ReasoningItem(_Wire):
+class ReasoningItem(Wire):
     """What the model thought before it answered or called."""
 
     type: Literal["reasoning"]
@@ -102,7 +75,7 @@ class ReasoningItem(_Wire):
     status: Status | None = None
 
 
-class ItemReference(_Wire):
+class ItemReference(Wire):
     """Stands for an item of a response that is stored."""
 
     type: Literal["item_reference"] | None = None

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
+from foundry_cli.api.content import FunctionName, Wire
 from foundry_cli.api.limits import MOST_TOOLS
 from foundry_cli.api.openai import LarkFormat, PlainFormat, RegexFormat
-from foundry_cli.api.response_items import MOST_ITEMS, FunctionName, InputItem
+from foundry_cli.api.response_items import MOST_ITEMS, InputItem
 from foundry_cli.api.sampling import Count, SamplingFields
 
 Includable = Literal[
@@ -30,11 +31,7 @@ _MetadataKey = Annotated[str, Field(max_length=64)]
 _MetadataValue = Annotated[str, Field(max_length=512)]
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class FunctionTool(_Wire):
+class FunctionTool(Wire):
     """A function that the model may call. `strict`: a schema that cannot be enforced whole is refused."""
 
     type: Literal["function"]
@@ -46,14 +43,14 @@ class FunctionTool(_Wire):
     allowed_callers: Annotated[list[str], Field(max_length=16)] | None = None
 
 
-class NamedFunction(_Wire):
+class NamedFunction(Wire):
     """The function that must be called, or one of several that may."""
 
     type: Literal["function"]
     name: FunctionName
 
 
-class AllowedTools(_Wire):
+class AllowedTools(Wire):
     """Those of the tools that may be called this time."""
 
     type: Literal["allowed_tools"]
@@ -74,7 +71,7 @@ ToolChoice = Annotated[
 ]
 
 
-class SchemaFormat(_Wire):
+class SchemaFormat(Wire):
     """JSON that satisfies a schema, whatever `strict` says."""
 
     type: Literal["json_schema"]
@@ -98,14 +95,14 @@ TextFormat = Annotated[
 ]
 
 
-class TextOptions(_Wire):
+class TextOptions(Wire):
     """How the text of the answer is to be."""
 
     format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class ReasoningOptions(_Wire):
+class ReasoningOptions(Wire):
     """How much the model is to think, and what is told of it."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
@@ -115,7 +112,7 @@ class ReasoningOptions(_Wire):
     mode: str | None = None
 
 
-class ResponseStreamOptions(_Wire):
+class ResponseStreamOptions(Wire):
     """Options of a streamed response."""
 
     include_obfuscation: bool | None = None

@@ -10,15 +10,14 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from foundry_cli.api.content import Part, TextPart
 from foundry_cli.api.response_items import (
     FunctionCallItem,
     FunctionCallOutputItem,
     InputItem,
     ItemReference,
     MessageItem,
-    Part,
     ReasoningItem,
-    TextPart,
 )
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
 from foundry_cli.service.json_body import parse_object

@@ -18,7 +18,7 @@ from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
 from foundry_cli.service.fields import refuse_fields, validated
 from foundry_cli.service.openai.item_conversion import Message, read_items, to_messages
 from foundry_cli.service.openai.response_store import Conversation, ResponseStore
-from foundry_cli.service.openai.response_tools import tool_use
+from foundry_cli.service.openai.response_tools import response_tool_use
 from foundry_cli.service.sampling import sampling_parameters, stop_sequences
 
 LOGPROBS = "message.output_text.logprobs"
@@ -115,7 +115,7 @@ def _generation(wire: ResponsesRequest, messages: list[Message]) -> GenerationRe
         sampling=sampling_parameters(wire),
         logprobs=(wire.top_logprobs or 0) if has_logprobs else None,
         grammar=_grammar(wire.text.format) if wire.text and wire.text.format else None,
-        tools=tool_use(wire),
+        tools=response_tool_use(wire),
         reasoning_effort=wire.reasoning.effort if wire.reasoning else None,
         priority=wire.priority or "interactive",
     )

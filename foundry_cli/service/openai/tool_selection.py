@@ -1,0 +1,61 @@
+"""Which functions may be called, and whether one must be: the same rules for every interface.
+
+An interface reads its own form into `Selection`; a wrong name is reported by the field that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foundry_cli.api.limits import LARGEST_SCHEMA
+from foundry_cli.api.sse import encode_value
+from foundry_cli.engine.request import Tool, ToolUse
+from foundry_cli.errors import InvalidRequestError
+
+FieldOf = str
+"""Name of a field for errors, such as `tools[0].function`."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a request says of its functions. Names come with their fields."""
+
+    is_forbidden: bool = False
+    is_required: bool = False
+    named: tuple[str, FieldOf] | None = None
+    allowed: Sequence[tuple[str, FieldOf]] | None = None  # None: all
+    is_parallel: bool = True
+    field: FieldOf = "tool_choice"
+
+
+def tool_use(declared: Sequence[tuple[Tool, FieldOf]], selection: Selection) -> ToolUse | None:
+    """The functions that may be called; None when there are none, or none of them shall be called.
+
+    Raises `InvalidRequestError` for names that are there twice or not at all, and for a schema that is too large.
+    """
+    tools = _by_name(declared)
+    for name, field in [*(selection.allowed or ()), *([selection.named] if selection.named else [])]:
+        if name not in tools:
+            raise InvalidRequestError(f"{field}: there is no function {name!r}.", param=field)
+    if selection.allowed is not None:
+        tools = {name: tools[name] for name, _ in selection.allowed}
+    if selection.is_required and not tools:
+        message = f"{selection.field}: there are no functions of which one could be required."
+        raise InvalidRequestError(message, param=selection.field)
+    if selection.is_forbidden or not tools:
+        return None
+    named = selection.named[0] if selection.named else None
+    return ToolUse(tuple(tools.values()), selection.is_required, named, selection.is_parallel)
+
+
+def _by_name(declared: Sequence[tuple[Tool, FieldOf]]) -> dict[str, Tool]:
+    tools: dict[str, Tool] = {}
+    for tool, field in declared:
+        if tool.name in tools:
+            raise InvalidRequestError(f"{field}.name: there are two functions {tool.name!r}.", param=f"{field}.name")
+        if tool.parameters is not None and len(encode_value(tool.parameters)) > LARGEST_SCHEMA:
+            message = f"{field}.parameters: the schema is larger than {LARGEST_SCHEMA >> 10} KiB."
+            raise InvalidRequestError(message, param=f"{field}.parameters")
+        tools[tool.name] = tool
+    return tools
