@@ -54,6 +54,7 @@ class Config:
     is_azure_enabled: bool = True
     engine: str = "auto"  # one of `ENGINES`
     conversation_megabytes: int = DEFAULT_CONVERSATION_MEGABYTES  # that are kept on disk; 0: none
+    is_strict: bool = False  # fields of requests that would be ignored are refused
     mirrors: tuple[MirrorSetting, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
 
@@ -84,6 +85,7 @@ class Config:
         else:
             service.pop("idleTimeoutMinutes", None)
         document["serviceSettings"] = service
+        document = _with_section(document, "requestSettings", {"strictFields": self.is_strict or None})
         return self._with_catalogs(self._with_engine(document))
 
     def _with_engine(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +182,7 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
         conversation_megabytes=check_megabytes(
             engine.get("conversationMegabytes", DEFAULT_CONVERSATION_MEGABYTES), "conversationMegabytes"
         ),
+        is_strict=check_switch(_section(document, "requestSettings").get("strictFields", False), "strictFields"),
         mirrors=_mirrors(catalogs.get("mirrors") or []),
         document=document,
     )
@@ -288,6 +291,13 @@ def check_minutes(value: object, name: str) -> int:
     if not is_number or int(text) > LONGEST_IDLE_MINUTES:
         raise ConfigError(f"{name} is {value!r}; it is a number of minutes up to {LONGEST_IDLE_MINUTES}, 0 for never.")
     return int(text)
+
+
+def check_switch(value: object, name: str) -> bool:
+    """Whether something is on. Raises `ConfigError` naming `name` for what is neither true nor false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r}; it is true or false.")
+    return value
 
 
 def check_engine(value: object, name: str) -> str:

@@ -35,6 +35,12 @@ class UnsupportedFieldError(InvalidRequestError):
     code = "unsupported_parameter"
 
 
+class UnknownFieldError(InvalidRequestError):
+    """A field that nobody here knows; an error only where the settings are strict."""
+
+    code = "unknown_parameter"
+
+
 class UnenforceableSchemaError(InvalidRequestError):
     """A JSON schema uses what no grammar can enforce, so nothing is promised for it."""
 

@@ -789,6 +789,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--idle-timeout' = 'Minutes without a request after which the service stops; 0: never'
                 '--engine' = 'auto, batch or genai: what runs models that are loaded from now on'
                 '--conversations' = 'Space on disk for conversations that go on after a restart; 0: none are kept'
+                '--strict' = 'Refuse requests with fields that would be ignored, or only name these in a header'
+                '--no-strict' = 'Refuse requests with fields that would be ignored, or only name these in a header'
                 '--show' = 'Show the settings'
                 '--output' = 'Format of the result'
                 '-o' = 'Format of the result'
@@ -945,7 +947,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }
-            Arguments = @('words port cache-directory log-level idle-timeout-minutes', 'text')
+            Arguments = @('words port cache-directory log-level idle-timeout-minutes strict-fields', 'text')
         }
         'config reset' = @{
             Commands = [ordered]@{}
@@ -959,7 +961,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }
-            Arguments = @('words port cache-directory log-level idle-timeout-minutes')
+            Arguments = @('words port cache-directory log-level idle-timeout-minutes strict-fields')
         }
     }
     $aliases = @{

@@ -12,7 +12,10 @@ from foundry_cli.cli.output import Format
 app = group("Show and change settings one by one")
 
 KeyArgument = Annotated[
-    str, typer.Argument(metavar="KEY", help="port, cache-directory, log-level or idle-timeout-minutes.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="KEY", help="port, cache-directory, log-level, idle-timeout-minutes or strict-fields.", show_default=False
+    ),
 ]
 
 
@@ -31,7 +34,7 @@ def set_value(
         str,
         typer.Argument(
             metavar="VALUE",
-            help="A port or 'auto', a directory, a level, a number of minutes (0: never).",
+            help="A port or 'auto', a directory, a level, a number of minutes (0: never), true or false.",
             show_default=False,
         ),
     ],

@@ -8,11 +8,11 @@ from typing import Any
 
 from foundry_cli.cli import output, settings
 from foundry_cli.cli.output import Format
-from foundry_cli.config import Config, check_minutes, check_port, load_config
+from foundry_cli.config import Config, check_minutes, check_port, check_switch, load_config
 from foundry_cli.errors import ConfigError, InvalidRequestError
 from foundry_cli.paths import Paths
 
-KEYS = ("port", "cache-directory", "log-level", "idle-timeout-minutes")
+KEYS = ("port", "cache-directory", "log-level", "idle-timeout-minutes", "strict-fields")
 _AUTO = "auto"
 
 
@@ -35,13 +35,18 @@ def _minutes(text: str) -> int:
     return check_minutes(text, "idle-timeout-minutes")
 
 
+def _is_on(text: str) -> bool:
+    return check_switch({"true": True, "false": False}.get(text.lower(), text), "strict-fields")
+
+
 def _keys(paths: Paths) -> tuple[_Key, ...]:
-    port, cache, level, idle = KEYS
+    port, cache, level, idle, strict = KEYS
     return (
         _Key(port, "port", _AUTO, lambda config: str(config.port or _AUTO), _port),
         _Key(cache, "cachedir", str(paths.default_cache), lambda config: str(config.cache_path(paths))),
         _Key(level, "log_level", Config.log_level, lambda config: config.log_level),
         _Key(idle, "idle_timeout", "0", lambda config: str(config.idle_minutes), _minutes),
+        _Key(strict, "strict", "false", lambda config: str(config.is_strict).lower(), _is_on),
     )
 
 

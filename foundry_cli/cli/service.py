@@ -210,6 +210,14 @@ def change_settings(
             show_default=False,
         ),
     ] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict/--no-strict",
+            help="Refuse requests with fields that would be ignored, or only name these in a header.",
+            show_default=False,
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the settings.")] = False,
     output_format: OutputOption = Format.text,
 ) -> None:
@@ -219,5 +227,6 @@ def change_settings(
     given = {
         "port": port, "host": host, "cachedir": cachedir, "log_level": default_log_level, "ttl": ttl,
         "idle_timeout": idle_timeout, "engine": engine, "conversations": conversations,
+        "strict": strict,
     }  # fmt: skip
     change({name: value for name, value in given.items() if value is not None}, show=show, output_format=output_format)

@@ -66,6 +66,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
         "ttl_seconds": "ttl",
         "idle_minutes": "idle_timeout",
         "conversation_megabytes": "conversations",
+        "is_strict": "strict",
     }
     fields = {field: given.get(option) for field, option in names.items()}
     if "host" in given:

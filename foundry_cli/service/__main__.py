@@ -122,6 +122,7 @@ def _serve(paths: Paths, config: Config) -> None:
         stop=lambda: setattr(server, "should_exit", True),
         is_stopping=lambda: server.should_exit,
         external=ExternalModels(read_external_models(config), is_offline=config.is_offline),
+        is_strict=config.is_strict,
     )
 
     def on_ready() -> None:

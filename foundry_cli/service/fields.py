@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
+from foundry_cli.errors import InvalidRequestError, UnknownFieldError, UnsupportedFieldError
+from foundry_cli.service.state import state_of
 
 _LONGEST_VALUE = 80  # characters of a wrong value that are quoted
 _LONGEST_NAME = 64
@@ -35,10 +37,19 @@ def refuse_fields(model: BaseModel, names: Iterable[str], reason: str) -> None:
             raise UnsupportedFieldError(f"{name}: {reason}", param=name)
 
 
-def ignored_header(names: Iterable[str]) -> dict[str, str]:
-    """The response header that tells which fields had no effect: a few, if they fit into a header."""
+def ignored_header(request: Request, names: Sequence[str]) -> dict[str, str]:
+    """The response header that tells which fields have no effect: a few, if they fit into a header.
+
+    Where the settings are strict, nothing is ignored: raises `UnknownFieldError` for the first of `names`.
+    """
+    if names and state_of(request).is_strict:
+        name = names[0][:_LONGEST_VALUE]
+        raise UnknownFieldError(f"{name}: this field would be ignored, and the settings are strict.", hint=_HINT, param=name)
     safe = [name for name in names if name.isascii() and name.isprintable() and len(name) <= _LONGEST_NAME]
     return {"x-foundry-ignored-fields": ", ".join(safe[:_MOST_NAMES])} if safe else {}
+
+
+_HINT = "Leave it out, or 'foundry service set --no-strict'."
 
 
 def _field_error(error: ValidationError, document: dict[str, Any]) -> InvalidRequestError:

@@ -92,6 +92,7 @@ class ServiceState:
     external: ExternalModels = field(default_factory=ExternalModels)
     responses: ResponseStore = field(default_factory=ResponseStore)
     activity: Activity = field(default_factory=Activity)
+    is_strict: bool = False  # fields of requests that would be ignored are refused
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` while nobody waits for it; it ends with the service."""

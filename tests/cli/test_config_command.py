@@ -28,6 +28,7 @@ def test_the_defaults(here: Command, tmp_path: Path) -> None:
         "cache-directory": (cache, False),
         "log-level": ("info", False),
         "idle-timeout-minutes": ("0", False),
+        "strict-fields": ("false", False),
     }
     assert here("config", "show").stdout.splitlines()[0] == "port                  auto"
 
@@ -37,18 +38,22 @@ def test_set_and_reset(here: Command, tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     values = {"port": port, "cache-directory": str(tmp_path / "models"), "log-level": "debug", "idle-timeout-minutes": "30"}
+    values["strict-fields"] = "true"
     for key, value in values.items():
         assert here("config", "set", key, value).code == 0
     assert _shown(here) == {key: (value, True) for key, value in values.items()}
     assert f"{'port':<22}{port} (set)" in here("config", "show").stdout
     document = json.loads((tmp_path / "home" / "foundry.config.json").read_text())
     assert document["serviceSettings"]["idleTimeoutMinutes"] == 30
+    assert document["requestSettings"] == {"strictFields": True}
     assert here("cache", "location").stdout.strip().endswith(str(tmp_path / "models"))
     for key in values:
         assert here("config", "reset", key).code == 0
     assert not any(is_set for _, is_set in _shown(here).values())
     assert load_config(Paths(tmp_path / "home"), environment=False).cache_directory is None
-    assert "idleTimeoutMinutes" not in (tmp_path / "home" / "foundry.config.json").read_text()
+    text = (tmp_path / "home" / "foundry.config.json").read_text()
+    assert "idleTimeoutMinutes" not in text
+    assert "requestSettings" not in text
 
 
 def test_the_result_as_json(here: Command) -> None:
@@ -74,12 +79,13 @@ def test_a_running_service_takes_a_setting_up(here: Command, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["set", "colour", "red"], "There is port, cache-directory, log-level, idle-timeout-minutes."),
+        (["set", "colour", "red"], "There is port, cache-directory, log-level, idle-timeout-minutes, strict-fields."),
         (["reset", "colour"], "There is no setting 'colour'."),
         (["set", "port", "high"], "a port is a number from 0 to 65535"),
         (["set", "port", "70000"], "a port is a number from 0 to 65535"),
         (["set", "idle-timeout-minutes", "1.5"], "a number of minutes up to 525600"),
         (["set", "idle-timeout-minutes", "999999999999"], "a number of minutes up to 525600"),
+        (["set", "strict-fields", "perhaps"], "strict-fields is 'perhaps'; it is true or false."),
         (["set", "log-level", "loud"], "the log level is 'loud'; it is one of trace"),
         (["set", "cache-directory", " "], "The cache directory has no name."),
         (["set", "port"], "VALUE"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from foundry_cli.client.supervisor import require_service
 from foundry_cli.hardware.processors import usable_cores
@@ -104,6 +105,21 @@ def test_the_engine_and_the_space_for_conversations_are_set(here: Command) -> No
     wrong = here("service", "set", "--engine", "cuda")
     assert wrong.code == 2
     assert "--engine is 'cuda'; it is one of auto, batch, genai." in wrong.stderr
+
+
+def test_unknown_fields_are_refused_after_a_restart(here: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    add_model(paths, "echo:1", ["Hello"])
+    here("service", "start")
+    body = {"model": "echo", "messages": [{"role": "user", "content": "Hi"}], "mirostat": 1}
+    for option, status in (("--strict", 400), ("--no-strict", 200)):
+        shown = here("service", "set", option, "--show").stdout
+        assert "Restarting service..." in shown
+        assert ('"strictFields": true' in shown) == (status == 400)
+        answer = requests.post(f"{require_service(paths).record.base_url}/v1/chat/completions", json=body, timeout=20)
+        assert answer.status_code == status
+    paths.config_file.write_text('{"requestSettings": {"strictFields": "no"}}')
+    assert "strictFields is 'no'; it is true or false." in here("service", "set", "--strict").stderr
 
 
 def test_conversations_are_removed_when_none_are_to_be_kept(here: Command, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
         ("foundry nonsense ", ""),
         ("foundry --v", "--version"),
         ("foundry -o ", "json text"),
-        ("foundry -o json config set ", "cache-directory idle-timeout-minutes log-level port"),
+        ("foundry -o json config set ", "cache-directory idle-timeout-minutes log-level port strict-fields"),
         ("foundry config set port ", ""),
         ("foundry server start --log-level de", "debug"),
         (

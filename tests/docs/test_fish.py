@@ -45,7 +45,7 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
         ("foundry model ", "add bench convert download info list load run search test unload"),
         ("foundry model nonsense ", ""),
         ("foundry --", "--help --license --output --version"),
-        ("foundry -o json config set ", "cache-directory idle-timeout-minutes log-level port"),
+        ("foundry -o json config set ", "cache-directory idle-timeout-minutes log-level port strict-fields"),
         (
             "foundry model list --",
             "--all-devices --cached --device --filter --help --loaded --output --search --source --type --variants",

@@ -27,10 +27,9 @@ _MESSAGES, _COUNT = "/v1/messages", "/v1/messages/count_tokens"
 async def create_message(request: Request) -> Response:
     """Answer a conversation, in one piece or, with `stream`, as server-sent events. Loads the model if need be."""
     conversation = await read_json(request, read_message_request)
-    wire = conversation.wire
+    wire, headers = conversation.wire, ignored_header(request, conversation.ignored_fields)
     job = await prepare(request, wire.model, conversation.generation, ttl=wire.ttl, ep=wire.ep)
     writer = MessageWriter(uuid.uuid4().hex, job.model, has_thinking=shows_thinking(wire))
-    headers = ignored_header(conversation.ignored_fields)
     if wire.stream:
         return await stream(request, job, MessageStream(writer), headers)
     answers = await collect(request, job)
@@ -41,9 +40,9 @@ async def create_message(request: Request) -> Response:
 async def count_tokens(request: Request) -> Response:
     """How many tokens a message with this body would read."""
     conversation = await read_json(request, read_count_request)
-    wire = conversation.wire
+    wire, headers = conversation.wire, ignored_header(request, conversation.ignored_fields)
     job = await prepare(request, wire.model, conversation.generation, ttl=wire.ttl, ep=wire.ep)
     tokens = await prompt_tokens(request, job)
     if tokens is None:
         return CLIENT_GONE
-    return JSONResponse({"input_tokens": len(tokens)}, headers=ignored_header(conversation.ignored_fields))
+    return JSONResponse({"input_tokens": len(tokens)}, headers=headers)

@@ -26,12 +26,11 @@ _PATH = "/v1/chat/completions"
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, in one piece or, with `stream`, as server-sent events. Loads the model if need be."""
     chat = await read_json(request, read_chat_request)
-    wire = chat.wire
+    wire, headers = chat.wire, ignored_header(request, chat.ignored_fields)
     job = await prepare(request, wire.model, chat.generation, count=wire.n or 1, ttl=wire.ttl, ep=wire.ep)
     writer = ChatCompletionWriter(
         uuid.uuid4().hex, job.model, has_logprobs=chat.generation.logprobs is not None, is_older=is_older_form(wire)
     )
-    headers = ignored_header(chat.ignored_fields)
     if not wire.stream:
         answers = await collect(request, job)
         return CLIENT_GONE if answers is None else JSONResponse(writer.whole(answers), headers=headers)

@@ -31,6 +31,7 @@ _PATH = "/v1/completions"
 async def create_completion(request: Request) -> Response:
     """Continue one or several texts as they are, without a chat template. Loads the model if need be."""
     completion = await read_json(request, read_completion)
+    headers = ignored_header(request, completion.ignored_fields)
     wire, (first, *following) = completion.wire, completion.generations
     job = await prepare(request, wire.model, first, count=completion.count, ttl=wire.ttl, ep=wire.ep, following=following)
     echoes: Sequence[str] | None = [""] * len(completion.generations)
@@ -39,7 +40,6 @@ async def create_completion(request: Request) -> Response:
     if echoes is None:
         return CLIENT_GONE
     writer = CompletionWriter(uuid.uuid4().hex, job.model, echoes, job.count, has_logprobs=wire.logprobs is not None)
-    headers = ignored_header(completion.ignored_fields)
     if wire.max_tokens == 0:
         return await _without_answer(request, job, completion, writer, headers)
     if wire.stream:

@@ -43,10 +43,10 @@ async def create_response(request: Request) -> Response:
 
 async def _respond(request: Request, asked: ResponseRequest) -> Response:
     store, wire = state_of(request).responses, asked.wire
+    headers = ignored_header(request, asked.ignored_fields)
     job = await prepare(request, wire.model, asked.generation, ttl=wire.ttl, ep=wire.ep)
     writer = ResponseWriter(job.model, wire)
     keep: Callable[[dict[str, Any]], None] = partial(store.keep, conversation=asked.conversation)
-    headers = ignored_header(asked.ignored_fields)
     if wire.stream:
         encoder = ResponseStream(writer, keep if asked.is_stored else _forget)
         if asked.is_stored:

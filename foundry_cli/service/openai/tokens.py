@@ -39,33 +39,36 @@ class Tokenize:
 async def tokenize(request: Request) -> Response:
     """The tokens that the model would be given: of a text as it is, or of a conversation with the chat template."""
     wanted = await read_json(request, read_tokenize)
+    headers = ignored_header(request, wanted.ignored_fields)
     job = await prepare(request, wanted.wire.model, wanted.generation, ttl=wanted.wire.ttl, ep=wanted.wire.ep)
     tokens = [] if wanted.generation.prompt == "" else await prompt_tokens(request, job)
     if tokens is None:
         return CLIENT_GONE
-    return JSONResponse({"tokens": tokens, "count": len(tokens)}, headers=ignored_header(wanted.ignored_fields))
+    return JSONResponse({"tokens": tokens, "count": len(tokens)}, headers=headers)
 
 
 @router.post(_DETOKENIZE, openapi_extra=request_body(_DETOKENIZE, DetokenizeRequest), response_class=JSONResponse)
 async def detokenize(request: Request) -> Response:
     """The text of tokens, control tokens left out."""
     wire = await read_json(request, lambda document: validated(DetokenizeRequest, document))
+    headers = ignored_header(request, sorted(wire.model_extra or {}))
     job = await prepare(request, wire.model, GenerationRequest(), ttl=wire.ttl, ep=wire.ep)
     text = await converted(request, job, lambda engine: engine.detokenize(wire.tokens))
     if text is None:
         return CLIENT_GONE
-    return JSONResponse({"content": text}, headers=ignored_header(sorted(wire.model_extra or {})))
+    return JSONResponse({"content": text}, headers=headers)
 
 
 @router.post(_COUNT, openapi_extra=request_body(_COUNT, ChatCompletionRequest), response_class=JSONResponse)
 async def count_tokens(request: Request) -> Response:
     """How many tokens a chat completion with this body would read."""
     chat = await read_json(request, read_chat_request)
+    headers = ignored_header(request, chat.ignored_fields)
     job = await prepare(request, chat.wire.model, chat.generation, ttl=chat.wire.ttl, ep=chat.wire.ep)
     tokens = await prompt_tokens(request, job)
     if tokens is None:
         return CLIENT_GONE
-    return JSONResponse({"tokenCount": len(tokens)}, headers=ignored_header(chat.ignored_fields))
+    return JSONResponse({"tokenCount": len(tokens)}, headers=headers)
 
 
 def read_tokenize(document: dict[str, Any]) -> Tokenize:
