@@ -67,6 +67,20 @@ class Slot:
         return common >= max(self.prompt_length - _PROMPT_END, self.prompt_length // 2, 1)
 
 
+@dataclass(frozen=True)
+class SlotReading:
+    """See `Reading`: when `slot` has `enough` tokens of its `goal`, the rest is read again as quickly."""
+
+    slot: Slot
+    goal: Sequence[int]
+    enough: int
+
+    @property
+    def is_going_on(self) -> bool:
+        """See `Reading.is_going_on`."""
+        return self.slot.goal is self.goal and len(self.slot.tokens) < self.enough
+
+
 class SlotPool:
     """The `ContextCache` of models that run in batches."""
 
@@ -76,12 +90,15 @@ class SlotPool:
         self._slots: list[Slot] = []
         self._gap_steps = 0
 
-    def is_being_read(self, tokens: Sequence[int]) -> bool:
-        """See `ContextCache.is_being_read`."""
-        goals = [slot.goal for slot in self._slots if slot.is_leased and len(slot.tokens) < len(slot.goal)]
-        most = max((common_prefix(goal, tokens) for goal in goals), default=0)
-        most = min(most, len(tokens) - _RECOMPUTED)
-        return most >= _WORTH_WAITING and most >= self._best(tokens)[1] + _WORTH_WAITING
+    def find_reading(self, tokens: Sequence[int]) -> SlotReading | None:
+        """See `ContextCache.find_reading`."""
+        reading = [slot for slot in self._slots if slot.is_leased and len(slot.tokens) < len(slot.goal)]
+        shared = [(common_prefix(slot.goal, tokens), slot) for slot in reading]
+        longest, slot = max(shared, key=lambda item: item[0], default=(0, None))
+        enough = min(longest, len(tokens) - _RECOMPUTED) - _WORTH_WAITING + 1
+        if slot is None or enough <= 0 or self._best(tokens)[1] >= enough:
+            return None
+        return SlotReading(slot, slot.goal, enough)
 
     def acquire(self, tokens: Sequence[int], room: int, *, is_background: bool = False) -> Lease | None:
         """See `ContextCache.acquire`."""
@@ -281,4 +298,5 @@ class SlotPool:
 
     def _drop(self, slot: Slot) -> None:
         self._slots.remove(slot)
+        slot.goal = ()  # nobody must wait for it any more
         self._memory.rows.forget(slot.context.row, 0)

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +33,7 @@ from foundry_cli.engine.runtime_choice import open_runtime
 from foundry_cli.engine.sampling import choose_batch
 from foundry_cli.engine.scheduler import Scheduler, Step
 from foundry_cli.engine.sequence import Sequence
+from foundry_cli.engine.waiting_line import WaitingLine
 from foundry_cli.errors import FoundryError
 from foundry_cli.execution_providers import CPU
 from foundry_cli.hardware.memory import available_memory
@@ -47,7 +47,6 @@ Inbox = queue.SimpleQueue[Frame | None]
 _MEMORY_SHARE = 2  # conversations may take half of the memory that is free after loading
 _SMALLEST_BUDGET = 64 * 1024 * 1024  # bytes
 _PAUSE_SECONDS = 3.0  # without work: time to keep conversations; sooner would write a lively chat again at every turn
-_MOST_PASSED_OVER = 4
 _SILENCE_SECONDS = 5.0  # without any other message: say that work goes on
 
 
@@ -73,10 +72,9 @@ class Worker:
         self._scheduler = Scheduler()
         self._arrived: dict[int, tuple[Frame, float]] = {}  # not yet looked at, oldest first
         self._prefills: dict[int, Frame] = {}  # chats to read when there is nothing else to do
-        self._waiting: deque[Sequence] = deque()
-        self._running: dict[int, Sequence] = {}
-        self._is_full = False  # the first of those waiting found no memory
         self._cache = runtime.new_cache(memory_budget)
+        self._waiting = WaitingLine(self._cache)
+        self._running: dict[int, Sequence] = {}
 
     def facts(self) -> Frame:
         """What the service wants to know of the loaded model."""
@@ -132,7 +130,7 @@ class Worker:
             identity = next(iter(self._prefills))
             frame, arrived = self._prefills.pop(identity), time.monotonic()
         elif self._arrived:
-            identity = next(iter(self._arrived))
+            identity = min(self._arrived, key=self._is_background)  # of equals the oldest
             frame, arrived = self._arrived.pop(identity)
         else:
             return
@@ -148,6 +146,9 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - a fault in one request must not end the others
             self._send_error(identity, error)
 
+    def _is_background(self, identity: int) -> bool:
+        return bool(self._arrived[identity][0]["request"]["priority"] == "background")
+
     def _cancel(self, identity: int) -> None:
         if self._arrived.pop(identity, None) or self._prefills.pop(identity, None):
             self._send(event_frame(identity, Finish("cancelled", Usage(), Timing())))
@@ -155,7 +156,6 @@ class Worker:
             self._end(sequence, sequence.finish("cancelled"))
         for sequence in [waiting for waiting in self._waiting if waiting.identity == identity]:
             self._waiting.remove(sequence)
-            self._is_full = False
             self._send(event_frame(identity, sequence.finish("cancelled")))
 
     def _end_prefills(self) -> None:
@@ -166,29 +166,23 @@ class Worker:
 
     def _admit(self) -> None:
         """Start waiting sequences in order, as long as there is a place and memory."""
-        while not self._is_full and len(self._running) < self._runtime.most_running and (sequence := self._next_waiting()):
+        while len(self._running) < self._runtime.most_running and (sequence := self._next_waiting()):
             try:
                 if not sequence.start(self._cache):
-                    self._is_full = True
-                    return
+                    self._waiting.note_full(sequence)
+                    continue
             except Exception as error:  # noqa: BLE001 - as above
                 self._waiting.remove(sequence)
                 self._send_error(sequence.identity, error)
                 continue
-            self._waiting.remove(sequence)
+            self._waiting.take(sequence)
             self._running[sequence.identity] = sequence
             self._scheduler.add(sequence)
 
     def _next_waiting(self) -> Sequence | None:
-        """Who comes next: work in the background last, and never so much of it that it takes all places.
-
-        Who would only read what another one is reading is passed over, until that is there to be copied.
-        """
+        """Who comes next; never so much work in the background that it takes all places."""
         background = sum(sequence.is_background for sequence in self._running.values())
-        has_place = background < self._runtime.most_running // 2
-        candidates = sorted(self._waiting, key=lambda sequence: sequence.is_background)
-        allowed = [sequence for sequence in candidates if has_place or not sequence.is_background]
-        return next((each for each in allowed[:_MOST_PASSED_OVER] if not self._cache.is_being_read(each.tokens)), None)
+        return self._waiting.next(background=background < self._runtime.most_running // 2)
 
     def _run_step(self, step: Step) -> None:
         sequences = [task for task in step.tasks if isinstance(task, Sequence)]
@@ -208,7 +202,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - as above
             self._drop(sequence, error)
             return
-        self._is_full = False  # who waits for the same beginning may go on from it
+        self._waiting.note_change()  # who waits for the same beginning may go on from it
         if logits is not None:
             self._choose([sequence], logits[None])
 
@@ -274,7 +268,7 @@ class Worker:
 
     def _leave(self, sequence: Sequence) -> None:
         del self._running[sequence.identity]
-        self._is_full = False
+        self._waiting.note_change()
         self._scheduler.remove(sequence)
 
     def _send_error(self, identity: int, error: Exception) -> None:

@@ -148,11 +148,11 @@ def test_who_wants_what_another_is_reading_waits_and_copies() -> None:
     bench = model()
     prompt = chat(1, 500)
     first = bench.take(prompt)
-    assert bench.pool.is_being_read(prompt)
+    assert bench.pool.find_reading(prompt)
     first.context.append(prompt[:128])
-    assert bench.pool.is_being_read(prompt)
-    assert bench.pool.is_being_read([*prompt[:300], 1, 2, 3])
-    assert not bench.pool.is_being_read([*prompt[:180], *chat(2, 20)])
+    assert bench.pool.find_reading(prompt)
+    assert bench.pool.find_reading([*prompt[:300], 1, 2, 3])
+    assert not bench.pool.find_reading([*prompt[:180], *chat(2, 20)])
     bench.take([*prompt[:180], *chat(2, 20)])  # the rest of what they share is read again as quickly
     bench.read(first, prompt)
     others = [bench.take(prompt) for _ in range(3)]
@@ -168,12 +168,12 @@ def test_who_waits_goes_on_when_the_other_is_given_up(is_error: bool) -> None:
     prompt = chat(1, 500)
     first = bench.take(prompt)
     first.context.append(prompt[:128])
-    assert bench.pool.is_being_read(prompt)
+    assert bench.pool.find_reading(prompt)
     if is_error:
         bench.pool.discard(first.context)
     else:
         bench.pool.release(first.context, len(prompt))
-    assert not bench.pool.is_being_read(prompt)
+    assert not bench.pool.find_reading(prompt)
     assert bench.take(prompt).cached_tokens == (0 if is_error else 128)
 
 

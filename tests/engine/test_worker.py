@@ -385,3 +385,25 @@ def test_background_work_comes_last_and_never_takes_all_places() -> None:
     assert max(ends.index(20), ends.index(21)) < 4
     waiting = [worker.end(identity)["timing"]["queue"] for identity in (20, 21)]
     assert max(waiting) < max(worker.end(identity)["timing"]["queue"] for identity in range(1, 11))
+
+
+def test_a_question_is_prepared_before_background_work_that_came_earlier() -> None:
+    worker = bench(b"x" * 20)
+    for identity in range(1, 9):
+        worker.ask(identity, request(chr(96 + identity), priority="background"))
+    worker.ask(20, request("t"))
+    worker.ask(21, request("u"))
+    worker.run()
+    assert worker.runtime.encoded[:2] == ["t>", "u>"]
+
+
+def test_background_work_without_memory_is_in_nobodys_way() -> None:
+    worker = bench(b"x" * 100, memory_budget=1200)
+    worker.runtime.on_step = lambda step: {
+        5: lambda: worker.ask(2, request("b" * 700, max_tokens=50, priority="background")),
+        9: lambda: worker.ask(3, request("c", max_tokens=5)),
+    }.get(step, lambda: None)()
+    worker.ask(1, request("a", max_tokens=100))
+    worker.run()
+    ends = [frame["id"] for frame in worker.frames if frame["op"] == "finish"]
+    assert ends == [3, 1, 2]
