@@ -81,7 +81,8 @@ async def generate(
     for is_last_try in (False, True):
         has_begun = False
         try:
-            use = state.models.use(model, placement, ttl=ttl or None)
+            is_background = request.priority == "background"
+            use = state.models.use(model, placement, ttl=ttl or None, is_background=is_background)
             async with use as engine, aclosing(engine.generate(request)) as events:
                 async for event in events:
                     has_begun = True
