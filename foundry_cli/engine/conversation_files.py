@@ -6,8 +6,10 @@ Whatever else lies in their folders is left alone and never followed: a link, a 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +17,15 @@ SUFFIX = ".kv"
 PARTIAL = ".partial"
 
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """A conversation on disk. Its time of modification is that of its last use."""
+
+    path: Path
+    used: float
+    size: int  # bytes
 
 
 def open_for_reading(path: Path) -> BinaryIO:
@@ -41,22 +52,34 @@ def remove(path: Path) -> bool:
     return True
 
 
+def free_bytes(directory: Path) -> int:
+    """What can still be written, as far as the system tells."""
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return 0
+
+
 def trim(root: Path, budget: int) -> list[Path]:
     """Remove what was used longest ago below `root`, until the rest has at most `budget` bytes; what was removed."""
-    files = sorted(_files(root), key=lambda item: item[1])
-    total = sum(size for _, _, size in files)
+    files = kept_files(root)
+    total = sum(file.size for file in files)
     removed = []
-    for path, _, size in files:
+    for file in files:
         if total <= budget:
             break
-        if remove(path):
-            removed.append(path)
-            total -= size
+        if remove(file.path):
+            removed.append(file.path)
+            total -= file.size
     return removed
 
 
-def _files(root: Path) -> Iterator[tuple[Path, float, int]]:
-    """Path, time of the last use and bytes."""
+def kept_files(root: Path) -> list[KeptFile]:
+    """All conversations below `root`, and what a crash left of them; the least recently used first."""
+    return sorted(_files(root), key=lambda file: file.used)
+
+
+def _files(root: Path) -> Iterator[KeptFile]:
     for path in root.rglob("*.*"):
         if path.suffix in (SUFFIX, PARTIAL):
             try:
@@ -64,4 +87,4 @@ def _files(root: Path) -> Iterator[tuple[Path, float, int]]:
             except OSError:
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield path, status.st_mtime, status.st_size
+                yield KeptFile(path, status.st_mtime, status.st_size)

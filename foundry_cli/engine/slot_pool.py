@@ -56,6 +56,7 @@ class Slot:
     goal: Sequence[int] = ()
     used: float = field(default_factory=time.monotonic)
     saved: int = 0  # tokens that are on disk
+    could_not_be_saved: bool = False  # since the last answer
 
     @property
     def tokens(self) -> list[int]:
@@ -140,6 +141,8 @@ class SlotPool:
         if not slot.tokens:
             self._drop(slot)
             return
+        for other in self._slots:
+            other.could_not_be_saved = False  # the disk may have space again
         self._memory.rows.forget(slot.context.row, len(slot.tokens))
         while self._has_too_much():
             self._drop(self._idle()[0])
@@ -150,12 +153,15 @@ class SlotPool:
 
     def save_next(self) -> bool:
         """See `ContextCache.save_next`: the idle conversation that is not on disk and was used last."""
-        unsaved = [slot for slot in self._idle() if slot.saved < len(slot.tokens)]
+        unsaved = [slot for slot in self._idle() if slot.saved < len(slot.tokens) and not slot.could_not_be_saved]
         if self._store is None or not unsaved:
             return False
         slot = unsaved[-1]
-        self._store.save(slot.tokens, self._memory.rows, slot.context.row)
-        slot.saved = len(slot.tokens)
+        age = time.monotonic() - slot.used
+        if self._store.save(slot.tokens, self._memory.rows, slot.context.row, age=age):
+            slot.saved = len(slot.tokens)
+        else:
+            slot.could_not_be_saved = True
         return True
 
     def arrange(self, contexts: Sequence[TokenContext]) -> tuple[int, list[int]]:
