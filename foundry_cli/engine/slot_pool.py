@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from foundry_cli.engine.cache_rows import CacheRows
 from foundry_cli.engine.conversation_store import ConversationStore
 from foundry_cli.engine.prompt_cache import common_prefix
+from foundry_cli.engine.rereading import why_read_again
 from foundry_cli.engine.row_context import RowContext, RunRows
 from foundry_cli.engine.runtime import Lease, TokenContext
 from foundry_cli.errors import InsufficientMemoryError
@@ -31,8 +30,6 @@ _PROMPT_END = 8  # tokens that a template may write at the end of a prompt and n
 _ALWAYS_KEPT = 2  # idle conversations, whatever their size
 _MOST_IDLE_BYTES = 512 * 1024 * 1024
 _TOKENS_PER_GAP = 300  # whose copy takes as long as a step with a row too many
-_TAIL = 32  # tokens at the end of a prompt by which a conversation is known
-_WORTH_TELLING = 256  # tokens that are read again although the conversation seems known
 
 
 @dataclass(frozen=True)
@@ -240,14 +237,12 @@ class SlotPool:
                 slot.context.tokens = []
 
     def _tell(self, tokens: Sequence[int], best: Slot | None, common: int) -> None:
-        """Say in the log why a conversation that seems to go on is read again."""
-        if best is None or best.goes_on(common) or best.prompt_length - common < _WORTH_TELLING:
+        """Say in the log why a conversation that goes on is read again."""
+        if best is None or best.is_leased or best.goes_on(common):
             return
-        end = best.tokens[best.prompt_length - _PROMPT_END - _TAIL : best.prompt_length - _PROMPT_END]
-        if np.array(end, dtype=np.int32).tobytes() in np.array(tokens, dtype=np.int32).tobytes():
-            cause = "the first message" if common < best.prompt_length // 10 else "an earlier message"
+        if why := why_read_again(best.tokens[: best.prompt_length], tokens, common):
             known = best.prompt_length
-            logger.warning("a known conversation is read again from token %d of %d on: %s is another one", common, known, cause)
+            logger.warning("a known conversation is read again from token %d of %d on: %s", common, known, why)
 
     # Memory
 
