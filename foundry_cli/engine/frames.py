@@ -4,7 +4,8 @@ Service to worker: `{"op": "generate", "id": n, "request": {…}}`, `{"op": "can
 Worker to service: `{"op": "ready", …}` or `{"op": "failed", "code", "message", "hint"}` once; then for each request
 `{"op": "text", "id", "text", "tokens"}` any number of times and one of `{"op": "finish", "id", "reason", "usage",
 "timing"}` and `{"op": "error", "id", "code", "message", "hint", "param"}`. `{"op": "busy"}` says nothing but that the
-worker is at work.
+worker is at work. `{"op": "log", "level", "text"}` is a warning for the log of the service, `{"op": "kept"}` says that a
+conversation was written to disk.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,6 +35,7 @@ from foundry_cli.engine.sampling import choose_batch
 from foundry_cli.engine.scheduler import Scheduler, Step
 from foundry_cli.engine.sequence import Sequence
 from foundry_cli.engine.waiting_line import WaitingLine
+from foundry_cli.engine.worker_log import log_to
 from foundry_cli.errors import FoundryError
 from foundry_cli.execution_providers import CPU
 from foundry_cli.hardware.memory import available_memory
@@ -84,8 +86,17 @@ class Worker:
     def run(self) -> None:
         """Work until the pipe ends; then keep the conversations."""
         self._work()
-        while self._cache.save_next():
+        while self._keep_next():
             pass
+
+    def _keep_next(self) -> bool:
+        """Write a conversation to disk, if there is one to write, and tell the service."""
+        if not self._cache.save_next():
+            return False
+        with suppress(OSError):  # at the end nobody may be listening any more
+            self._send({"op": "kept"})
+            self._sink.flush()
+        return True
 
     def _work(self) -> None:
         while self._take_frames():
@@ -120,7 +131,7 @@ class Worker:
         try:
             return self._inbox.get(timeout=_PAUSE_SECONDS)
         except queue.Empty:
-            while self._inbox.empty() and self._cache.save_next():
+            while self._inbox.empty() and self._keep_next():
                 pass
             return self._inbox.get()
 
@@ -316,6 +327,7 @@ def main() -> None:
     die_with_parent(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which lets answers finish
     sink = claim_output()
+    log_to(sink)
     began = time.monotonic()
     try:
         worker = _load(arguments, sink)
