@@ -54,6 +54,15 @@ class LoadedModel:
     expiry: asyncio.TimerHandle | None = None
 
 
+@dataclass(eq=False)
+class LoadingModel:
+    """A model whose load has begun, or waits for that of another one."""
+
+    model: ModelInfo
+    provider: str
+    task: asyncio.Task[LoadedModel]
+
+
 _ANYWHERE = Placement()
 
 
@@ -73,7 +82,7 @@ class ModelManager:
         self._start_engine = start_engine
         self._on_use = on_use
         self._loaded: dict[str, LoadedModel] = {}
-        self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+        self._loading: dict[str, LoadingModel] = {}
         self._unloading: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._admissions: dict[str, Admission] = {}  # by model id
@@ -84,6 +93,10 @@ class ModelManager:
     def loaded(self) -> list[LoadedModel]:
         """The models that are loaded now, in the order of loading."""
         return list(self._loaded.values())
+
+    def loading(self) -> list[LoadingModel]:
+        """The models that are being loaded, in the order in which that was asked for."""
+        return list(self._loading.values())
 
     def is_loading(self, model: ModelInfo) -> bool:
         """Whether a load of this variant has begun and not ended."""
@@ -143,7 +156,7 @@ class ModelManager:
     async def close(self) -> None:
         """Unload everything and load nothing more."""
         self.is_closed = True
-        loading = list(self._loading.values())
+        loading = [loading.task for loading in self.loading()]
         for task in loading:
             task.cancel()
         await asyncio.gather(*loading, return_exceptions=True)
@@ -176,11 +189,12 @@ class ModelManager:
         self._forget(loaded)
         if self.is_closed:
             raise ServiceStoppingError("The service is shutting down.")
-        task = self._loading.get(model.id)
-        if task is None:
-            task = self._loading[model.id] = asyncio.create_task(self._load(model, provider))
+        loading = self._loading.get(model.id)
+        if loading is None:
+            task = asyncio.create_task(self._load(model, provider))
+            loading = self._loading[model.id] = LoadingModel(model, provider, task)
         # A caller that goes away does not take the load from those who wait with it.
-        return await asyncio.shield(task)
+        return await asyncio.shield(loading.task)
 
     async def _load(self, model: ModelInfo, provider: str) -> LoadedModel:
         try:

@@ -60,6 +60,7 @@ async def status(request: Request) -> dict[str, Any]:
             }
             for loaded in state.models.loaded()
         ],
+        "loadingModels": [{"id": loading.model.id, "ep": loading.provider} for loading in state.models.loading()],
     }
 
 

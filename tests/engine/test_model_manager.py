@@ -23,6 +23,7 @@ from foundry_cli.errors import (
     QueueFullError,
     ServiceStoppingError,
 )
+from foundry_cli.execution_providers import CPU
 from foundry_cli.types import ModelInfo
 from tests.engine.fakes import request
 from tests.engine.workers import OBEDIENT, answer, interrupted, program
@@ -417,6 +418,26 @@ def test_background_work_is_refused_first() -> None:
             start.gate.set()
             assert await asyncio.gather(*waiting) == ["ok"] * 84
             assert await ask(manager, model("a"), background=True) == "ok"
+
+    asyncio.run(run())
+
+
+def test_what_is_being_loaded_and_what_waits_for_that() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            waiting = [asyncio.create_task(ask(manager, model(name))) for name in "ba"]
+            while not start.started:
+                await asyncio.sleep(0)
+            assert [(loading.model.name, loading.provider) for loading in manager.loading()] == [("b", CPU), ("a", CPU)]
+            start.gate.set()
+            await asyncio.gather(*waiting)
+            assert manager.loading() == []
+            start.command = ("/does/not/exist",)
+            with pytest.raises(EngineError):
+                await ask(manager, model("c"))
+            assert manager.loading() == []
 
     asyncio.run(run())
 
