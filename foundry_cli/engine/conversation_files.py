@@ -5,6 +5,7 @@ Whatever else lies in their folders is left alone and never followed: a link, a 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -28,13 +29,32 @@ class KeptFile:
     size: int  # bytes
 
 
+def claim_folder(path: Path) -> None:
+    """Have a folder at `path` that only the user may enter. Raises `OSError`, also when it is a link or somebody else's."""
+    if not os.path.lexists(path):
+        path.mkdir(mode=0o700, parents=True)
+    check_folder(path)
+    if stat.S_IMODE(path.lstat().st_mode) != 0o700:
+        path.chmod(0o700)
+
+
+def check_folder(path: Path) -> None:
+    """Raise `OSError` when `path` is not a folder of the user: what is there is not ours to read, let alone to remove."""
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.ENOTDIR, f"{path.name} is a link or no folder")
+    if not _is_own(status):
+        raise OSError(errno.EPERM, f"{path.name} belongs to somebody else")
+
+
 def open_for_reading(path: Path) -> BinaryIO:
-    """The file at `path`. Raises `OSError`, also when there is something else than a plain file."""
+    """The file at `path`. Raises `OSError`, also when there is something else than a plain file of the user."""
     stream = os.fdopen(os.open(path, os.O_RDONLY | _PLAIN), "rb")
-    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+    status = os.fstat(stream.fileno())
+    if stat.S_ISREG(status.st_mode) and _is_own(status):
         return stream
     stream.close()
-    raise OSError(f"{path.name} is not a plain file")
+    raise OSError(f"{path.name} {'belongs to somebody else' if stat.S_ISREG(status.st_mode) else 'is not a plain file'}")
 
 
 def open_for_writing(path: Path) -> BinaryIO:
@@ -79,12 +99,19 @@ def kept_files(root: Path) -> list[KeptFile]:
     return sorted(_files(root), key=lambda file: file.used)
 
 
-def _files(root: Path) -> Iterator[KeptFile]:
-    for path in root.rglob("*.*"):
-        if path.suffix in (SUFFIX, PARTIAL):
-            try:
-                status = path.lstat()
-            except OSError:
-                continue
-            if stat.S_ISREG(status.st_mode):
-                yield KeptFile(path, status.st_mtime, status.st_size)
+def _files(folder: Path, depth: int = 1) -> Iterator[KeptFile]:
+    """In `folder`, and in those below it: one for each model."""
+    try:
+        check_folder(folder)
+        entries = [(Path(entry), entry.stat(follow_symlinks=False)) for entry in os.scandir(folder)]
+    except OSError:
+        return
+    for path, status in entries:
+        if stat.S_ISDIR(status.st_mode) and depth:
+            yield from _files(path, depth - 1)
+        elif stat.S_ISREG(status.st_mode) and path.suffix in (SUFFIX, PARTIAL) and _is_own(status):
+            yield KeptFile(path, status.st_mtime, status.st_size)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or bool(status.st_uid == os.geteuid())

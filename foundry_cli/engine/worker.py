@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from foundry_cli.config import ENGINES
 from foundry_cli.engine.confinement import confine, device_files, die_with_parent
+from foundry_cli.engine.conversation_files import claim_folder
 from foundry_cli.engine.conversation_store import ConversationStore, store_key
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.grammar import GrammarFactory
@@ -40,7 +41,6 @@ from foundry_cli.errors import FoundryError
 from foundry_cli.execution_providers import CPU
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.hardware.processors import usable_cores
-from foundry_cli.paths import make_private_directory
 
 logger = logging.getLogger("foundry.engine")
 
@@ -360,8 +360,8 @@ def _conversations(arguments: argparse.Namespace, files: ModelFiles) -> Path | N
         return None
     folder: Path = arguments.conversations / store_key(files.directory, files.chat_template)
     try:
-        make_private_directory(arguments.conversations)
-        make_private_directory(folder)
+        claim_folder(arguments.conversations)
+        claim_folder(folder)
     except OSError as error:
         logger.warning("conversations are not kept on disk: %s", error.strerror)
         return None

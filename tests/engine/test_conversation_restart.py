@@ -157,6 +157,38 @@ def test_a_folder_that_cannot_be_made(directory: Path, tmp_path: Path) -> None:
     assert asyncio.run(ask()).text == REPLY
 
 
+@pytest.mark.parametrize("place", ["the folder of all", "the folder of the model"])
+def test_a_link_in_place_of_a_folder(directory: Path, tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder, outside = tmp_path / "kept", tmp_path / "outside"
+
+    async def ask() -> Answer:
+        async with engine(directory, options=options(folder)) as process:
+            return await answer(process, turn(1))
+
+    asyncio.run(ask())
+    (path,) = files(folder)
+    moved = folder if place == "the folder of all" else path.parent
+    moved.rename(outside)
+    moved.symlink_to(outside)
+    with caplog.at_level(logging.WARNING, "foundry.engine"):
+        assert asyncio.run(ask()).cached_tokens == 0
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"test: conversations are not kept on disk: {moved.name} is a link or no folder"
+
+
+def test_folders_that_all_could_write_to(directory: Path, tmp_path: Path) -> None:
+    async def ask() -> Answer:
+        async with engine(directory, options=options(tmp_path)) as process:
+            return await answer(process, turn(1))
+
+    asyncio.run(ask())
+    (path,) = files(tmp_path)
+    for folder in (tmp_path, path.parent):
+        folder.chmod(0o777)
+    assert asyncio.run(ask()).cached_tokens > 400
+    assert [folder.stat().st_mode & 0o777 for folder in (tmp_path, path.parent)] == [0o700, 0o700]
+
+
 def test_the_log_says_why_a_conversation_is_read_again(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     question = " ".join(map(str, range(150)))
 
