@@ -1,6 +1,6 @@
 """A chat that begins long: the time to the first token of every turn over that of the first, and after a restart.
 
-usage: chat.py MODEL_DIR [--llama-cpp [server|python]] [--turns 4] [--start 1100] [--tokens 32] [--rounds 3]
+usage: chat.py MODEL_DIR [--llama-cpp [server|python]] [--original] [--turns 4] [--start 1100] [--tokens 32] [--rounds 3]
 
 After the last turn `foundry service restart`, and the next turn is asked at once (`restart`); then the model is unloaded and
 the next turn waits for its load, too (`unload`).
@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_cpp import add_option, llama_server
 from measuring import MODEL, Answer, BenchService, Endpoint, Messages, Prompts, ask, median, note, parser, run
+from original import add_original_option, original_server
 
 
 def arguments() -> Any:
@@ -22,6 +23,7 @@ def arguments() -> Any:
     result.add_argument("--start", type=int, default=1100)
     result.add_argument("--tokens", type=int, default=32)
     add_option(result)
+    add_original_option(result)
     return result.parse_args()
 
 
@@ -94,6 +96,8 @@ async def work() -> dict[str, Any]:
     with ExitStack() as stack:
         service = stack.enter_context(BenchService(OPTIONS.model, OPTIONS.engine))
         peers = [stack.enter_context(llama_server(OPTIONS.model, OPTIONS.llama_cpp, 1))] if OPTIONS.llama_cpp else []
+        if OPTIONS.original:
+            peers.append(stack.enter_context(original_server(OPTIONS.model)))
         result = await measure(service, peers)
         result["figures"]["engine"] = service.described()
         return result

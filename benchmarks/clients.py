@@ -1,10 +1,10 @@
 """What several clients at once get: tokens per second in total over those of one client, and the time to the first token.
 
-usage: clients.py MODEL_DIR [--engine auto|batch|genai|both] [--llama-cpp [server|python]] [--clients 1,2,4,8,16]
-       [--tokens 64] [--prompt 64] [--requests 2] [--rounds 3]
+usage: clients.py MODEL_DIR [--engine auto|batch|genai|both] [--llama-cpp [server|python]] [--original]
+       [--clients 1,2,4,8,16] [--tokens 64] [--prompt 64] [--requests 2] [--rounds 3]
 
-Every ratio is of loads that ran next to each other: with `both` and `--llama-cpp` the servers take turns at every number of
-clients. A client sends its next request when its last one was answered; no two prompts begin alike.
+Every ratio is of loads that ran next to each other: with `both`, `--llama-cpp` and `--original` the servers take turns at
+every number of clients. A client sends its next request when its last one was answered; no two prompts begin alike.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from llama_cpp import add_option, llama_server
 from measuring import BenchService, Endpoint, Prompts, ask, median, note, parser, run
+from original import add_original_option, original_server
 
 
 def arguments() -> Any:
@@ -26,6 +27,7 @@ def arguments() -> Any:
     result.add_argument("--prompt", type=int, default=64)
     result.add_argument("--requests", type=int, default=2, help="per client; the fewest altogether are four")
     add_option(result)
+    add_original_option(result)
     return result.parse_args()
 
 
@@ -97,6 +99,8 @@ async def work() -> dict[str, Any]:
         if OPTIONS.llama_cpp:
             slots = max(OPTIONS.clients)
             endpoints.append(stack.enter_context(llama_server(OPTIONS.model, OPTIONS.llama_cpp, slots)))
+        if OPTIONS.original:
+            endpoints.append(stack.enter_context(original_server(OPTIONS.model)))
         result = await measure(endpoints)
         result["figures"]["engines"] = {service.engine: service.described() for service in services}
         return result

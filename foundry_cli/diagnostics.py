@@ -16,7 +16,7 @@ from typing import Any
 from foundry_cli import __version__
 from foundry_cli.config import load_config
 from foundry_cli.errors import FoundryError
-from foundry_cli.hardware.processors import processor_limits
+from foundry_cli.hardware.processors import limits_of_process
 from foundry_cli.instance import read_instance
 from foundry_cli.log import LOG_NAME
 from foundry_cli.paths import Paths
@@ -43,7 +43,7 @@ def facts(paths: Paths) -> dict[str, Any]:
         "System": platform.platform(),
         "Processor": f"{platform.machine()}, {psutil.cpu_count(logical=False) or '?'} cores",
         "Memory": f"{memory.total >> 20} MiB, {memory.available >> 20} MiB free",
-        "Threads": processor_limits().text(),
+        "Threads": limits_of_process(record.pid if record else None).text(),
         "Runtime": package_versions("onnxruntime-genai", "onnxruntime"),
         "Engine": config.engine,
         "Home": str(paths.home),

@@ -106,7 +106,7 @@ def _reloaded_line(client: ServiceClient, ids: list[str]) -> str:
 
 
 def _loaded_models(paths: Paths) -> list[dict[str, Any]]:
-    """What the running service has loaded; a time to live that was nobody's choice is left to the next service."""
+    """What the running service has loaded or begins to; a time to live that was nobody's choice is left to the next one."""
     try:
         running = find_service(paths)
         status = running.status() if running else {"loadedModels": []}
@@ -114,7 +114,9 @@ def _loaded_models(paths: Paths) -> list[dict[str, Any]]:
         return []
     default = status.get("defaultTtl")
     kept = [(model, ("id", "ep", "ttl") if model["ttl"] != default else ("id", "ep")) for model in status["loadedModels"]]
-    return [{name: model[name] for name in names} for model, names in kept]
+    loaded = [{name: model[name] for name in names} for model, names in kept]
+    loading = status.get("loadingModels", [])  # not there in a service that was started before an update
+    return [*loaded, *({name: model[name] for name in ("id", "ep")} for model in loading)]
 
 
 def check_settings(paths: Paths, config: Config) -> None:

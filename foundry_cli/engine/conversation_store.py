@@ -7,10 +7,12 @@ was said: only the user may read them, and they are kept within a budget, the le
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,16 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64
 
 from foundry_cli.engine.cache_rows import CacheRows
-from foundry_cli.engine.conversation_files import PARTIAL, SUFFIX, open_for_reading, open_for_writing, remove, trim
+from foundry_cli.engine.conversation_files import (
+    PARTIAL,
+    SUFFIX,
+    free_bytes,
+    kept_files,
+    open_for_reading,
+    open_for_writing,
+    remove,
+    trim,
+)
 
 logger = logging.getLogger("foundry.engine")
 
@@ -30,6 +41,7 @@ _VERSION = 1
 _LONGEST_HEAD = 1024  # bytes
 _MOST_TOKENS = 1 << 24
 _FEWEST_TOKENS = 64  # fewer are read again as quickly
+_NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @dataclass(frozen=True)
@@ -62,13 +74,18 @@ class ConversationStore:
         """`directory` exists; `budget`: bytes."""
         self._directory = directory
         self._budget = budget
+        self._has_failed = False  # the last attempt to write
         self._tokens = {path: tokens for path in directory.glob("*" + SUFFIX) if (tokens := _read_tokens(path)) is not None}
 
     def find(self, tokens: Sequence[int]) -> Found | None:
         """What begins like `tokens` for longest."""
         wanted = np.asarray(tokens, dtype=np.int32)
         found = [Found(path, len(stored), _common(stored, wanted)) for path, stored in self._tokens.items()]
-        return max(found, key=lambda each: each.common, default=None)
+        best = max(found, key=lambda each: each.common, default=None)
+        if best is None or os.path.lexists(best.path):
+            return best
+        del self._tokens[best.path]  # the service removed it, for the budget of all models together
+        return self.find(tokens)
 
     def load(self, found: Found, rows: CacheRows, row: int) -> bool:
         """Put the common tokens into `row`; False, and the file is gone, when it is damaged."""
@@ -91,35 +108,60 @@ class ConversationStore:
             self._remove(found.path)
         return is_whole
 
-    def save(self, tokens: Sequence[int], rows: CacheRows, row: int) -> None:
-        """Write the conversation in `row`, in place of those it continues."""
-        if len(tokens) < _FEWEST_TOKENS or rows.size(len(tokens)) > self._budget:
-            return
+    def save(self, tokens: Sequence[int], rows: CacheRows, row: int, *, age: float = 0.0) -> bool:
+        """Write the conversation in `row`, last used `age` seconds ago, in place of those it continues.
+
+        Those used before give way to it when there is no space. False when it could not be written, perhaps another time.
+        """
+        used, size = time.time() - age, rows.size(len(tokens))
+        if len(tokens) < _FEWEST_TOKENS or self._would_go_at_once(used, size):
+            return True
         kept = np.asarray(tokens, dtype=np.int32)
         path = self._directory / (hashlib.sha256(kept.tobytes()).hexdigest()[:32] + SUFFIX)
-        partial = path.with_suffix(PARTIAL)
-        try:
-            with open_for_writing(partial) as stream:
-                writer = _Hashing(stream)
-                writer.write(json.dumps({"format": _FORMAT, "version": _VERSION, "tokens": len(kept)}).encode() + b"\n")
-                writer.write(kept.data)
-                rows.write(row, len(kept), writer)
-                stream.write(writer.hash.digest())
-            os.replace(partial, path)
-        except OSError as error:
-            logger.warning("a conversation cannot be kept on disk: %s", error.strerror)
-            remove(partial)
-            return
+        while error := self._write(path, kept, rows, row, used):
+            if error.errno not in _NO_SPACE or not self._give_way(used, size):
+                if not self._has_failed:  # once is enough: every pause is another attempt
+                    logger.warning("conversations cannot be kept on disk: %s", error.strerror)
+                self._has_failed = True
+                return False
+        self._has_failed = False
         for other, stored in list(self._tokens.items()):
             if other != path and _common(stored, kept) == len(stored):
                 self._remove(other)
         self._tokens[path] = kept
         for removed in trim(self._directory, self._budget):
             self._tokens.pop(removed, None)
+        return True
 
-    def _remove(self, path: Path) -> None:
+    def _would_go_at_once(self, used: float, size: int) -> bool:
+        return size + sum(file.size for file in kept_files(self._directory) if file.used >= used) > self._budget
+
+    def _give_way(self, used: float, size: int) -> bool:
+        """Remove the least recently used one, if there are older ones than `used` and all of them would be enough."""
+        older = [file for file in kept_files(self._directory) if file.used < used]
+        if free_bytes(self._directory) + sum(file.size for file in older) < size:
+            return False
+        return any(self._remove(file.path) for file in older)
+
+    def _write(self, path: Path, tokens: NDArray[np.int32], rows: CacheRows, row: int, used: float) -> OSError | None:
+        partial = path.with_suffix(PARTIAL)
+        try:
+            with open_for_writing(partial) as stream:
+                writer = _Hashing(stream)
+                writer.write(json.dumps({"format": _FORMAT, "version": _VERSION, "tokens": len(tokens)}).encode() + b"\n")
+                writer.write(tokens.data)
+                rows.write(row, len(tokens), writer)
+                stream.write(writer.hash.digest())
+            os.utime(partial, (used, used))
+            os.replace(partial, path)
+        except OSError as error:
+            remove(partial)
+            return error
+        return None
+
+    def _remove(self, path: Path) -> bool:
         self._tokens.pop(path, None)
-        remove(path)
+        return remove(path)
 
 
 def _read_tokens(path: Path) -> NDArray[np.int32] | None:

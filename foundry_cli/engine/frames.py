@@ -8,7 +8,8 @@ Worker to service: `{"op": "ready", …}` or `{"op": "failed", "code", "message"
 {"index", "identity", "name", "arguments", "tokens"}}` any number of times (before them, for who wants it, `{"op":
 "progress", "id", "progress": {"waiting", "read_tokens", "prompt_tokens"}}`) and one of `{"op": "finish", "id", "reason",
 "usage", "timing"}` and `{"op": "error", "id", "code", "message", "hint", "param"}`. `{"op": "busy"}` says nothing but that the
-worker is at work.
+worker is at work. `{"op": "log", "level", "text"}` is a warning for the log of the service, `{"op": "kept"}` says that a
+conversation was written to disk.
 """
 
 from __future__ import annotations

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foundry_cli.engine.admission import Admission
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
     EngineDiedError,
     EngineError,
     InsufficientMemoryError,
     ModelInUseError,
-    QueueFullError,
     ServiceStoppingError,
 )
 from foundry_cli.execution_providers import CPU
@@ -31,10 +30,7 @@ StartEngine = Callable[[str, Path, str], Awaitable[EngineProcess]]
 """Starts a worker, by the name of the model, its directory, and the execution provider."""
 
 _WORKER_BYTES = 100 * 1024 * 1024  # interpreter, runtime and a short conversation, beside the weights
-_MOST_WAITING = 64  # requests, beside those that the engine runs at once
 _USUALLY_RUNNING = 8  # as long as the engine is not there to be asked
-_DURATIONS = 32  # of the last requests, to tell those that are refused when to come again
-_LONGEST_RETRY = 60  # seconds
 _CRASHES, _CRASH_SECONDS = 3, 60.0  # more crashes than this in so many seconds: give up for a while
 
 
@@ -58,12 +54,16 @@ class LoadedModel:
     expiry: asyncio.TimerHandle | None = None
 
 
+@dataclass(eq=False)
+class LoadingModel:
+    """A model whose load has begun, or waits for that of another one."""
+
+    model: ModelInfo
+    provider: str
+    task: asyncio.Task[LoadedModel]
+
+
 _ANYWHERE = Placement()
-
-
-def retry_seconds(durations: Collection[float]) -> int | None:
-    """What requests took lately, the waiting included: by then those that are here now will be answered. 1 to 60."""
-    return max(1, min(_LONGEST_RETRY, math.ceil(sum(durations) / len(durations)))) if durations else None
 
 
 class ModelManager:
@@ -82,11 +82,10 @@ class ModelManager:
         self._start_engine = start_engine
         self._on_use = on_use
         self._loaded: dict[str, LoadedModel] = {}
-        self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+        self._loading: dict[str, LoadingModel] = {}
         self._unloading: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
-        self._users: Counter[str] = Counter()  # by model id, those included that wait for the model to be loaded
-        self._durations: dict[str, deque[float]] = {}  # seconds, by model id
+        self._admissions: dict[str, Admission] = {}  # by model id
         self._crashes: dict[tuple[str, str], deque[float]] = {}  # by model id and provider
         self._one_load = asyncio.Lock()  # two loads at once would both see the same free memory
         self.is_closed = False  # no more loading
@@ -94,6 +93,10 @@ class ModelManager:
     def loaded(self) -> list[LoadedModel]:
         """The models that are loaded now, in the order of loading."""
         return list(self._loaded.values())
+
+    def loading(self) -> list[LoadingModel]:
+        """The models that are being loaded, in the order in which that was asked for."""
+        return list(self._loading.values())
 
     def is_loading(self, model: ModelInfo) -> bool:
         """Whether a load of this variant has begun and not ended."""
@@ -119,27 +122,23 @@ class ModelManager:
 
     @asynccontextmanager
     async def use(
-        self, model: ModelInfo, placement: Placement = _ANYWHERE, *, ttl: float | None = None
+        self, model: ModelInfo, placement: Placement = _ANYWHERE, *, ttl: float | None = None, is_background: bool = False
     ) -> AsyncIterator[EngineProcess]:
         """The worker of `model`, loaded if need be and not unloaded meanwhile. Raises as `load`, `QueueFullError`."""
-        users, loaded_now = self._users[model.id], self._loaded.get(model.id)
+        loaded_now = self._loaded.get(model.id)
         running = loaded_now.engine.most_running if loaded_now else _USUALLY_RUNNING
-        if users >= running + _MOST_WAITING:
-            raise QueueFullError(
-                f"{users} requests for {model.id} are running or waiting.",
-                hint="Try again soon.",
-                retry_seconds=retry_seconds(self._durations.get(model.id, ())),
-            )
-        began = time.monotonic()
-        self._users[model.id] += 1  # before loading: nobody may take the model away before it is used
+        admission = self._admissions.setdefault(model.id, Admission(model.id))
+        began, seconds = time.monotonic(), None
+        # Before loading: nobody may take the model away before it is used.
+        admission.enter(running=running, is_background=is_background)
         try:
             loaded = await self._place(model, placement, own_users=1)
             if ttl is not None:
                 loaded.ttl = ttl
             yield loaded.engine
-            self._durations.setdefault(model.id, deque(maxlen=_DURATIONS)).append(time.monotonic() - began)
+            seconds = time.monotonic() - began
         finally:
-            self._users[model.id] -= 1
+            admission.leave(is_background=is_background, seconds=seconds)
             if still_loaded := self._loaded.get(model.id):
                 self._rest(still_loaded)
 
@@ -148,8 +147,8 @@ class ModelManager:
         loaded = self._loaded.get(model_id)
         if loaded is None:
             return False
-        if self._users[model_id] and not force:
-            message = f"The model {model_id} is answering {self._users[model_id]} request(s)."
+        if self._users(model_id) and not force:
+            message = f"The model {model_id} is answering {self._users(model_id)} request(s)."
             raise ModelInUseError(message, hint="Wait for the answer, or use --force.")
         await self._unload(loaded)
         return True
@@ -157,19 +156,23 @@ class ModelManager:
     async def close(self) -> None:
         """Unload everything and load nothing more."""
         self.is_closed = True
-        loading = list(self._loading.values())
+        loading = [loading.task for loading in self.loading()]
         for task in loading:
             task.cancel()
         await asyncio.gather(*loading, return_exceptions=True)
         await asyncio.gather(*(self._unload(loaded) for loaded in self.loaded()))
         await asyncio.gather(*self._unloading, *self._background)
 
+    def _users(self, model_id: str) -> int:
+        admission = self._admissions.get(model_id)
+        return admission.users if admission else 0
+
     async def _place(self, model: ModelInfo, placement: Placement, own_users: int) -> LoadedModel:
         """Load `model`, and move it if `placement` demands it. `own_users`: how often the caller counts as a user."""
         loaded = await self._find_or_load(model, placement.provider)
         if not placement.is_demanded or loaded.provider == placement.provider:
             return loaded
-        if self._users[model.id] == own_users:
+        if self._users(model.id) == own_users:
             await self._unload(loaded)
             loaded = await self._find_or_load(model, placement.provider)
         if loaded.provider != placement.provider:  # others use it there, or have just demanded another provider
@@ -186,11 +189,12 @@ class ModelManager:
         self._forget(loaded)
         if self.is_closed:
             raise ServiceStoppingError("The service is shutting down.")
-        task = self._loading.get(model.id)
-        if task is None:
-            task = self._loading[model.id] = asyncio.create_task(self._load(model, provider))
+        loading = self._loading.get(model.id)
+        if loading is None:
+            task = asyncio.create_task(self._load(model, provider))
+            loading = self._loading[model.id] = LoadingModel(model, provider, task)
         # A caller that goes away does not take the load from those who wait with it.
-        return await asyncio.shield(task)
+        return await asyncio.shield(loading.task)
 
     async def _load(self, model: ModelInfo, provider: str) -> LoadedModel:
         try:
@@ -230,7 +234,7 @@ class ModelManager:
         """Unload idle models, least recently used first, until `model` fits. Raises `InsufficientMemoryError`."""
         needed = model.size_bytes + _WORKER_BYTES
         while self._available_memory() < needed:
-            idle = [loaded for loaded in self._loaded.values() if not self._users[loaded.model.id]]
+            idle = [loaded for loaded in self._loaded.values() if not self._users(loaded.model.id)]
             if self._unloading:
                 await asyncio.wait(self._unloading)  # their memory comes back
             elif idle:
@@ -260,13 +264,13 @@ class ModelManager:
         if loaded.expiry is not None:
             loaded.expiry.cancel()
             loaded.expiry = None
-        if loaded.ttl is not None and not self._users[loaded.model.id]:
+        if loaded.ttl is not None and not self._users(loaded.model.id):
             loop = asyncio.get_running_loop()
             loaded.expiry = loop.call_later(loaded.ttl, lambda: self._in_background(self._expire(loaded)))
 
     async def _expire(self, loaded: LoadedModel) -> None:
         """Unload a model whose time is over, unless a request came in the same moment."""
-        if not self._users[loaded.model.id] and self._loaded.get(loaded.model.id) is loaded:
+        if not self._users(loaded.model.id) and self._loaded.get(loaded.model.id) is loaded:
             await self._unload(loaded)
 
     async def _forget_when_ended(self, loaded: LoadedModel) -> None:

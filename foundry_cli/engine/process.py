@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.messages import Converted, Item, read_error, read_item
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
+from foundry_cli.engine.worker_log import relay
 from foundry_cli.errors import EngineDiedError, EngineError, FoundryError
 from foundry_cli.execution_providers import CPU
 
@@ -41,11 +42,15 @@ class Patience:
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How the service wants its workers. `conversations`: where they are kept on disk; None: they are not."""
+    """How the service wants its workers. `conversations`: where they are kept on disk; None: they are not.
+
+    `on_kept` is called when a worker has written one there.
+    """
 
     engine: str = "auto"
     conversations: Path | None = None
     conversation_bytes: int = 0
+    on_kept: Callable[[], object] = lambda: None
 
     def arguments(self) -> list[str]:
         """For the command line of the worker."""
@@ -64,9 +69,10 @@ class EngineProcess(asyncio.SubprocessProtocol):
 
     _transport: asyncio.SubprocessTransport
 
-    def __init__(self, name: str, patience: Patience) -> None:
+    def __init__(self, name: str, patience: Patience, on_kept: Callable[[], object] = lambda: None) -> None:
         self._name = name
         self._patience = patience
+        self._on_kept = on_kept
         self._loop = asyncio.get_running_loop()
         self._identities = itertools.count(1)
         self._answers: dict[int, asyncio.Queue[Item]] = {}
@@ -99,7 +105,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
 
         Raises the error the worker reports, `EngineDiedError` when it ends without a word, or `EngineError`.
         """
-        engine = cls(name, patience or Patience())
+        engine = cls(name, patience or Patience(), options.on_kept)
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: engine, *command, os.path.abspath(directory), "--parent", str(os.getpid()), "--provider", provider,
@@ -243,6 +249,12 @@ class EngineProcess(asyncio.SubprocessProtocol):
 
     def _dispatch(self, frame: Frame) -> None:
         if frame["op"] == "busy":
+            return
+        if frame["op"] == "log":
+            relay(self._name, frame)
+            return
+        if frame["op"] == "kept":
+            self._on_kept()
             return
         if frame["op"] in ("ready", "failed"):
             if self._ready.done():  # whoever waited has given up

@@ -48,9 +48,8 @@ class PromptCache:
         self._kept: list[_Kept] = []  # least recently used first
         self._leased_bytes = 0
 
-    def is_being_read(self, tokens: Sequence[int]) -> bool:
-        """See `ContextCache.is_being_read`: a generator cannot be copied."""
-        return False
+    def find_reading(self, tokens: Sequence[int]) -> None:
+        """See `ContextCache.find_reading`: a generator cannot be copied."""
 
     def acquire(self, tokens: Sequence[int], room: int, *, is_background: bool = False) -> Lease | None:
         """A context for `tokens` with space for `room` more at least, or None when memory is taken for the moment.
@@ -150,7 +149,15 @@ class PromptCache:
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens the two begin with in common."""
-    limit = min(len(first), len(second))
-    if first[:limit] == second[:limit]:
-        return limit
-    return next(index for index in range(limit) if first[index] != second[index])
+    common, limit = 0, min(len(first), len(second))
+    piece, has_differed = 16, False
+    while common < limit:  # slices, as these are compared quickly; most conversations differ in the first one
+        piece = min(piece, limit - common)
+        if first[common : common + piece] == second[common : common + piece]:
+            common += piece
+            piece = piece if has_differed else 2 * piece
+        elif piece == 1:
+            return common
+        else:
+            piece, has_differed = piece // 2, True
+    return limit

@@ -67,16 +67,21 @@ class GenerationRequest:
     """
 
     messages: tuple[dict[str, Any], ...] = ()
-    prompt: str | tuple[int, ...] | None = None
     max_tokens: int | None = None  # None: until the model stops or its context is full
     stop: tuple[str, ...] = ()
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     logprobs: int | None = None  # how many alternatives are told with every token, 0 to 20; None: no log-probabilities
     grammar: Grammar | None = None  # of the answer; what the model thinks before it, and calls of tools, are not meant
     tools: ToolUse | None = None  # None: there are none, and nothing in the answer is a call
+    prompt: str | tuple[int, ...] | None = None
     reasoning_effort: str | None = None  # none, minimal, low, medium, high or xhigh; None: as the model is used to
     priority: Priority = "interactive"  # background: only when nobody waits for an answer
     tells_progress: bool = False  # whether `Progress` comes before the answer
+
+    @property
+    def source(self) -> str:
+        """Name of the field that holds what is answered."""
+        return "messages" if self.prompt is None else "prompt"
 
     def to_frame(self) -> dict[str, Any]:
         """As plain JSON values, for the pipe to the worker."""

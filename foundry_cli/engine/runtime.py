@@ -40,11 +40,19 @@ class Lease:
     cached_tokens: int
 
 
+class Reading(Protocol):
+    """The part of a prompt that one answer is reading and another one needs, too."""
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it still pays to wait. Costs nothing; once it is False it stays so."""
+
+
 class ContextCache(Protocol):
     """All contexts of one model, those of finished answers included: the next turn of a chat computes only what is new."""
 
-    def is_being_read(self, tokens: Sequence[int]) -> bool:
-        """Whether it pays to wait, because another answer is just reading what `tokens` begin with."""
+    def find_reading(self, tokens: Sequence[int]) -> Reading | None:
+        """What it pays to wait for, because another answer is just reading what `tokens` begin with."""
 
     def acquire(self, tokens: Sequence[int], room: int, *, is_background: bool = False) -> Lease | None:
         """A context for `tokens` with space for `room` more at least, or None when memory is taken for the moment.

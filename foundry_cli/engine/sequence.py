@@ -95,8 +95,7 @@ class Sequence(Task):
         Raises `ContextLengthError`.
         """
         files = runtime.files
-        source = "messages" if request.prompt is None else "prompt"
-        check_length(len(prompt), request.max_tokens, files.context_length, source)
+        check_length(len(prompt), request.max_tokens, files.context_length, request.source)
         return cls(
             is_background=request.priority == "background",
             identity=identity,

@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from foundry_cli.engine.cache_rows import CacheRows
 from foundry_cli.engine.conversation_store import ConversationStore
 from foundry_cli.engine.prompt_cache import common_prefix
+from foundry_cli.engine.rereading import why_read_again
 from foundry_cli.engine.row_context import RowContext, RunRows
 from foundry_cli.engine.runtime import Lease, TokenContext
 from foundry_cli.errors import InsufficientMemoryError
@@ -31,8 +30,6 @@ _PROMPT_END = 8  # tokens that a template may write at the end of a prompt and n
 _ALWAYS_KEPT = 2  # idle conversations, whatever their size
 _MOST_IDLE_BYTES = 512 * 1024 * 1024
 _TOKENS_PER_GAP = 300  # whose copy takes as long as a step with a row too many
-_TAIL = 32  # tokens at the end of a prompt by which a conversation is known
-_WORTH_TELLING = 256  # tokens that are read again although the conversation seems known
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,7 @@ class Slot:
     goal: Sequence[int] = ()
     used: float = field(default_factory=time.monotonic)
     saved: int = 0  # tokens that are on disk
+    could_not_be_saved: bool = False  # since the last answer
 
     @property
     def tokens(self) -> list[int]:
@@ -67,6 +65,20 @@ class Slot:
         return common >= max(self.prompt_length - _PROMPT_END, self.prompt_length // 2, 1)
 
 
+@dataclass(frozen=True)
+class SlotReading:
+    """See `Reading`: when `slot` has `enough` tokens of its `goal`, the rest is read again as quickly."""
+
+    slot: Slot
+    goal: Sequence[int]
+    enough: int
+
+    @property
+    def is_going_on(self) -> bool:
+        """See `Reading.is_going_on`."""
+        return self.slot.goal is self.goal and len(self.slot.tokens) < self.enough
+
+
 class SlotPool:
     """The `ContextCache` of models that run in batches."""
 
@@ -76,12 +88,15 @@ class SlotPool:
         self._slots: list[Slot] = []
         self._gap_steps = 0
 
-    def is_being_read(self, tokens: Sequence[int]) -> bool:
-        """See `ContextCache.is_being_read`."""
-        goals = [slot.goal for slot in self._slots if slot.is_leased and len(slot.tokens) < len(slot.goal)]
-        most = max((common_prefix(goal, tokens) for goal in goals), default=0)
-        most = min(most, len(tokens) - _RECOMPUTED)
-        return most >= _WORTH_WAITING and most >= self._best(tokens)[1] + _WORTH_WAITING
+    def find_reading(self, tokens: Sequence[int]) -> SlotReading | None:
+        """See `ContextCache.find_reading`."""
+        reading = [slot for slot in self._slots if slot.is_leased and len(slot.tokens) < len(slot.goal)]
+        shared = [(common_prefix(slot.goal, tokens), slot) for slot in reading]
+        longest, slot = max(shared, key=lambda item: item[0], default=(0, None))
+        enough = min(longest, len(tokens) - _RECOMPUTED) - _WORTH_WAITING + 1
+        if slot is None or enough <= 0 or self._best(tokens)[1] >= enough:
+            return None
+        return SlotReading(slot, slot.goal, enough)
 
     def acquire(self, tokens: Sequence[int], room: int, *, is_background: bool = False) -> Lease | None:
         """See `ContextCache.acquire`."""
@@ -123,6 +138,8 @@ class SlotPool:
         if not slot.tokens:
             self._drop(slot)
             return
+        for other in self._slots:
+            other.could_not_be_saved = False  # the disk may have space again
         self._memory.rows.forget(slot.context.row, len(slot.tokens))
         while self._has_too_much():
             self._drop(self._idle()[0])
@@ -133,12 +150,15 @@ class SlotPool:
 
     def save_next(self) -> bool:
         """See `ContextCache.save_next`: the idle conversation that is not on disk and was used last."""
-        unsaved = [slot for slot in self._idle() if slot.saved < len(slot.tokens)]
+        unsaved = [slot for slot in self._idle() if slot.saved < len(slot.tokens) and not slot.could_not_be_saved]
         if self._store is None or not unsaved:
             return False
         slot = unsaved[-1]
-        self._store.save(slot.tokens, self._memory.rows, slot.context.row)
-        slot.saved = len(slot.tokens)
+        age = time.monotonic() - slot.used
+        if self._store.save(slot.tokens, self._memory.rows, slot.context.row, age=age):
+            slot.saved = len(slot.tokens)
+        else:
+            slot.could_not_be_saved = True
         return True
 
     def arrange(self, contexts: Sequence[TokenContext]) -> tuple[int, list[int]]:
@@ -217,14 +237,12 @@ class SlotPool:
                 slot.context.tokens = []
 
     def _tell(self, tokens: Sequence[int], best: Slot | None, common: int) -> None:
-        """Say in the log why a conversation that seems to go on is read again."""
-        if best is None or best.goes_on(common) or best.prompt_length - common < _WORTH_TELLING:
+        """Say in the log why a conversation that goes on is read again."""
+        if best is None or best.is_leased or best.goes_on(common):
             return
-        end = best.tokens[best.prompt_length - _PROMPT_END - _TAIL : best.prompt_length - _PROMPT_END]
-        if np.array(end, dtype=np.int32).tobytes() in np.array(tokens, dtype=np.int32).tobytes():
-            cause = "the first message" if common < best.prompt_length // 10 else "an earlier message"
+        if why := why_read_again(best.tokens[: best.prompt_length], tokens, common):
             known = best.prompt_length
-            logger.warning("a known conversation is read again from token %d of %d on: %s is another one", common, known, cause)
+            logger.warning("a known conversation is read again from token %d of %d on: %s", common, known, why)
 
     # Memory
 
@@ -281,4 +299,5 @@ class SlotPool:
 
     def _drop(self, slot: Slot) -> None:
         self._slots.remove(slot)
+        slot.goal = ()  # nobody must wait for it any more
         self._memory.rows.forget(slot.context.row, 0)

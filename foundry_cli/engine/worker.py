@@ -1,7 +1,6 @@
 """The engine worker: one process that owns one loaded model and answers requests for it.
 
-One thread owns the model. Between two steps it takes what has arrived (new requests, cancellations), so nothing waits
-longer than one step. A second thread only reads the pipe; the end of the pipe is the end of the process.
+The main thread works, see `worker_loop.py`; a second one only reads the pipe, whose end is the end of the process.
 """
 
 from __future__ import annotations
@@ -14,325 +13,28 @@ import signal
 import sys
 import threading
 import time
-import traceback
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from foundry_cli.config import ENGINES
 from foundry_cli.engine.confinement import confine, device_files, die_with_parent
+from foundry_cli.engine.conversation_files import claim_folder
 from foundry_cli.engine.conversation_store import ConversationStore, store_key
-from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
-from foundry_cli.engine.grammar import GrammarFactory, GrammarState
-from foundry_cli.engine.messages import error_fields, event_frame
+from foundry_cli.engine.frames import FrameReader, encode_frame
+from foundry_cli.engine.messages import error_fields
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
-from foundry_cli.engine.prompt import Prompt, PromptBuilder
-from foundry_cli.engine.reply_formats.tool_schemas import enforced
-from foundry_cli.engine.reply_reader import ReplyReader
-from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Grammar, Timing, Usage
-from foundry_cli.engine.runtime import LogitRows, Runtime
 from foundry_cli.engine.runtime_choice import open_runtime
-from foundry_cli.engine.sampling import choose_batch
-from foundry_cli.engine.scheduler import Scheduler, Step
-from foundry_cli.engine.sequence import Sequence
+from foundry_cli.engine.worker_log import log_to
+from foundry_cli.engine.worker_loop import Inbox, Worker
 from foundry_cli.errors import FoundryError
 from foundry_cli.execution_providers import CPU
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.hardware.processors import usable_cores
-from foundry_cli.paths import make_private_directory
 
 logger = logging.getLogger("foundry.engine")
 
-Inbox = queue.SimpleQueue[Frame | None]
-
 _MEMORY_SHARE = 2  # conversations may take half of the memory that is free after loading
 _SMALLEST_BUDGET = 64 * 1024 * 1024  # bytes
-_PAUSE_SECONDS = 3.0  # without work: time to keep conversations; sooner would write a lively chat again at every turn
-_MOST_PASSED_OVER = 4
-_SILENCE_SECONDS = 5.0  # without any other message: say that work goes on
-
-
-class Worker:
-    """Requests in, events out, and the model in between. `None` in the inbox is the end; `clock` measures steps."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        inbox: Inbox,
-        sink: BinaryIO,
-        *,
-        memory_budget: int,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._runtime = runtime
-        self._inbox = inbox
-        self._clock = clock
-        self._prompts = PromptBuilder(runtime)
-        self._grammars = GrammarFactory(runtime.files.directory, runtime.files.eos_token_ids)
-        self._sink = sink
-        self._sent = clock()
-        self._scheduler = Scheduler()
-        self._arrived: dict[int, tuple[Frame, float]] = {}  # not yet looked at, oldest first
-        self._prefills: dict[int, Frame] = {}  # chats to read when there is nothing else to do
-        self._waiting: deque[Sequence] = deque()
-        self._running: dict[int, Sequence] = {}
-        self._is_full = False  # the first of those waiting found no memory
-        self._cache = runtime.new_cache(memory_budget)
-
-    def facts(self) -> Frame:
-        """What the service wants to know of the loaded model."""
-        runtime = self._runtime
-        return {"context_length": runtime.files.context_length, "engine": runtime.name, "most_running": runtime.most_running}
-
-    def run(self) -> None:
-        """Work until the pipe ends; then keep the conversations."""
-        self._work()
-        while self._cache.save_next():
-            pass
-
-    def _work(self) -> None:
-        while self._take_frames():
-            self._prepare()
-            self._admit()
-            step = self._scheduler.next_step()
-            if step is not None:
-                self._run_step(step)
-            self._sink.flush()  # once for all answers: each flush wakes the service
-
-    def _take_frames(self) -> bool:
-        """Note what has arrived; wait for something when there is no work. False at the end of the pipe."""
-        while not self._inbox.empty() or (self._is_idle() and not self._prefills):
-            frame = self._next_frame()
-            if frame is None:
-                return False
-            if frame["op"] in ("tokenize", "detokenize"):
-                self._convert(frame)
-            elif frame["op"] == "generate" and frame["request"]["max_tokens"] == 0:
-                self._prefills[int(frame["id"])] = frame
-            elif frame["op"] == "generate":
-                self._end_prefills()
-                self._arrived[int(frame["id"])] = frame, time.monotonic()
-            elif frame["op"] == "cancel":
-                self._cancel(int(frame["id"]))
-        return True
-
-    def _convert(self, frame: Frame) -> None:
-        """Tokens of a prompt, or the text of tokens: at once, whoever is being answered."""
-        identity = int(frame["id"])
-        try:
-            if frame["op"] == "tokenize":
-                tokens = self._prompts.build(GenerationRequest.from_frame(frame["request"])).tokens
-                self._send({"op": "tokens", "id": identity, "tokens": tokens})
-            else:
-                self._prompts.check_tokens(frame["tokens"])
-                self._send({"op": "decoded", "id": identity, "text": self._runtime.decode(frame["tokens"])})
-        except Exception as error:  # noqa: BLE001 - as in `_prepare`
-            self._send_error(identity, error)
-
-    def _is_idle(self) -> bool:
-        return not (self._arrived or self._waiting or self._running)
-
-    def _next_frame(self) -> Frame | None:
-        """What has arrived, or will; a pause is used to keep the conversations, lest a crash costs them."""
-        self._sink.flush()
-        try:
-            return self._inbox.get(timeout=_PAUSE_SECONDS)
-        except queue.Empty:
-            while self._inbox.empty() and self._cache.save_next():
-                pass
-            return self._inbox.get()
-
-    def _prepare(self) -> None:
-        """Turn one request into tokens: one at a time, so that running answers do not wait for all of them."""
-        if self._is_idle() and self._prefills:
-            identity = next(iter(self._prefills))
-            frame, arrived = self._prefills.pop(identity), time.monotonic()
-        elif self._arrived:
-            identity = next(iter(self._arrived))
-            frame, arrived = self._arrived.pop(identity)
-        else:
-            return
-        try:
-            self._prepare_request(identity, GenerationRequest.from_frame(frame["request"]), arrived)
-        except Exception as error:  # noqa: BLE001 - a fault in one request must not end the others
-            self._send_error(identity, error)
-
-    def _prepare_request(self, identity: int, request: GenerationRequest, arrived: float) -> None:
-        if request.max_tokens == 0:
-            prompt = self._prompts.build_prefix(request)
-            if not prompt.tokens:  # the template begins with the question
-                self._send(event_frame(identity, Finish("length", Usage(), Timing())))
-                return
-        else:
-            prompt = self._prompts.build(request)
-        grammar, reader = self._reply_of(request, prompt)
-        self._waiting.append(Sequence.create(identity, request, prompt.tokens, self._runtime, arrived, grammar, reader))
-
-    def _reply_of(self, request: GenerationRequest, prompt: Prompt) -> tuple[GrammarState | None, ReplyReader]:
-        """What the reply has to be like, and who takes it apart; a prompt without messages is only continued."""
-        if request.prompt is not None:
-            return self._compiled(request.grammar), ReplyReader(self._runtime.decode, request.stop)
-        form, files = self._prompts.format, self._runtime.files
-        tools = enforced(request.tools, lambda schema: self._grammars.compile(schema, "tools")) if request.tools else None
-        grammar = form.grammar(prompt.end, tools, request.grammar, files.added_tokens)
-        if request.grammar is not None and grammar != request.grammar:
-            self._grammars.compile(request.grammar)  # tells of what is wrong with it alone
-        markers = {token: text for text, token in files.control_tokens.items() if text in form.visible_tokens}
-        parser = form.new_parser(prompt.end, request.tools)
-        param = "tools" if tools else "response_format"
-        return self._compiled(grammar, param), ReplyReader(self._runtime.decode, request.stop, parser, markers)
-
-    def _compiled(self, grammar: Grammar | None, param: str = "response_format") -> GrammarState | None:
-        return None if grammar is None else self._grammars.compile(grammar, param)
-
-    def _cancel(self, identity: int) -> None:
-        if self._arrived.pop(identity, None) or self._prefills.pop(identity, None):
-            self._send(event_frame(identity, Finish("cancelled", Usage(), Timing())))
-        elif sequence := self._running.get(identity):
-            self._end(sequence, sequence.finish("cancelled"))
-        for sequence in [waiting for waiting in self._waiting if waiting.identity == identity]:
-            self._waiting.remove(sequence)
-            self._is_full = False
-            self._send(event_frame(identity, sequence.finish("cancelled")))
-
-    def _end_prefills(self) -> None:
-        """Nobody shall wait for the reading of a chat, nor find it in the way; what has been read stays."""
-        reading = [sequence.identity for sequence in (*self._running.values(), *self._waiting) if sequence.max_tokens == 0]
-        for identity in (*self._prefills, *reading):
-            self._cancel(identity)
-
-    def _admit(self) -> None:
-        """Start waiting sequences in order, as long as there is a place and memory."""
-        while not self._is_full and len(self._running) < self._runtime.most_running and (sequence := self._next_waiting()):
-            try:
-                if not sequence.start(self._cache):
-                    self._is_full = True
-                    return
-            except Exception as error:  # noqa: BLE001 - as above
-                self._waiting.remove(sequence)
-                self._send_error(sequence.identity, error)
-                continue
-            self._waiting.remove(sequence)
-            self._running[sequence.identity] = sequence
-            self._scheduler.add(sequence)
-        self._tell_places()
-
-    def _tell_places(self) -> None:
-        """To those who want to know, when it has changed."""
-        for place, sequence in enumerate(self._waiting):
-            if sequence.tells_progress and sequence.place != place:
-                sequence.place = place
-                self._send(event_frame(sequence.identity, sequence.progress(place + 1)))
-
-    def _next_waiting(self) -> Sequence | None:
-        """Who comes next: work in the background last, and never so much of it that it takes all places.
-
-        Who would only read what another one is reading is passed over, until that is there to be copied.
-        """
-        background = sum(sequence.is_background for sequence in self._running.values())
-        has_place = background < self._runtime.most_running // 2
-        candidates = sorted(self._waiting, key=lambda sequence: sequence.is_background)
-        allowed = [sequence for sequence in candidates if has_place or not sequence.is_background]
-        return next((each for each in allowed[:_MOST_PASSED_OVER] if not self._cache.is_being_read(each.tokens)), None)
-
-    def _run_step(self, step: Step) -> None:
-        sequences = [task for task in step.tasks if isinstance(task, Sequence)]
-        was_read = not step.tasks[0].is_writing
-        began = self._clock()
-        if was_read:
-            self._read(sequences[0], step.piece)
-        else:
-            self._write(sequences)
-        self._scheduler.charge(step, self._clock() - began, was_read=was_read)
-        if self._clock() - self._sent > _SILENCE_SECONDS:
-            self._send({"op": "busy"})
-
-    def _read(self, sequence: Sequence, piece: int) -> None:
-        try:
-            logits = sequence.read(piece)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._drop(sequence, error)
-            return
-        self._is_full = False  # who waits for the same beginning may go on from it
-        if sequence.tells_progress and sequence.first_token is None:
-            self._send(event_frame(sequence.identity, sequence.progress(0)))
-        if logits is not None:
-            self._choose([sequence], logits[None])
-
-    def _write(self, sequences: list[Sequence]) -> None:
-        """The next token of each answer. When that fails, once more one by one: only the one at fault shall end."""
-        contexts = [sequence.context for sequence in sequences if sequence.context]
-        lengths = [len(context.tokens) for context in contexts]
-        try:
-            logits = self._runtime.append_each(contexts, [sequence.tokens[-1] for sequence in sequences])
-        except Exception as error:  # noqa: BLE001 - as above
-            if len(sequences) == 1:
-                self._drop(sequences[0], error)
-                return
-            for sequence, context, length in zip(sequences, contexts, lengths, strict=True):
-                context.rewind(length)
-                self._write([sequence])
-            return
-        self._choose(sequences, logits)
-
-    def _choose(self, sequences: list[Sequence], logits: LogitRows) -> None:
-        choices = choose_batch([sequence.sampler for sequence in sequences], logits)
-        for sequence, choice in zip(sequences, choices, strict=True):
-            try:
-                if isinstance(choice, Exception):
-                    raise choice
-                if sequence.max_tokens == 0:
-                    self._end(sequence, sequence.finish("length"))
-                    continue
-                events = sequence.accept(choice)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._drop(sequence, error)
-                continue
-            self._tell(sequence, events)
-
-    def _tell(self, sequence: Sequence, events: list[EngineEvent]) -> None:
-        for event in events:
-            if isinstance(event, Finish):
-                self._end(sequence, event)
-                return
-            self._send(event_frame(sequence.identity, event))
-        if not sequence.has_room(self._cache):
-            self._move(sequence)
-
-    def _move(self, sequence: Sequence) -> None:
-        """Send a sequence that filled its context to the front of the waiting line, for a larger one."""
-        assert sequence.context is not None
-        self._leave(sequence)
-        self._cache.discard(sequence.context)
-        sequence.context = None
-        self._waiting.appendleft(sequence)
-
-    def _end(self, sequence: Sequence, finish: Finish) -> None:
-        assert sequence.context is not None
-        self._leave(sequence)
-        self._send(event_frame(sequence.identity, finish))
-        self._cache.release(sequence.context, min(sequence.prompt_length, len(sequence.context.tokens)))
-
-    def _drop(self, sequence: Sequence, error: Exception) -> None:
-        assert sequence.context is not None
-        self._leave(sequence)
-        self._cache.discard(sequence.context)
-        self._send_error(sequence.identity, error)
-
-    def _leave(self, sequence: Sequence) -> None:
-        del self._running[sequence.identity]
-        self._is_full = False
-        self._scheduler.remove(sequence)
-
-    def _send_error(self, identity: int, error: Exception) -> None:
-        if not isinstance(error, FoundryError):
-            traceback.print_tb(error.__traceback__)  # places only: the message may quote the conversation
-        self._send({"op": "error", "id": identity, **error_fields(error)})
-
-    def _send(self, frame: Frame) -> None:
-        self._sink.write(encode_frame(frame))
-        self._sent = self._clock()
 
 
 def _read_frames(descriptor: int, inbox: Inbox) -> None:
@@ -370,6 +72,7 @@ def main() -> None:
     die_with_parent(arguments.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which lets answers finish
     sink = claim_output()
+    log_to(sink)
     began = time.monotonic()
     try:
         worker = _load(arguments, sink)
@@ -402,8 +105,8 @@ def _conversations(arguments: argparse.Namespace, files: ModelFiles) -> Path | N
         return None
     folder: Path = arguments.conversations / store_key(files.directory, files.chat_template)
     try:
-        make_private_directory(arguments.conversations)
-        make_private_directory(folder)
+        claim_folder(arguments.conversations)
+        claim_folder(folder)
     except OSError as error:
         logger.warning("conversations are not kept on disk: %s", error.strerror)
         return None

@@ -40,6 +40,18 @@ def processor_limits(
     return ProcessorLimits(len(allowed), _physical_cores(topology, allowed), min(quotas, default=None))
 
 
+def limits_of_process(pid: int | None) -> ProcessorLimits:
+    """The limits of another process; of this one if there is none, or if the system does not tell."""
+    if pid is None or not hasattr(os, "sched_getaffinity"):
+        return processor_limits()
+    try:
+        return processor_limits(
+            groups=ControlGroups(membership=Path(f"/proc/{pid}/cgroup")), processors=os.sched_getaffinity(pid)
+        )
+    except OSError:
+        return processor_limits()
+
+
 def usable_cores(
     topology: Path = _TOPOLOGY, groups: ControlGroups | None = None, processors: Collection[int] | None = None
 ) -> int:

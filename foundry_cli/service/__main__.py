@@ -7,7 +7,6 @@ and standard error are the log directory's `console.log`, and nothing that was i
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -25,7 +24,6 @@ from filelock import FileLock, Timeout
 from foundry_cli import __version__
 from foundry_cli.catalog.refreshing import refresh_in_background
 from foundry_cli.config import Config, check_address, check_exposure, load_config
-from foundry_cli.engine.conversation_files import trim
 from foundry_cli.engine.model_manager import ModelManager, StartEngine
 from foundry_cli.engine.process import EngineProcess, WorkerOptions
 from foundry_cli.errors import FoundryError, ServiceStartError
@@ -36,6 +34,7 @@ from foundry_cli.inventory import Inventory, open_inventory
 from foundry_cli.log import start_logging
 from foundry_cli.paths import Paths, make_private_directory, write_atomically
 from foundry_cli.service.app import create_app
+from foundry_cli.service.conversation_budget import ConversationBudget
 from foundry_cli.service.external.registry import ExternalModels
 from foundry_cli.service.guard import Access
 from foundry_cli.service.idle import stop_when_idle
@@ -108,10 +107,11 @@ def _serve(paths: Paths, config: Config) -> None:
     unix = bind_unix(paths.socket, paths.home)
     record = _record(paths, config, tcp.getsockname()[1], has_unix=unix is not None)
     usage = ThreadPoolExecutor(1, "usage")
+    conversations = ConversationBudget(paths.conversations, config.conversation_megabytes << 20)
     models = ModelManager(
         default_ttl=config.ttl_seconds,
         available_memory=available_memory,
-        start_engine=_engine_starter(paths, config),
+        start_engine=engine_starter(paths, config, conversations),
         on_use=lambda model_id: usage.submit(note_use, paths, model_id),
     )
     inventory = open_inventory(paths, config)
@@ -144,6 +144,7 @@ def _serve(paths: Paths, config: Config) -> None:
     try:
         server.run_on([tcp] if unix is None else [tcp, unix])
     finally:
+        conversations.close()
         paths.instance_file.unlink(missing_ok=True)
         paths.socket.unlink(missing_ok=True)
         logger.info("stopped")
@@ -159,14 +160,11 @@ def _stop_when_idle(state: ServiceState, minutes: int) -> None:
         state.in_background(stop_when_idle(state.activity, 60.0 * minutes, is_busy, state.stop))
 
 
-def _engine_starter(paths: Paths, config: Config) -> StartEngine:
-    """Starts workers as the settings say. What they keep on disk together is brought within its budget before each one."""
-    size = config.conversation_megabytes << 20
-    options = WorkerOptions(config.engine, paths.conversations if size else None, size)
-    trim(paths.conversations, size)
+def engine_starter(paths: Paths, config: Config, budget: ConversationBudget) -> StartEngine:
+    """Starts workers as the settings say."""
+    options = WorkerOptions(config.engine, paths.conversations if budget.size else None, budget.size, budget.enforce_soon)
 
     async def start(name: str, directory: Path, provider: str) -> EngineProcess:
-        await asyncio.to_thread(trim, paths.conversations, size)
         return await EngineProcess.start(name, directory, provider, options=options)
 
     return start

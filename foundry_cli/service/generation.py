@@ -124,7 +124,8 @@ async def _generate(job: Job, request: GenerationRequest) -> Events:
     for is_last_try in (False, True):
         has_begun = False
         try:
-            use = models.use(job.model, job.placement, ttl=job.ttl)
+            is_background = request.priority == "background"
+            use = models.use(job.model, job.placement, ttl=job.ttl, is_background=is_background)
             async with use as engine, aclosing(engine.generate(request)) as events:
                 async for event in events:
                     has_begun = has_begun or not isinstance(event, Progress)

@@ -41,6 +41,7 @@ async def status(request: Request) -> dict[str, Any]:
         "startedAt": state.record.started_at,
         "defaultTtl": state.models.default_ttl,
         "loadedModels": [_loaded_fields(loaded) for loaded in state.models.loaded()],
+        "loadingModels": [{"id": loading.model.id, "ep": loading.provider} for loading in state.models.loading()],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,11 +11,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from foundry_cli.engine.model_manager import Placement
 from foundry_cli.errors import FoundryError, InvalidRequestError
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
 from foundry_cli.service.json_body import read_json
 from foundry_cli.service.openai.convert import ChatRequest, read_chat_request
 from foundry_cli.service.state import ServiceState, state_of
+from foundry_cli.types import ModelInfo
 
 logger = logging.getLogger("foundry.models")
 
@@ -65,14 +68,29 @@ def _read_models(document: dict[str, Any]) -> LoadedBeforeList:
 
 
 async def _load_all(state: ServiceState, models: list[LoadedBefore]) -> None:
+    """All loads are asked for at once: another restart, while they wait for each other, must know of them."""
+    loads = []
     for wanted in models:
         try:
             model = await state.resolve_cached(wanted.id)
             placement = await state.place(model, wanted.ep)
-            keep = wanted.ttl is None and "ttl" in wanted.model_fields_set
-            await state.models.load(model, placement, ttl=wanted.ttl, keep=keep)
         except FoundryError as error:
-            logger.warning("%s is not loaded again: %s", wanted.id, error.message)
+            _tell_failure(wanted, error)
+            continue
+        loads.append(asyncio.create_task(_load(state, wanted, model, placement)))
+    await asyncio.gather(*loads)
+
+
+async def _load(state: ServiceState, wanted: LoadedBefore, model: ModelInfo, placement: Placement) -> None:
+    try:
+        keep = wanted.ttl is None and "ttl" in wanted.model_fields_set
+        await state.models.load(model, placement, ttl=wanted.ttl, keep=keep)
+    except FoundryError as error:
+        _tell_failure(wanted, error)
+
+
+def _tell_failure(wanted: LoadedBefore, error: FoundryError) -> None:
+    logger.warning("%s is not loaded again: %s", wanted.id, error.message)
 
 
 async def _prefill(state: ServiceState, chat: ChatRequest) -> None:

@@ -8,16 +8,20 @@ import re
 import shutil
 import signal
 import socket
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import require_service
+from foundry_cli.errors import FoundryError
 from foundry_cli.hardware.processors import usable_cores
 from foundry_cli.paths import Paths
 from tests.cli.in_process import Command
@@ -159,6 +163,39 @@ def test_a_restart_loads_again_what_was_loaded(here: Command, tmp_path: Path) ->
     here("service", "stop")
     here("service", "start")
     assert require_service(paths).loaded_models() == []
+
+
+def test_a_restart_loads_what_was_being_loaded(here: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    folder = add_model(paths, "slow:1", ["Hello"])
+    here("service", "start")
+    client = require_service(paths)
+    config = folder / "genai_config.json"
+    content = config.read_text()
+    config.unlink()
+    os.mkfifo(config)  # the worker waits until it is written to
+    loading = threading.Thread(target=_load_quietly, args=(client, "slow:1"))
+    loading.start()
+    deadline = time.monotonic() + 30
+    while not client.status()["loadingModels"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    config.unlink()
+    config.write_text(content)
+    shown = here("service", "restart").stdout.splitlines()
+    loading.join(30)
+    assert shown[-1] in ("Loaded again: slow:1", "Loading again in the background: slow:1")
+    client = require_service(paths)
+    while client.loaded_models() != ["slow:1"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    here("service", "stop")
+
+
+def _load_quietly(client: ServiceClient, model: str) -> None:
+    """The service is stopped meanwhile."""
+    with suppress(FoundryError):
+        client.load(model)
 
 
 def test_set_and_show(here: Command) -> None:

@@ -47,7 +47,7 @@ class Answering:
     def _run(self, sequences: list[Sequence]) -> None:
         scheduler, waiting = Scheduler(), list(sequences)
         while waiting or scheduler.tasks:
-            while sequence := next((each for each in waiting if not self._cache.is_being_read(each.tokens)), None):
+            while sequence := next((each for each in waiting if not self._cache.find_reading(each.tokens)), None):
                 if len(scheduler.tasks) == self._runtime.most_running or not sequence.start(self._cache):
                     break
                 waiting.remove(sequence)

@@ -17,7 +17,7 @@ from foundry_cli.engine.prompt_cache import PromptCache
 from foundry_cli.engine.request import GenerationRequest, SamplingParameters
 from foundry_cli.engine.runtime import LogitRows, TokenContext
 from foundry_cli.engine.sampling import Logits, SamplingDefaults
-from foundry_cli.engine.worker import Worker
+from foundry_cli.engine.worker_loop import Worker
 from foundry_cli.errors import EngineError, ModelInvalidError
 
 END = 256

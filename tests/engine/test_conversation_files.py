@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from foundry_cli.engine.conversation_files import open_for_reading, open_for_writing, remove, trim
+from foundry_cli.engine.conversation_files import claim_folder, open_for_reading, open_for_writing, remove, trim
 
+SOMEBODY = 65534
+ROOT = pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can give files away")
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes among the files")
 
 
@@ -115,3 +117,59 @@ def make(directory: Path, kind: str) -> Path:
         path.write_bytes(b"an older file")
         path.chmod(0o644)
     return path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@POSIX
+@pytest.mark.parametrize("before", [None, 0o777, 0o750, 0o700])
+def test_a_folder_is_made_private(tmp_path: Path, before: int | None) -> None:
+    folder = tmp_path / "a" / "b"
+    if before is not None:
+        folder.mkdir(parents=True)
+        folder.chmod(before)
+    claim_folder(folder)
+    assert mode(folder) == 0o700
+
+
+@POSIX
+@pytest.mark.parametrize("target", ["folder", "nothing", "file"])
+def test_a_link_in_place_of_a_folder_is_refused(tmp_path: Path, target: str) -> None:
+    outside = tmp_path / "outside"
+    if target == "folder":
+        kept = put(outside / "x.kv", 100, 1)
+        outside.chmod(0o755)
+    elif target == "file":
+        outside.touch()
+    link = tmp_path / "link"
+    link.symlink_to(outside)
+    with pytest.raises(OSError, match="link is a link or no folder"):
+        claim_folder(link)
+    assert trim(link, 0) == []
+    if target == "folder":
+        assert kept.exists()
+        assert mode(outside) == 0o755
+
+
+@ROOT
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    kept = put(folder / "x.kv", 100, 1)
+    os.chown(folder, SOMEBODY, SOMEBODY)
+    folder.chmod(0o777)
+    with pytest.raises(OSError, match="folder belongs to somebody else"):
+        claim_folder(folder)
+    assert mode(folder) == 0o777
+    assert trim(folder, 0) == trim(tmp_path, 0) == []
+    assert kept.exists()
+
+
+@ROOT
+def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    path = put(tmp_path / "x.kv", 100, 1)
+    os.chown(path, SOMEBODY, SOMEBODY)
+    with pytest.raises(OSError, match="belongs to somebody else"):
+        open_for_reading(path)
+    assert trim(tmp_path, 0) == []

@@ -157,16 +157,95 @@ def test_a_folder_that_cannot_be_made(directory: Path, tmp_path: Path) -> None:
     assert asyncio.run(ask()).text == REPLY
 
 
+@pytest.mark.parametrize("place", ["the folder of all", "the folder of the model"])
+def test_a_link_in_place_of_a_folder(directory: Path, tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder, outside = tmp_path / "kept", tmp_path / "outside"
+
+    async def ask() -> Answer:
+        async with engine(directory, options=options(folder)) as process:
+            return await answer(process, turn(1))
+
+    asyncio.run(ask())
+    (path,) = files(folder)
+    moved = folder if place == "the folder of all" else path.parent
+    moved.rename(outside)
+    moved.symlink_to(outside)
+    with caplog.at_level(logging.WARNING, "foundry.engine"):
+        assert asyncio.run(ask()).cached_tokens == 0
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"test: conversations are not kept on disk: {moved.name} is a link or no folder"
+
+
+def test_folders_that_all_could_write_to(directory: Path, tmp_path: Path) -> None:
+    async def ask() -> Answer:
+        async with engine(directory, options=options(tmp_path)) as process:
+            return await answer(process, turn(1))
+
+    asyncio.run(ask())
+    (path,) = files(tmp_path)
+    for folder in (tmp_path, path.parent):
+        folder.chmod(0o777)
+    assert asyncio.run(ask()).cached_tokens > 400
+    assert [folder.stat().st_mode & 0o777 for folder in (tmp_path, path.parent)] == [0o700, 0o700]
+
+
 def test_the_log_says_why_a_conversation_is_read_again(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    question = " ".join(map(str, range(150)))
+
     async def ask() -> None:
         async with engine(directory) as process:
-            await answer(process, turn(1))
-            changed = ({"role": "system", "content": "It is ten o'clock."}, *turn(2).messages)
+            await answer(process, turn(1, question))
+            changed = ({"role": "system", "content": "It is ten o'clock."}, *turn(2, question).messages)
             await answer(process, request(messages=changed))
-            await answer(process, request(messages=({"role": "system", "content": "It is eleven."}, *turn(2).messages)))
+            await answer(
+                process, request(messages=({"role": "system", "content": "It is 11 o'clock."}, *turn(3, question).messages))
+            )
 
-    with caplog.at_level(logging.DEBUG, "foundry.engine"):
+    with caplog.at_level(logging.WARNING, "foundry.engine"):
         asyncio.run(ask())
-    told = [record.getMessage() for record in caplog.records if "read again" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
-    assert all("the first message is another one" in line for line in told)
+    assert all(line.startswith("test: a known conversation is read again from token ") for line in told)
+    assert "were put in there" in told[0] or "were exchanged for" in told[0]
+    assert told[1].endswith("3 tokens there were exchanged for 2")
+
+
+def test_the_log_says_which_engine_runs_a_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    directory = write_scripted_model(tmp_path / "model", [REPLY], share_buffer=False)
+
+    async def load() -> None:
+        async with engine(directory):
+            pass
+
+    with caplog.at_level(logging.WARNING, "foundry.engine"):
+        asyncio.run(load())
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "test: GenAI runs this model, because past and present do not share memory"
+
+
+def test_the_log_says_that_a_file_cannot_be_used(directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def ask() -> None:
+        async with engine(directory, options=options(tmp_path)) as process:
+            await answer(process, turn(1))
+
+    with caplog.at_level(logging.WARNING, "foundry.engine"):
+        asyncio.run(ask())
+        (path,) = files(tmp_path)
+        path.write_bytes(path.read_bytes()[:-1])
+        asyncio.run(ask())
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "test: a conversation on disk cannot be used: the file has another size than it should"
+
+
+def test_the_service_hears_of_everything_that_is_kept(directory: Path, tmp_path: Path) -> None:
+    heard: list[int] = []
+    told = WorkerOptions("auto", tmp_path, 64 << 20, on_kept=lambda: heard.append(len(files(tmp_path))))
+
+    async def ask() -> None:
+        async with engine(directory, options=told) as process:
+            await answer(process, turn(1))
+            await answer(process, turn(1, "Something else. " * 30))
+
+    asyncio.run(ask())
+    assert heard[-1] == 2

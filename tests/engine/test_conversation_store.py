@@ -316,10 +316,10 @@ def test_the_key_of_a_model_with_a_manifest_does_not_depend_on_its_place(tmp_pat
 # In the pool
 
 
-def new_pool(directory: Path) -> tuple[SlotPool, CacheRows]:
-    rows = new_rows()
+def new_pool(directory: Path, rows: CacheRows | None = None, *, budget: int = BUDGET) -> tuple[SlotPool, CacheRows]:
+    rows = rows or CacheRows(GRAPH, 8, 400)
     memory = PoolMemory(rows, lambda first, ids, held: np.zeros((1, 1, 1), dtype=np.float32), 1, 10_000, 400)
-    return SlotPool(memory, ConversationStore(directory, BUDGET)), rows
+    return SlotPool(memory, ConversationStore(directory, budget)), rows
 
 
 def answer_once(pool: SlotPool, rows: CacheRows, prompt: list[int]) -> int:

@@ -211,7 +211,7 @@ def test_a_token_that_the_grammar_does_not_allow_is_an_error(factory: GrammarFac
         (Grammar("json_schema", "{"), "schema cannot be used"),
         (Grammar("json_schema", '{"a":' * 5000 + "1" + "}" * 5000), "recursion limit"),
         (Grammar("json_schema", ""), "schema cannot be used"),
-        (schema({"description": "x" * LARGEST_GRAMMAR}), "larger than 64 KiB"),
+        (schema({"description": "x" * LARGEST_GRAMMAR}), "larger than 512 KiB"),
         (Grammar("regex", "("), "regular expression cannot be used"),
         (Grammar("lark", "start: other"), 'unknown name: "other"'),
         (schema({"allOf": [{"anyOf": [{"const": i} for i in range(n, 90)]} for n in range(40)]}), "too large"),

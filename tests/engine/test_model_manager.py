@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from foundry_cli.engine.model_manager import ModelManager, Placement, StartEngine, retry_seconds
+from foundry_cli.engine.model_manager import ModelManager, Placement, StartEngine
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
     EngineDiedError,
@@ -23,6 +23,7 @@ from foundry_cli.errors import (
     QueueFullError,
     ServiceStoppingError,
 )
+from foundry_cli.execution_providers import CPU
 from foundry_cli.types import ModelInfo
 from tests.engine.fakes import request
 from tests.engine.workers import OBEDIENT, answer, interrupted, program
@@ -78,8 +79,8 @@ async def managing(start: StartEngine, ttl: float = 600.0, memory: int = 1 << 50
         assert set(psutil.Process().children()) <= others
 
 
-async def ask(manager: ModelManager, wanted: ModelInfo, *, ttl: float | None = None) -> str:
-    async with manager.use(wanted, ttl=ttl) as process:
+async def ask(manager: ModelManager, wanted: ModelInfo, *, ttl: float | None = None, background: bool = False) -> str:
+    async with manager.use(wanted, ttl=ttl, is_background=background) as process:
         return (await answer(process, request())).text
 
 
@@ -378,11 +379,67 @@ def test_too_many_users_are_refused_before_anything_is_loaded() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    ("durations", "seconds"), [((), None), ((0.0,), 1), ((0.1, 0.2), 1), ((1.0, 2.2), 2), ((30.0, 31.0), 31), ((600.0,), 60)]
-)
-def test_when_to_come_again(durations: tuple[float, ...], seconds: int | None) -> None:
-    assert retry_seconds(durations) == seconds
+async def crowd(manager: ModelManager, start: Starter, count: int, *, background: bool) -> list[asyncio.Task[str]]:
+    """So many requests that wait for a model to be loaded."""
+    tasks = [asyncio.create_task(ask(manager, model("a"), background=background)) for _ in range(count)]
+    while not start.started:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_background_work_takes_nobody_the_places() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            waiting = await crowd(manager, start, 36, background=True)
+            with pytest.raises(QueueFullError, match="36 requests for a:1 in the background"):
+                await ask(manager, model("a"), background=True)
+            waiting += await crowd(manager, start, 72, background=False)
+            with pytest.raises(QueueFullError, match="72 requests"):
+                await ask(manager, model("a"))
+            start.gate.set()
+            assert await asyncio.gather(*waiting) == ["ok"] * 108
+
+    asyncio.run(run())
+
+
+def test_background_work_is_refused_first() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            waiting = await crowd(manager, start, 60, background=False)
+            waiting += await crowd(manager, start, 12, background=True)
+            with pytest.raises(QueueFullError, match="in the background"):
+                await ask(manager, model("a"), background=True)
+            waiting += await crowd(manager, start, 12, background=False)
+            start.gate.set()
+            assert await asyncio.gather(*waiting) == ["ok"] * 84
+            assert await ask(manager, model("a"), background=True) == "ok"
+
+    asyncio.run(run())
+
+
+def test_what_is_being_loaded_and_what_waits_for_that() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            waiting = [asyncio.create_task(ask(manager, model(name))) for name in "ba"]
+            while not start.started:
+                await asyncio.sleep(0)
+            assert [(loading.model.name, loading.provider) for loading in manager.loading()] == [("b", CPU), ("a", CPU)]
+            start.gate.set()
+            await asyncio.gather(*waiting)
+            assert manager.loading() == []
+            start.command = ("/does/not/exist",)
+            with pytest.raises(EngineError):
+                await ask(manager, model("c"))
+            assert manager.loading() == []
+
+    asyncio.run(run())
 
 
 def test_closing_ends_loads_and_answers() -> None:

@@ -410,3 +410,25 @@ def test_progress_for_who_wants_it() -> None:
     for identity in (2, 3):
         waiting, read, size = told(identity)[-1]
         assert (waiting, read, size) == (0, 301, 301)
+
+
+def test_a_question_is_prepared_before_background_work_that_came_earlier() -> None:
+    worker = bench(b"x" * 20)
+    for identity in range(1, 9):
+        worker.ask(identity, request(chr(96 + identity), priority="background"))
+    worker.ask(20, request("t"))
+    worker.ask(21, request("u"))
+    worker.run()
+    assert worker.runtime.encoded[:2] == ["t>", "u>"]
+
+
+def test_background_work_without_memory_is_in_nobodys_way() -> None:
+    worker = bench(b"x" * 100, memory_budget=1200)
+    worker.runtime.on_step = lambda step: {
+        5: lambda: worker.ask(2, request("b" * 700, max_tokens=50, priority="background")),
+        9: lambda: worker.ask(3, request("c", max_tokens=5)),
+    }.get(step, lambda: None)()
+    worker.ask(1, request("a", max_tokens=100))
+    worker.run()
+    ends = [frame["id"] for frame in worker.frames if frame["op"] == "finish"]
+    assert ends == [3, 1, 2]

@@ -38,6 +38,7 @@ def test_status(local: LocalService) -> None:
         "version": __version__,
         "startedAt": 1795132800.0,
         "defaultTtl": 600,
+        "loadingModels": [],
     }
 
 

@@ -175,3 +175,20 @@ def test_a_stream_of_a_real_model_goes_on(service: RunningService) -> None:
         assert watched.longest_pause < PATIENCE
 
     asyncio.run(run(service.client.record.port))
+
+
+def test_background_work_takes_nobody_the_places(tmp_path: Path) -> None:
+    crowd = Crowd()
+
+    async def run(port: int) -> None:
+        background = [asyncio.create_task(_ask(port, question(max_tokens=1, priority="background"))) for _ in range(REQUESTS)]
+        places = (8 + WAITING) // 2
+        await _refused(background, REQUESTS - places)
+        others = [asyncio.create_task(_ask(port, question(max_tokens=1))) for _ in range(REQUESTS)]
+        await _refused(others, REQUESTS - 8 - WAITING)
+        crowd.is_open = True
+        answers = await asyncio.gather(*background, *others)
+        assert sum(answer.status == 200 for answer in answers) == places + 8 + WAITING
+
+    with local_service(tmp_path, crowd) as local:
+        asyncio.run(run(local.port))

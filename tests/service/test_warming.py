@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from foundry_cli.engine.request import EngineEvent, GenerationRequest
 from foundry_cli.errors import EngineError
-from tests.service.local import JSON, MODEL, TOKEN, LocalService, finish, local_service, say_hello
+from tests.service.local import JSON, MODEL, TOKEN, FakeEngine, LocalService, finish, local_service, say_hello
 
 MANAGING = {**JSON, "x-foundry-token": TOKEN}
 CPU = "CPUExecutionProvider"
@@ -118,3 +119,24 @@ def test_the_time_to_live_is_kept(tmp_path: Path, fields: dict[str, Any], ttl: f
 @pytest.mark.parametrize("body", [{"models": 5}, {"models": [5]}, {"models": [{"id": MODEL, "ttl": 0}]}, {"models": [{}]}])
 def test_a_list_that_is_none(local: LocalService, body: Any) -> None:
     assert _post(local, "restore", body) == 400
+
+
+def test_models_that_are_being_loaded_are_told(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    async def start(_: str, __: Path, ___: str) -> FakeEngine:
+        await asyncio.to_thread(gate.wait, 20)
+        return FakeEngine(say_hello)
+
+    with local_service(tmp_path, start=start) as local:
+        try:
+            assert local.get("/openai/status")[2]["loadingModels"] == []
+            assert _post(local, "restore", {"models": [{"id": MODEL, "ttl": 77}]}) == 202
+            _wait_for(lambda: local.get("/openai/status")[2]["loadingModels"])
+            status = local.get("/openai/status")[2]
+            assert status["loadingModels"] == [{"id": MODEL, "ep": CPU}]
+            assert status["loadedModels"] == []
+        finally:
+            gate.set()
+        _wait_for(lambda: local.get("/openai/status")[2]["loadedModels"])
+        assert local.get("/openai/status")[2]["loadingModels"] == []
