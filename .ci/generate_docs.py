@@ -1,4 +1,6 @@
-"""Write `completions/` and `man/` from the command tree, or with `--check` say which files are not what it would write.
+"""Write `completions/` and `man/` from the command tree, and tables of fields into `docs/` (see `field_tables.py`).
+
+With `--check` say which files are not what it would write.
 
 This is the only place that walks the tree: it uses `typer.main.get_command`, plain attributes of the command objects
 and the annotations of the command functions, so the result is the same with every Python and Typer in the bounds of
@@ -19,6 +21,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+import field_tables
 import typer
 
 from foundry_cli import __version__
@@ -701,12 +704,13 @@ def generate() -> dict[str, str]:
     """The text of every generated file, by its path in the repository."""
     root = read_tree()
     pages = {f"man/{_page(command)}.1": manual(command, root) for command in (root, *root.commands)}
-    return {path: write(root) for path, write in COMPLETIONS.items()} | pages
+    return {path: write(root) for path, write in COMPLETIONS.items()} | pages | field_tables.pages()
 
 
 def differing(files: dict[str, str], directory: Path) -> list[str]:
     """Which of `files` are missing or different in `directory`, and which are there without being generated any more."""
-    kept = {path.relative_to(directory).as_posix() for path in (directory / "man").rglob("*") if path.is_file()}
+    found = (*directory.glob("man/**/*"), *directory.glob("docs/*-fields.md"))
+    kept = {path.relative_to(directory).as_posix() for path in found if path.is_file()}
     changed = {path for path, text in files.items() if not _holds(directory / path, text)}
     return sorted(changed | (kept - files.keys()))
 

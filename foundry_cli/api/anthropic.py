@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from foundry_cli.api.errors import full_message
+from foundry_cli.api.field_notes import InPart, NoEffect
 from foundry_cli.api.limits import LARGEST_COUNT
 from foundry_cli.api.sampling import Count, PlacementFields, StopTexts
 from foundry_cli.errors import FoundryError, UnsupportedFieldError
@@ -80,7 +81,7 @@ class ToolDefinition(BaseModel):
     """A tool that the caller carries out. Tools that Anthropic carries out have another `type`, and do not exist here."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    type: str | None = None
+    type: Annotated[str | None, InPart("only `custom`: no tools run here")] = None
     name: _Name
     description: str | None = None
     input_schema: dict[str, Any] | None = None
@@ -99,7 +100,7 @@ class Thinking(_Part):
     """Whether the model thinks before it answers, and whether its thoughts are told. The budget is not kept."""
 
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
-    budget_tokens: Count | None = None
+    budget_tokens: Annotated[Count | None, NoEffect("a budget is not kept; the header says so")] = None
     display: Literal["summarized", "omitted"] | None = None
 
 
@@ -137,36 +138,52 @@ class MessageRequest(ConversationRequest):
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Annotated[dict[str, Any] | None, NoEffect("nobody is told")] = None
 
 
-HARMLESS_FIELDS = frozenset(
-    {
-        "service_tier",
-        "cache_control",
-        "inference_geo",
-        "speed",
-        "diagnostics",
-        "user_profile_id",
-        "workspace_id",
-        "betas",
-        "billing_policy",
-    }
-)
-"""Fields that do not change the answer here; accepted without a word."""
+OWN_FIELDS = frozenset({"ttl", "ep"})
+"""Fields of the model that Anthropic's reference does not have."""
 
-HARMLESS_TOOL_FIELDS = frozenset({"cache_control", "eager_input_streaming", "allowed_callers"})
+HARMLESS_FIELDS = {
+    "service_tier": "there is one tier",
+    "cache_control": "common beginnings are always found",
+    "inference_geo": "everything is computed on this machine",
+    "speed": "there is one speed",
+    "diagnostics": "nothing is sent to the network",
+    "user_profile_id": "nobody is told",
+    "workspace_id": "there is one workspace",
+    "betas": "what they ask for has fields of its own",
+    "billing_policy": "nothing is billed",
+    "fallback_credit_token": "nothing is billed",
+}
+"""Fields that do not change the answer here, and why; accepted without a word."""
+
+HARMLESS_TOOL_FIELDS = {
+    "cache_control": "common beginnings are always found",
+    "eager_input_streaming": "arguments are always streamed as they are written",
+    "allowed_callers": "no tools run here that could call it",
+}
 """The same of tools."""
-
-UNSUPPORTED_FIELDS = (
-    "container", "context_management", "compaction", "fallbacks", "mcp_servers", "output_format", "prompt",
-)  # fmt: skip
-"""Fields that would change the answer and are refused."""
 
 THREAD_FIELD = "thread"
 """A conversation that the server keeps. It is refused in a way after which clients send all of the conversation."""
 
-UNSUPPORTED_TOOL_FIELDS = ("defer_loading", "input_examples")
+UNSUPPORTED_FIELDS = {
+    "container": "no tools run here",
+    "context_management": "nothing is left out of a conversation",
+    "compaction": "nothing is left out of a conversation",
+    "fallbacks": "only the model that is named answers",
+    "mcp_servers": "no tools run here",
+    "output_format": "it is called `output_config.format` here",
+    "prompt": "this interface takes `messages`",
+    THREAD_FIELD: "conversations are not kept; send all of their messages",
+}
+"""Fields that would change the answer, and why they are refused."""
+
+UNSUPPORTED_TOOL_FIELDS = {
+    "defer_loading": "all tools are in the prompt",
+    "input_examples": "no template of a model has a place for them; put them into the description",
+}
 """The same of tools."""
 
 _ERROR_TYPES = {

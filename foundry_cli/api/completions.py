@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
+from foundry_cli.api.field_notes import InPart, Only
 from foundry_cli.api.limits import LARGEST_COUNT
 from foundry_cli.api.sampling import SamplingFields, StreamOptions
 
@@ -33,6 +34,7 @@ _Token = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 _Tokens = Annotated[list[_Token], Field(min_length=1, max_length=LARGEST_PROMPT)]
 _Texts = Annotated[list[_Text], Field(min_length=1, max_length=MOST_ANSWERS)]
 _TokenLists = Annotated[list[_Tokens], Field(min_length=1, max_length=MOST_ANSWERS)]
+_BestOf = Annotated[int, Field(ge=1, le=20)]
 _Prompt = Annotated[
     Annotated[_Text, Tag("text")]
     | Annotated[_Tokens, Tag("tokens")]
@@ -47,16 +49,27 @@ class CompletionRequest(SamplingFields):
 
     prompt: _Prompt
     max_tokens: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] | None = None
-    echo: bool | None = None
-    suffix: str | None = None
-    best_of: Annotated[int, Field(ge=1, le=20)] | None = None
+    echo: Annotated[bool | None, InPart("not together with `logprobs`: those of the prompt are not computed")] = None
+    suffix: Annotated[str | None, Only(("",), "text before a given end cannot be generated")] = None
+    best_of: Annotated[_BestOf | None, InPart("only the value of `n`: answers are not compared")] = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
 
-HARMLESS_FIELDS = frozenset({"store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"})
-"""Fields that do not change the answer here; accepted without a word."""
+OWN_FIELDS = frozenset(
+    {"top_k", "min_p", "random_seed", "repetition_penalty", "priority", "ttl", "ep", "stream_options.include_progress"}
+)
+"""Fields of the model that OpenAI's reference does not have."""
 
-UNSUPPORTED_FIELDS = ("messages", "tools", "tool_choice", "functions", "function_call", "response_format", "reasoning_effort")
-"""Fields of chat completions that would change the answer, and that this interface does not have."""
+HARMLESS_FIELDS = dict.fromkeys(
+    ("store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"),
+    "a field of chat completions; it would not change the answer",
+)
+"""Fields that do not change the answer here, and why; accepted without a word."""
+
+UNSUPPORTED_FIELDS = dict.fromkeys(
+    ("messages", "tools", "tool_choice", "functions", "function_call", "response_format", "reasoning_effort"),
+    "it is a field of /v1/chat/completions",
+)
+"""Fields that would change the answer, and that this interface does not have, and why; refused."""

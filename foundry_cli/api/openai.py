@@ -68,6 +68,10 @@ ResponseFormat = Annotated[
 ]
 
 
+_Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+_METADATA = "only `top_k` and `random_seed` in it have an effect, where the fields of these names are not given"
+
+
 class ChatCompletionRequest(SamplingFields):
     """What `POST /v1/chat/completions` takes. Every number is range-checked; None is the same as not given."""
 
@@ -84,16 +88,22 @@ class ChatCompletionRequest(SamplingFields):
     parallel_tool_calls: bool | None = None
     functions: Functions | None = None
     function_call: FunctionChoice | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    metadata: dict[str, Any] | None = None
+    reasoning_effort: Annotated[_Effort | None, Field(description="where the template of the model has such a setting")] = None
+    metadata: Annotated[dict[str, Any] | None, Field(description=_METADATA)] = None
 
+
+OWN_FIELDS = frozenset(
+    {"top_k", "min_p", "random_seed", "repetition_penalty", "priority", "ttl", "ep", "stream_options.include_progress"}
+)
+"""Fields of the model that OpenAI's reference does not have."""
 
 HARMLESS_FIELDS = {
     "store": "answers are never stored",
     "service_tier": "there is one tier",
     "safety_identifier": "nobody is told",
     "prompt_cache_key": "common beginnings are always found",
-    "prompt_cache_retention": "the same",
+    "prompt_cache_options": "common beginnings are always found",
+    "prompt_cache_retention": "common beginnings are always found",
     "prediction": "it could only change the speed",
 }
 """Known fields that do not change the answer here, and why; accepted without a word."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from foundry_cli.api.content import FunctionName, Wire
+from foundry_cli.api.field_notes import InPart, NoEffect, Only
 from foundry_cli.api.limits import MOST_TOOLS
 from foundry_cli.api.openai import LarkFormat, PlainFormat, RegexFormat
 from foundry_cli.api.response_items import MOST_ITEMS, InputItem
@@ -31,6 +32,9 @@ _MetadataKey = Annotated[str, Field(max_length=64)]
 _MetadataValue = Annotated[str, Field(max_length=512)]
 
 
+_Callers = Annotated[list[str], Field(max_length=16)]
+
+
 class FunctionTool(Wire):
     """A function that the model may call. `strict`: a schema that cannot be enforced whole is refused."""
 
@@ -39,8 +43,8 @@ class FunctionTool(Wire):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-    defer_loading: bool | None = None
-    allowed_callers: Annotated[list[str], Field(max_length=16)] | None = None
+    defer_loading: Annotated[bool | None, InPart("only false: all tools are in the prompt")] = None
+    allowed_callers: Annotated[_Callers | None, InPart("only with `direct` among them: no tools run here")] = None
 
 
 class NamedFunction(Wire):
@@ -99,23 +103,32 @@ class TextOptions(Wire):
     """How the text of the answer is to be."""
 
     format: TextFormat | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, Only(("medium",), "models have no such setting")] = None
+
+
+_Summary = Literal["auto", "concise", "detailed"]
+_ALL_THOUGHTS = "all that the model thinks is in the content of the items of type reasoning"
+_AS_TRAINED = "models have no such setting"
 
 
 class ReasoningOptions(Wire):
     """How much the model is to think, and what is told of it."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    summary: Literal["auto", "concise", "detailed"] | None = None
-    generate_summary: Literal["auto", "concise", "detailed"] | None = None
-    context: Literal["auto", "current_turn", "all_turns"] | None = None
-    mode: str | None = None
+    summary: Annotated[_Summary | None, Only(("auto",), _ALL_THOUGHTS)] = None
+    generate_summary: Annotated[_Summary | None, Only(("auto",), _ALL_THOUGHTS)] = None
+    context: Annotated[Literal["auto", "current_turn", "all_turns"] | None, Only(("auto",), _AS_TRAINED)] = None
+    mode: Annotated[str | None, Only(("standard",), _AS_TRAINED)] = None
 
 
 class ResponseStreamOptions(Wire):
     """Options of a streamed response."""
 
-    include_obfuscation: bool | None = None
+    include_obfuscation: Annotated[bool | None, Only((False,), "events are not padded")] = None
+
+
+_Number = Annotated[int, Field(ge=1, le=16)]
+_NOTHING_LEFT_OUT = "nothing is left out of a conversation; send a shorter one"
 
 
 class ResponsesRequest(SamplingFields):
@@ -127,7 +140,7 @@ class ResponsesRequest(SamplingFields):
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     max_output_tokens: Count | None = None
-    max_tool_calls: Annotated[Count | None, Field(description="of tools that the service runs: there are none")] = None
+    max_tool_calls: Annotated[Count | None, NoEffect("it counts tools that the service runs: there are none")] = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     include: Annotated[list[Includable], Field(max_length=20)] | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=MOST_TOOLS)] | None = None
@@ -135,20 +148,47 @@ class ResponsesRequest(SamplingFields):
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
-    truncation: Literal["auto", "disabled"] | None = None
-    store: Annotated[bool | None, Field(description="keep the response in the memory of the service; None: yes")] = None
-    background: bool | None = None
+    truncation: Annotated[Literal["auto", "disabled"] | None, Only(("disabled",), _NOTHING_LEFT_OUT)] = None
+    store: Annotated[bool | None, Field(description="whether the response is kept in memory; it is, unless this is false")] = (
+        None
+    )
+    background: Annotated[bool | None, Only((False,), "use `stream`, or wait for the answer")] = None
+    n: Annotated[_Number | None, Only((1,), "a response is one answer")] = None
     metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=16)] | None = None
-    prompt_cache_key: str | None = None
-    safety_identifier: str | None = None
-    service_tier: str | None = None
+    prompt_cache_key: Annotated[str | None, NoEffect("common beginnings are always found")] = None
+    safety_identifier: Annotated[str | None, NoEffect("nobody is told")] = None
+    service_tier: Annotated[str | None, NoEffect("there is one tier")] = None
 
 
-HARMLESS_FIELDS = frozenset({"prompt_cache_options", "prompt_cache_retention"})
-"""Further fields that do not change the answer here; accepted without a word."""
+OWN_FIELDS = frozenset(
+    {
+        *("n", "seed", "stop", "presence_penalty", "frequency_penalty", "logit_bias"),
+        *("top_k", "min_p", "random_seed", "repetition_penalty", "priority", "ttl", "ep"),
+    }
+)
+"""Fields of the model that OpenAI's reference does not have."""
 
-UNSUPPORTED_FIELDS = (
-    "conversation", "prompt", "context_management", "moderation", "messages", "response_format", "max_tokens",
-    "max_completion_tokens", "reasoning_effort", "functions", "function_call", "logprobs",
-)  # fmt: skip
-"""Fields that would change the answer: those of OpenAI that are not here, and those that chat completions call so."""
+HARMLESS_FIELDS = {
+    "prompt_cache_options": "common beginnings are always found",
+    "prompt_cache_retention": "common beginnings are always found",
+    "background_options": "they are for `background`, which is refused",
+    "image": "it is about images, which are refused",
+}
+"""Further fields that do not change the answer here, and why; accepted without a word."""
+
+UNSUPPORTED_FIELDS = {
+    "access_programs": "models have none",
+    "conversation": "use `previous_response_id`",
+    "prompt": "no prompts are stored here",
+    "context_management": "nothing is left out of a conversation",
+    "moderation": "nothing is sent to the network",
+    "messages": "it is called `input` here",
+    "response_format": "it is called `text.format` here",
+    "max_tokens": "it is called `max_output_tokens` here",
+    "max_completion_tokens": "it is called `max_output_tokens` here",
+    "reasoning_effort": "it is called `reasoning.effort` here",
+    "functions": "use `tools`",
+    "function_call": "use `tool_choice`",
+    "logprobs": "use `include` or `top_logprobs`",
+}
+"""Fields that would change the answer, and why they are refused: some of OpenAI, and those that chat completions call so."""

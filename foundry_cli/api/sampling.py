@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from foundry_cli.api.field_notes import NoEffect
 from foundry_cli.api.limits import LARGEST_COUNT, LARGEST_SEED
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
@@ -22,7 +23,7 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
+    include_obfuscation: Annotated[bool | None, NoEffect("events are not padded")] = None
     include_progress: bool | None = None
 
 
@@ -56,4 +57,4 @@ class SamplingFields(PlacementFields):
     priority: Annotated[
         Literal["interactive", "background"] | None, Field(description="background: only while no other request is answered")
     ] = None
-    user: str | None = None
+    user: Annotated[str | None, NoEffect("nobody is told")] = None

@@ -30,5 +30,7 @@ class DetokenizeRequest(PlacementFields):
     tokens: Annotated[list[_Token], Field(max_length=LARGEST_PROMPT)]
 
 
-TOKENIZE_UNSUPPORTED_FIELDS = ("with_pieces", "return_token_strs", "continue_final_message", "chat_template")
-"""Fields of other servers that would change the answer, and that are not supported here."""
+TOKENIZE_UNSUPPORTED_FIELDS = dict.fromkeys(
+    ("with_pieces", "return_token_strs", "continue_final_message", "chat_template"), "it is a field of other servers"
+)
+"""Fields that would change the answer, and that are not supported here, and why; refused."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from foundry_cli.api.field_notes import Only
 from foundry_cli.errors import InvalidRequestError, UnknownFieldError, UnsupportedFieldError
 from foundry_cli.service.state import state_of
 
@@ -24,17 +25,30 @@ Model = TypeVar("Model", bound=BaseModel)
 def validated(model: type[Model], document: dict[str, Any]) -> Model:
     """`document` as a `model`. Raises `InvalidRequestError` naming the field, `UnsupportedFieldError`."""
     try:
-        return model.model_validate(document)
+        wire = model.model_validate(document)
     except ValidationError as error:
         raise _field_error(error, document) from None
+    _refuse_values(wire)
+    return wire
 
 
-def refuse_fields(model: BaseModel, names: Iterable[str], reason: str) -> None:
-    """Raise `UnsupportedFieldError` for the first of `names` that was given and asks for something."""
+def _refuse_values(model: BaseModel, prefix: str = "") -> None:
+    """Raise `UnsupportedFieldError` for a value that its field's note excludes, also in objects that are fields."""
+    for name, field in type(model).model_fields.items():
+        value, place = getattr(model, name), f"{prefix}{name}"
+        for note in field.metadata:
+            if isinstance(note, Only) and value is not None and value not in note.values:
+                raise UnsupportedFieldError(f"{place}: this value is not supported: {note.reason}.", param=place)
+        if isinstance(value, BaseModel):
+            _refuse_values(value, f"{place}.")
+
+
+def refuse_fields(model: BaseModel, reasons: Mapping[str, str]) -> None:
+    """Raise `UnsupportedFieldError` for the first of the fields in `reasons` that was given and asks for something."""
     extra = model.model_extra or {}
-    for name in names:
+    for name, reason in reasons.items():
         if extra.get(name) not in (None, [], {}, False):
-            raise UnsupportedFieldError(f"{name}: {reason}", param=name)
+            raise UnsupportedFieldError(f"{name}: this field is not supported: {reason}.", param=name)
 
 
 def ignored_header(request: Request, names: Sequence[str]) -> dict[str, str]:

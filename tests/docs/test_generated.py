@@ -34,8 +34,13 @@ def test_drift_is_named(tmp_path: Path) -> None:
     (tmp_path / "man" / "foundry.1").write_text("changed")
     (tmp_path / "completions" / "powershell" / "foundry.ps1").unlink()
     (tmp_path / "man" / "foundry-gone.1").write_text("of a command that is gone")
+    (tmp_path / "docs" / "openai-fields.md").write_text("changed")
+    (tmp_path / "docs" / "gone-fields.md").write_text("of an interface that is gone")
+    (tmp_path / "docs" / "written-by-hand.md").write_text("is let be")
     assert generator.differing(files, tmp_path) == [
         "completions/powershell/foundry.ps1",
+        "docs/gone-fields.md",
+        "docs/openai-fields.md",
         "man/foundry-gone.1",
         "man/foundry.1",
     ]
@@ -44,7 +49,8 @@ def test_drift_is_named(tmp_path: Path) -> None:
 def test_every_file_says_that_it_is_generated() -> None:
     for path, text in generator.generate().items():
         first = next(line for line in text.splitlines() if not line.startswith("#compdef"))
-        assert first.lstrip('.\\"# ').startswith("Generated from the command tree by 'python .ci/generate_docs.py'"), path
+        source = "models of requests" if path.startswith("docs/") else "command tree"
+        assert first.lstrip('.\\"#<!- ').startswith(f"Generated from the {source} by 'python .ci/generate_docs.py'"), path
 
 
 def test_nothing_of_this_machine_is_in_the_files() -> None:

@@ -62,10 +62,10 @@ _ANSWER_FIELDS = frozenset(MessageRequest.model_fields) - frozenset(Conversation
 
 
 def _conversation(wire: Wire, **answer: Any) -> Conversation[Wire]:
-    refuse_fields(wire, UNSUPPORTED_FIELDS, "this field is not supported.")
     if (wire.model_extra or {}).get(THREAD_FIELD) is not None:
         message = "thread: conversations are not kept here; send all of their messages without this field."
         raise ThreadUnsupportedError(message, param=THREAD_FIELD)
+    refuse_fields(wire, UNSUPPORTED_FIELDS)
     generation = GenerationRequest(
         messages=engine_messages(wire),
         tools=_tool_use(wire.tools or (), wire.tool_choice),
@@ -77,9 +77,9 @@ def _conversation(wire: Wire, **answer: Any) -> Conversation[Wire]:
 
 
 def _ignored_fields(wire: ConversationRequest) -> list[str]:
-    names = set(wire.model_extra or {}) - HARMLESS_FIELDS - set(UNSUPPORTED_FIELDS)
+    names = set(wire.model_extra or {}) - HARMLESS_FIELDS.keys() - UNSUPPORTED_FIELDS.keys()
     for tool in wire.tools or ():
-        unknown = set(tool.model_extra or {}) - HARMLESS_TOOL_FIELDS - set(UNSUPPORTED_TOOL_FIELDS)
+        unknown = set(tool.model_extra or {}) - HARMLESS_TOOL_FIELDS.keys() - UNSUPPORTED_TOOL_FIELDS.keys()
         names.update(f"tools[].{name}" for name in unknown)
     if wire.thinking is not None and wire.thinking.budget_tokens is not None:
         names.add("thinking.budget_tokens")
@@ -145,7 +145,7 @@ def _tool(definition: ToolDefinition, field: str) -> Tool:
             f"{field}.type: {definition.type[:40]!r} is a tool of another service; only tools of the caller are supported."
         )
         raise UnsupportedFieldError(message, param=f"{field}.type")
-    refuse_fields(definition, UNSUPPORTED_TOOL_FIELDS, "this field of a tool is not supported.")
+    refuse_fields(definition, UNSUPPORTED_TOOL_FIELDS)
     schema = definition.input_schema
     if schema is None:
         raise InvalidRequestError(f"{field}.input_schema: Field required.", param=f"{field}.input_schema")

@@ -48,9 +48,7 @@ def read_completion(document: dict[str, Any]) -> Completion:
 
 
 def _check_supported(wire: CompletionRequest) -> None:
-    refuse_fields(wire, UNSUPPORTED_FIELDS, "this interface has no such field; use /v1/chat/completions.")
-    if wire.suffix:
-        raise UnsupportedFieldError("suffix: text before a given end cannot be generated.", param="suffix")
+    refuse_fields(wire, UNSUPPORTED_FIELDS)
     if wire.best_of is not None and wire.best_of != (wire.n or 1):
         message = "best_of: answers are not compared, so only the value of n is possible."
         raise UnsupportedFieldError(message, hint="Leave the field out.", param="best_of")

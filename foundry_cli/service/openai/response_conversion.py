@@ -14,7 +14,7 @@ from foundry_cli.api.response_items import HARMLESS_ITEM_FIELDS
 from foundry_cli.api.responses import HARMLESS_FIELDS, UNSUPPORTED_FIELDS, ResponsesRequest, SchemaFormat, TextFormat
 from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.request import GenerationRequest, Grammar
-from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
+from foundry_cli.errors import InvalidRequestError
 from foundry_cli.service.fields import refuse_fields, validated
 from foundry_cli.service.openai.item_conversion import Message, read_items, to_messages
 from foundry_cli.service.openai.response_store import Conversation, ResponseStore
@@ -59,38 +59,13 @@ def read_response_request(document: dict[str, Any], store: ResponseStore) -> Res
 
 
 def _check_supported(wire: ResponsesRequest) -> None:
-    refuse_fields(wire, UNSUPPORTED_FIELDS, "this interface does not have this field.")
-    reasoning = wire.reasoning
-    refused = {
-        "n": wire.n not in (None, 1),
-        "background": bool(wire.background),
-        "truncation": wire.truncation == "auto",
-        "text.verbosity": wire.text is not None and wire.text.verbosity not in (None, "medium"),
-        "stream_options.include_obfuscation": wire.stream_options is not None and bool(wire.stream_options.include_obfuscation),
-    }
-    if reasoning is not None:
-        refused["reasoning.summary"] = reasoning.summary in ("concise", "detailed")
-        refused["reasoning.generate_summary"] = reasoning.generate_summary in ("concise", "detailed")
-        refused["reasoning.context"] = reasoning.context in ("current_turn", "all_turns")
-        refused["reasoning.mode"] = reasoning.mode not in (None, "standard")
-    for field, is_refused in refused.items():
-        if is_refused:
-            raise UnsupportedFieldError(f"{field}: this value is not supported.", hint=_HINTS.get(field), param=field)
+    refuse_fields(wire, UNSUPPORTED_FIELDS)
     if wire.stream_options is not None and not wire.stream:
         raise InvalidRequestError("stream_options: only allowed when stream is true.", param="stream_options")
 
 
-_HINTS = {
-    "n": "A response is one answer.",
-    "background": "Use stream, or wait for the answer.",
-    "truncation": "Nothing is left out of a conversation; send a shorter one.",
-    "reasoning.summary": "All that the model thinks is in the content of the items of type reasoning.",
-    "reasoning.generate_summary": "All that the model thinks is in the content of the items of type reasoning.",
-}
-
-
 def _ignored(wire: ResponsesRequest) -> Iterator[str]:
-    yield from _unknown(wire, "", HARMLESS_FIELDS | set(UNSUPPORTED_FIELDS))
+    yield from _unknown(wire, "", HARMLESS_FIELDS.keys() | UNSUPPORTED_FIELDS.keys())
     for name, options in (("text.", wire.text), ("reasoning.", wire.reasoning), ("stream_options.", wire.stream_options)):
         if options is not None:
             yield from _unknown(options, name)

@@ -74,7 +74,7 @@ async def count_tokens(request: Request) -> Response:
 def read_tokenize(document: dict[str, Any]) -> Tokenize:
     """All that can be done with a request body before a model is needed. Raises `InvalidRequestError` naming the field."""
     wire = validated(TokenizeRequest, document)
-    refuse_fields(wire, TOKENIZE_UNSUPPORTED_FIELDS, "this field is not supported.")
+    refuse_fields(wire, TOKENIZE_UNSUPPORTED_FIELDS)
     for name in ("add_special", "add_special_tokens", "add_generation_prompt"):
         if getattr(wire, name) is False:
             raise UnsupportedFieldError(f"{name}: the tokens are always those that the model would be given.", param=name)
