@@ -27,6 +27,7 @@ from foundry_cli.errors import FoundryError
 Inbox = queue.SimpleQueue[Frame | None]
 
 _PAUSE_SECONDS = 3.0  # without work: time to keep conversations; sooner would write a lively chat again at every turn
+_PREPARE_SECONDS = 0.05  # for requests that arrive together
 _SILENCE_SECONDS = 5.0  # without any other message: say that work goes on
 
 
@@ -77,7 +78,7 @@ class Worker:
 
     def _work(self) -> None:
         while self._take_frames():
-            self._prepare()
+            self._prepare_some()
             self._admit()
             step = self._scheduler.next_step()
             if step is not None:
@@ -129,8 +130,18 @@ class Worker:
                 pass
             return self._inbox.get()
 
+    def _prepare_some(self) -> None:
+        """One at a time, so that running answers do not wait for all; more while prompts are read, whose steps take long."""
+        began = self._clock()
+        self._prepare()
+        while self._arrived and self._clock() - began < _PREPARE_SECONDS and not self._is_writing():
+            self._prepare()
+
+    def _is_writing(self) -> bool:
+        return any(sequence.is_writing for sequence in self._running.values())
+
     def _prepare(self) -> None:
-        """Turn one request into tokens: one at a time, so that running answers do not wait for all of them."""
+        """Turn one request into tokens."""
         if self._is_idle() and self._prefills:
             identity = next(iter(self._prefills))
             frame, arrived = self._prefills.pop(identity), time.monotonic()

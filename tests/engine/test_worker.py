@@ -240,16 +240,30 @@ def test_two_answers_take_turns() -> None:
     assert order[10:90] in ([1, 2] * 40, [2, 1] * 40)
 
 
-def test_requests_are_prepared_one_per_step() -> None:
-    worker = bench(b"x" * 100)
+def prepared_per_step(worker: Bench, number: int) -> list[int]:
+    """How many requests have been prepared by each step; most of them come during step `number`."""
     prepared: list[int] = []
-    worker.runtime.on_step = lambda step: prepared.append(len(worker.runtime.encoded))
-    for identity in range(1, 7):
-        worker.ask(identity, request(chr(96 + identity)))
+
+    def on_step(step: int) -> None:
+        prepared.append(len(worker.runtime.encoded))
+        if step == number:
+            for identity in range(2, 7):
+                worker.ask(identity, request(chr(96 + identity)))
+
+    worker.runtime.on_step = on_step
+    worker.ask(1, request("a" * 1000))
     worker.run()
-    assert prepared[0] == 1
-    assert prepared[-1] == 6
+    return prepared
+
+
+def test_a_running_answer_waits_for_one_preparation_only() -> None:
+    prepared = prepared_per_step(bench(b"x" * 100), 20)
+    assert (prepared[0], prepared[-1]) == (1, 6)
     assert all(after - before <= 1 for before, after in pairwise(prepared))
+
+
+def test_while_a_prompt_is_read_all_that_arrive_are_prepared() -> None:
+    assert prepared_per_step(bench(b"x" * 100), 2)[:4] == [1, 1, 6, 6]
 
 
 def test_only_so_many_run_and_the_others_wait_in_order() -> None:
