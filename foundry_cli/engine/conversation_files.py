@@ -103,7 +103,8 @@ def _files(folder: Path, depth: int = 1) -> Iterator[KeptFile]:
     """In `folder`, and in those below it: one for each model."""
     try:
         check_folder(folder)
-        entries = [(Path(entry), entry.stat(follow_symlinks=False)) for entry in os.scandir(folder)]
+        with os.scandir(folder) as listing:
+            entries = [(Path(entry), entry.stat(follow_symlinks=False)) for entry in listing]
     except OSError:
         return
     for path, status in entries:

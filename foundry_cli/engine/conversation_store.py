@@ -61,7 +61,8 @@ def store_key(directory: Path, template: str | None) -> str:
     if manifest.exists():
         identity: object = hashlib.sha256(manifest.read_bytes()).hexdigest()
     else:
-        entries = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(directory))
+        with os.scandir(directory) as listing:
+            entries = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in listing)
         identity = [str(directory), entries]
     parts = json.dumps([_VERSION, identity, template, onnxruntime.__version__])
     return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32]

@@ -214,7 +214,7 @@ def test_fields_reach_the_engine_and_log_probabilities_come_back(tmp_path: Path)
 
     async def answer(request: GenerationRequest) -> Events:
         asked.append(request)
-        yield TextChunk("Hi", 1, (TokenText("Hi", b"Hi", -0.5, (TokenText("Hi", b"Hi", -0.5),)),))
+        yield TextChunk("{}", 1, (TokenText("{}", b"{}", -0.5, (TokenText("{}", b"{}", -0.5),)),))
         yield Finish("stop", Usage(1, 1, 0), Timing())
 
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -225,7 +225,7 @@ def test_fields_reach_the_engine_and_log_probabilities_come_back(tmp_path: Path)
     with local_service(tmp_path, answer) as local:
         whole = local.chat(question(**fields))[2]
         *chunks, _ = events(local.chat(question(stream=True, **fields))[2])
-    told = {"token": "Hi", "logprob": -0.5, "bytes": [72, 105]}
+    told = {"token": "{}", "logprob": -0.5, "bytes": [123, 125]}
     expected = {"content": [{**told, "top_logprobs": [told]}], "refusal": None}
     assert whole["choices"][0]["logprobs"] == expected
     assert [chunk["choices"][0]["logprobs"] for chunk in chunks] == [None, expected, None]
