@@ -17,7 +17,8 @@ from foundry_cli.engine.reply_format import ReplyFormat
 from foundry_cli.engine.reply_formats import find_reply_format
 from foundry_cli.engine.request import GenerationRequest
 from foundry_cli.engine.runtime import Runtime
-from foundry_cli.engine.template_dialect import JinjaDialect, PlainDialect, TemplateDialect, tools_told
+from foundry_cli.engine.template_dialect import JinjaDialect, PlainDialect, TemplateDialect
+from foundry_cli.engine.tool_text import tools_told
 from foundry_cli.errors import ContextLengthError, EngineError, InvalidRequestError
 
 _CUT = "\ufdd0"  # a code point that Unicode keeps free for such uses
