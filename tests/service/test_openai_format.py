@@ -118,6 +118,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("tool_choice", "required", "tool_choice"),
     ("tool_choice", {"type": "function", "function": {"name": "x"}}, "tool_choice.function.name"),
     ("function_call", "always", "function_call"),
+    ("function_call", {"name": "look"}, "function_call"),
     ("reasoning_effort", "huge", "reasoning_effort"),
     ("messages", [USER, {"content": "x"}], "messages[1].role"),
     ("messages", [{"role": "user", "content": 5}], "messages[0].content"),
@@ -388,3 +389,57 @@ def test_progress_comes_in_chunks_without_choices() -> None:
     (chunk,) = decode_events(stream.add(0, Progress(1, 0, 30)).splitlines(keepends=True))
     assert chunk["choices"] == []
     assert chunk["progress"] == {"index": 0, "waiting": 1, "read_tokens": 0, "prompt_tokens": 30}
+
+
+OLDER = {"name": "look"}
+NAMED = {"type": "function", "function": OLDER}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [FUNCTION], "function_call": "none"}, "function_call"),
+        ({"tools": [FUNCTION], "function_call": OLDER}, "function_call"),
+        ({"functions": [OLDER], "tool_choice": "none"}, "tool_choice"),
+        ({"functions": [OLDER], "tool_choice": "required"}, "tool_choice"),
+        ({"functions": [OLDER], "tool_choice": NAMED}, "tool_choice"),
+        ({"tools": [FUNCTION], "function_call": "auto"}, None),
+        ({"functions": [OLDER], "tool_choice": "auto"}, None),
+        ({"functions": [OLDER], "tool_choice": None, "function_call": OLDER}, None),
+        ({"function_call": "none"}, None),
+    ],
+)
+def test_the_choice_of_the_other_form(fields: dict[str, Any], param: str | None) -> None:
+    if param is None:
+        read_chat_request(body(**fields))
+        return
+    with pytest.raises(InvalidRequestError) as caught:
+        read_chat_request(body(**fields))
+    assert (caught.value.param, caught.value.message.startswith(f"{param}: ")) == (param, True)
+
+
+def called(arguments: str, *, is_older: bool = False) -> list[dict[str, Any]]:
+    """Messages with a call."""
+    function = {"name": "look", "arguments": arguments}
+    made = {"function_call": function} if is_older else {"tool_calls": [{"id": "a", "function": function}]}
+    return [USER, {"role": "assistant", "content": "", **made}]
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+@pytest.mark.parametrize("count", [65, 500, 100_000])
+def test_arguments_that_are_nested_too_deep(count: int, is_older: bool) -> None:
+    field = "messages[1].function_call.arguments" if is_older else "messages[1].tool_calls[0].function.arguments"
+    for text in ('{"a":' * count + "1" + "}" * count, '{"a":' + "[" * count + "]" * count + "}"):
+        with pytest.raises(InvalidRequestError) as caught:
+            read_chat_request(body(messages=called(text, is_older=is_older)))
+        assert (caught.value.param, caught.value.message.startswith(field)) == (field, True)
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_arguments_that_are_no_object_stay_a_text(is_older: bool) -> None:
+    for text in ("", "{", "[1]", "null", "look here", '{"a": 1} and more', "{" * 500):
+        messages = read_chat_request(body(messages=called(text, is_older=is_older))).generation.messages
+        assert messages[1]["tool_calls"][0]["function"]["arguments"] == text
+    deep = '{"a":' * 50 + "1" + "}" * 50
+    messages = read_chat_request(body(messages=called(deep, is_older=is_older))).generation.messages
+    assert messages[1]["tool_calls"][0]["function"]["arguments"] == json.loads(deep)

@@ -19,10 +19,11 @@ def is_older_form(wire: ChatCompletionRequest) -> bool:
 def chat_tool_use(wire: ChatCompletionRequest) -> ToolUse | None:
     """The functions that may be called; None when there are none, or none of them shall be called.
 
-    Raises `InvalidRequestError` for a choice that names another function, and for two forms at once.
+    Raises `InvalidRequestError` for a choice that names another function, and for two forms at once or mixed.
     """
     if wire.tools and wire.functions:
         raise InvalidRequestError("functions: not allowed beside tools, of which it is the older form.", param="functions")
+    _check_choice(wire)
     return _older_use(wire) if is_older_form(wire) else _use(wire)
 
 
@@ -33,6 +34,17 @@ def unknown_tool_fields(wire: ChatCompletionRequest) -> Iterator[str]:
         yield from (f"tools[].function.{name}" for name in tool.function.model_extra or {})
     for function in wire.functions or ():
         yield from (f"functions[].{name}" for name in function.model_extra or {})
+
+
+def _check_choice(wire: ChatCompletionRequest) -> None:
+    """Raise `InvalidRequestError` for the choice of the other form, unless it asks for what is done anyway."""
+    if is_older_form(wire) and wire.tool_choice not in (None, "auto"):
+        message = "tool_choice: not allowed beside functions, where function_call says it."
+        raise InvalidRequestError(message, param="tool_choice")
+    done_anyway = (None, "auto") if wire.tools else (None, "auto", "none")
+    if not is_older_form(wire) and wire.function_call not in done_anyway:
+        reason = "not allowed beside tools, where tool_choice says it" if wire.tools else "there are no functions"
+        raise InvalidRequestError(f"function_call: {reason}.", param="function_call")
 
 
 def _use(wire: ChatCompletionRequest) -> ToolUse | None:
