@@ -37,9 +37,14 @@ class ReplyReader:
         """The one that was found, after which nothing comes out."""
         return self._stop.matched
 
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether what comes next is thought, as far as is known."""
+        return self._parser is not None and self._parser.is_reasoning
+
     def add(self, token: int) -> list[ReplyPiece]:
         """What `token` completes."""
-        was_reasoning = self._parser is not None and self._parser.is_reasoning
+        was_reasoning = self.is_reasoning
         pieces = self._read(self._text_of(token))
         if was_reasoning or any(isinstance(piece, Reasoning) for piece in pieces):
             self.reasoning_tokens += 1

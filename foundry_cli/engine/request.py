@@ -139,7 +139,7 @@ class TokenText:
     """A token as text with the natural logarithm of its probability, and those that were most probable in its place."""
 
     text: str  # U+FFFD where its bytes are no whole characters
-    data: bytes | None  # None: it stands for no text, as the end of an answer does
+    data: bytes | None  # None: it stands for no text, as the end of an answer does, or its bytes are not known
     logprob: float
     top: tuple[TokenText, ...] = ()  # best first, without their own `top`
 

@@ -11,6 +11,7 @@ import string
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from foundry_cli.engine.grammar import GrammarState
 from foundry_cli.engine.reply_format import CallArguments, CallStart, Reasoning, ReplyPiece, Text
@@ -31,6 +32,8 @@ from foundry_cli.engine.request import (
 from foundry_cli.engine.runtime import ContextCache, Runtime, TokenContext
 from foundry_cli.engine.sampling import Choice, Logits, Sampler
 from foundry_cli.engine.scheduler import Task
+from foundry_cli.engine.token_bytes import token_bytes
+from foundry_cli.engine.told_tokens import split_told
 from foundry_cli.errors import ContextLengthError
 
 ROOM_TOKENS = 512
@@ -68,6 +71,7 @@ class Sequence(Task):
     sampler: Sampler = field(kw_only=True)
     reader: ReplyReader = field(kw_only=True)
     decode: Callable[[list[int]], str] = field(kw_only=True)
+    bytes_of: Callable[[int], bytes | None] = field(kw_only=True)  # of a token that is no whole characters
     eos_token_ids: frozenset[int] = frozenset()
     context: TokenContext | None = None
     cached_tokens: int = 0
@@ -106,6 +110,7 @@ class Sequence(Task):
             sampler=Sampler(request.sampling, files.sampling, prompt, grammar, request.logprobs),
             reader=reader or ReplyReader(runtime.decode, request.stop),
             decode=runtime.decode,
+            bytes_of=partial(token_bytes, files.directory),
             eos_token_ids=files.eos_token_ids,
             arrived=arrived,
             tells_progress=request.tells_progress,
@@ -143,7 +148,7 @@ class Sequence(Task):
         """Go on with the token that was chosen from the logits."""
         if self.first_token is None:
             self.first_token = time.monotonic()
-        if choice.logprob:
+        if choice.logprob and not self.reader.is_reasoning:
             top = tuple(self._token_text(token, value) for token, value in choice.logprob.top)
             self.logprobs.append(replace(self._token_text(choice.token, choice.logprob.logprob), top=top))
         events = self._accept(choice.token)
@@ -198,8 +203,8 @@ class Sequence(Task):
     def _event(self, piece: ReplyPiece, tokens: int) -> EngineEvent:
         match piece:
             case Text():
-                logprobs, self.logprobs = tuple(self.logprobs), []
-                return TextChunk(piece.text, tokens, logprobs)
+                told, self.logprobs = split_told(piece.text, self.logprobs) if self.logprobs else ([], [])
+                return TextChunk(piece.text, tokens, tuple(told))
             case Reasoning():
                 self.logprobs = []  # they are told of the answer only
                 return ReasoningChunk(piece.text, tokens)
@@ -212,4 +217,7 @@ class Sequence(Task):
 
     def _token_text(self, token: int, logprob: float) -> TokenText:
         text = self.decode([token])
-        return TokenText(text, text.encode() if text and "\N{REPLACEMENT CHARACTER}" not in text else None, logprob)
+        if text and "\N{REPLACEMENT CHARACTER}" not in text:
+            return TokenText(text, text.encode(), logprob)
+        data = self.bytes_of(token)
+        return TokenText(text if data is None else data.decode("utf-8", "replace"), data, logprob)
