@@ -10,7 +10,7 @@ HEADERS = (b"x-request-id", b"request-id")
 
 
 class RequestIds:
-    """ASGI middleware, the outermost one. What another server called its answer stays."""
+    """ASGI middleware, the outermost one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -22,6 +22,7 @@ from foundry_cli.errors import ProviderUnreachableError
 from foundry_cli.external_models import ExternalModel, read_external_models
 from foundry_cli.paths import Paths
 from foundry_cli.service.errors import status_of
+from foundry_cli.service.external.answer_headers import answer_headers
 from foundry_cli.service.external.connection import post
 from tests.fakes.web import Answer, Respond, Seen, WebServer, web_server
 from tests.fakes.wire import Talk, read_request, tunnel_to, wait_for_end, wire_server
@@ -91,18 +92,24 @@ def test_models_of_this_machine_stay_here(tmp_path: Path) -> None:
             429,
             {
                 "Retry-After": "7",
-                "X-Request-Id": "abc",
                 "X-RateLimit-Remaining": "0",
-                "Content-Type": "application/problem+json",
+                "Content-Type": "application/json; charset=utf-8",
             },
         ),
-        (500, {"Content-Type": "text/html"}),
+        (500, {"Content-Type": "text/plain"}),
         (200, {"Content-Type": "application/json", "OpenAI-Processing-Ms": "12"}),
     ],
 )
 def test_what_comes_back_is_passed_on_as_it_is(tmp_path: Path, status: int, headers: dict[str, str]) -> None:
     body = b'{"error" :\r\n {"message": "\xe2\x98\x83"} }\n\n'
-    private = {"Set-Cookie": "a=b", "Access-Control-Allow-Origin": "*", "Server": "x", "Alt-Svc": "h3"}
+    private = {
+        "X-Foundry-Ignored-Fields": "a",
+        "X-Foundry-Token": "b",
+        "Set-Cookie": "a=b",
+        "Access-Control-Allow-Origin": "*",
+        "Server": "x",
+        "Alt-Svc": "h3",
+    }
     with _with_web(tmp_path, lambda _: Answer(status, body, {**headers, **private})) as (local, _):
         connection = local.connect()
         connection.request("POST", "/v1/chat/completions", json.dumps(question(model="cloud/big")).encode(), JSON)
@@ -231,6 +238,9 @@ def _says(data: bytes) -> Talk:
         b"HTTP/1.1 100 Continue\r\n\r\n",
         b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000 + b"\r\n\r\n",
+        b"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 600 Odd\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 401 No\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
     ],
 )
 def test_a_broken_answer_is_an_error_and_not_half_an_answer(tmp_path: Path, data: bytes) -> None:
@@ -515,3 +525,49 @@ def test_other_routes_say_that_the_model_is_not_here(tmp_path: Path, path: str) 
     with _behind(tmp_path, "https://provider.test/v1") as local:
         status, _, answer = local.send("POST", path, json.dumps(body).encode(), JSON)
     assert (status, "Another server runs cloud/big" in answer["error"]["message"]) == (404, True)
+
+
+SECRET = 'sk-of/the"owner'
+
+
+def test_a_key_that_a_server_repeats_is_taken_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", SECRET)
+    said = json.dumps({"error": {"message": f"Not {SECRET}", "raw": "1"}}).encode() + SECRET.encode()
+    said += json.dumps(SECRET).replace("/", "\\/").encode()
+    headers = {"Content-Type": "text/plain", "OpenAI-Organization": f"of {SECRET}", "OpenAI-Version": "1"}
+    with _with_web(tmp_path / "a", lambda _: Answer(401, said, headers), key_variable="MY_KEY") as (local, _):
+        status, received, body = _ask(local)
+    assert (status, body.count(b"[key]")) == (401, 3)
+    assert b"owner" not in body
+    assert ("openai-organization" in received, received["openai-version"]) == (False, "1")
+    stream = b'data: {"x": 1}\n\ndata: {"error": ' + json.dumps(SECRET).encode() + b"}\n\n"
+    answer = Answer(200, stream, {"Content-Type": "text/event-stream"})
+    with _with_web(tmp_path / "b", lambda _: answer, key_variable="MY_KEY") as (local, _):
+        assert _ask(local, stream=True)[2] == b'data: {"x": 1}\n\ndata: {"error": "[key]"}\n\n'
+
+
+def test_a_word_that_is_no_secret_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "ollama")
+    with _with_web(tmp_path, lambda _: Answer(404, b"ollama has no such model"), key_variable="MY_KEY") as (local, _):
+        assert _ask(local)[2] == b"ollama has no such model"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("text/html", "application/octet-stream"),
+        ("application/javascript", "application/octet-stream"),
+        ("application/json; charset=utf-8", "application/json; charset=utf-8"),
+        ("Text/Plain", "Text/Plain"),
+        ("text/plain;\x01", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+)
+def test_kinds_of_answers(given: str, expected: str) -> None:
+    assert answer_headers({b"content-type": given.encode()}) == {"content-type": expected}
+
+
+def test_headers_that_are_not_passed_on() -> None:
+    headers = {b"retry-after": b"7", b"openai-a": b"x\x02", b"x-foundry-a": b"1", b"set-cookie": b"a=b", b"x-request-id": b"r"}
+    expected = {"retry-after": "7", "x-provider-request-id": "r", "content-type": "application/json"}
+    assert answer_headers({**headers, b"content-type": b"application/json"}) == expected

@@ -68,13 +68,14 @@ def test_what_is_not_http_is_answered_in_the_same_form(local: LocalService, capl
     assert f"malformed request 400 {name.decode()}" in caplog.messages
 
 
-def test_answers_of_other_servers_keep_theirs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_server_does_not_name_our_answers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     headers = {"Content-Type": "application/json", "X-Request-Id": "theirs"}
     caplog.set_level(logging.INFO, "foundry.access")
     with web_server(lambda _: Answer(200, b"{}", headers)) as server, local_service(tmp_path) as local:
         local.state.external.register(ExternalModel("far", server.url, "far"))
         answered = local.chat(question(model="far"))[1]
-    assert answered["x-request-id"] == "theirs"
+    assert answered["x-provider-request-id"] == "theirs"
+    assert answered["x-request-id"] == answered["request-id"]
     assert any(answered["request-id"] in line for line in caplog.messages)
 
 

@@ -1,7 +1,7 @@
 """The layer that sends requests for external models on, and passes on what comes back, byte by byte.
 
 A request is changed in two places only: the name of the model, and the key. Everything else is decided by the server
-that answers. Requests for other models go through untouched.
+that answers; only the key is taken out of its errors. Requests for other models go through untouched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from foundry_cli.external_models import ExternalModel
 from foundry_cli.http import is_loopback
 from foundry_cli.service.errors import body_of, response_to, stopping
 from foundry_cli.service.event_stream import CLIENT_GONE, EventStream, until_disconnect
+from foundry_cli.service.external.answer_headers import answer_headers
 from foundry_cli.service.external.connection import Connection, Headers, post
+from foundry_cli.service.external.redaction import Redaction
 from foundry_cli.service.external.registry import ExternalModels
 from foundry_cli.service.json_body import parse_object
 
@@ -36,10 +38,6 @@ _HOPS = b"x-foundry-hops"
 _MOST_HOPS = 4
 
 _PASSED_ON = frozenset({b"accept", b"idempotency-key", b"openai-beta", b"openai-organization", b"openai-project"})
-_PASSED_BACK = frozenset(
-    {b"content-type", b"content-encoding", b"retry-after", b"retry-after-ms", b"x-should-retry", b"x-request-id"}
-)
-_PASSED_BACK_PREFIXES = (b"openai-", b"x-ratelimit-", b"x-foundry-")
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,14 @@ class Forwarding:
         if self._models.is_offline and not is_loopback(url):
             hint = "Unset FOUNDRY_OFFLINE, or 'offline' in the settings."
             raise OfflineError(f"{model.host} is not asked, because the network is switched off.", hint=hint)
-        headers = _request_headers(scope, await asyncio.to_thread(model.read_key))
-        connection = await until_disconnect(receive, post(url, headers, forward.body))
+        key = await asyncio.to_thread(model.read_key)
+        connection = await until_disconnect(receive, post(url, _request_headers(scope, key), forward.body))
         if connection is None:
             await CLIENT_GONE(scope, receive, send)
             return
         try:
             logger.info("%s answers for %s with status %d", model.host, model.name, connection.status)
-            await (await _response(connection, model, receive))(scope, receive, send)
+            await (await _response(connection, model, Redaction(key), receive))(scope, receive, send)
         finally:
             connection.close()
 
@@ -110,33 +108,45 @@ def _read_forward(body: bytes, models: ExternalModels) -> Forward | None:
     return Forward(model, json.dumps({**document, "model": model.model}, ensure_ascii=False).encode())
 
 
-async def _response(connection: Connection, model: ExternalModel, receive: Receive) -> Response:
+async def _response(connection: Connection, model: ExternalModel, redaction: Redaction, receive: Receive) -> Response:
+    _check_answer(connection, model)
+    headers = answer_headers(connection.headers, redaction.secret)
+    kind = connection.headers.get(b"content-type", b"").lower()
+    is_stream = kind.startswith(b"text/event-stream") and b"content-encoding" not in connection.headers
+    if connection.status == 200 and is_stream:
+        lines = _lines(connection, redaction)
+        return EventStream(lines, headers, last_words=lambda: b"\n" + encode_event(body_of(stopping())))
+    content = await until_disconnect(receive, connection.read(LARGEST_ANSWER))
+    if content is None:
+        return CLIENT_GONE
+    return Response(content if connection.status < 300 else redaction.cleaned(content), connection.status, headers)
+
+
+def _check_answer(connection: Connection, model: ExternalModel) -> None:
+    """Raise `ProviderUnreachableError` for an answer that cannot be passed on."""
     if 300 <= connection.status < 400:
         raise ProviderUnreachableError(
             f"{model.host} sends the request on to another address.", hint="Correct the base address of the provider."
         )
-    headers = _answer_headers(connection)
-    kind = connection.headers.get(b"content-type", b"").lower()
-    is_stream = kind.startswith(b"text/event-stream") and b"content-encoding" not in connection.headers
-    if connection.status == 200 and is_stream:
-        return EventStream(_lines(connection), headers, last_words=lambda: b"\n" + encode_event(body_of(stopping())))
-    content = await until_disconnect(receive, connection.read(LARGEST_ANSWER))
-    return CLIENT_GONE if content is None else Response(content, connection.status, headers)
+    if not 200 <= connection.status < 600:
+        raise ProviderUnreachableError(f"{model.host} answers with the status {connection.status}, which means nothing.")
+    if connection.status >= 400 and b"content-encoding" in connection.headers:  # nobody could look for the key in it
+        raise ProviderUnreachableError(f"{model.host} answers with the status {connection.status} and a compressed text.")
 
 
-async def _lines(connection: Connection) -> AsyncGenerator[bytes, None]:
+async def _lines(connection: Connection, redaction: Redaction) -> AsyncGenerator[bytes, None]:
     """A stream in whole lines, without delay; when it breaks off, an error follows that a client can read."""
     rest = b""
     try:
         async for piece in connection.pieces():
             whole, newline, rest = (rest + piece).rpartition(b"\n")
             if newline:
-                yield whole + newline
+                yield redaction.cleaned_lines(whole + newline)
             if len(rest) > _LONGEST_LINE:
-                yield rest
+                yield redaction.cleaned_lines(rest)
                 rest = b""
         if rest:
-            yield rest
+            yield redaction.cleaned_lines(rest)
     except ProviderUnreachableError as error:
         yield b"\n" + encode_event(body_of(error))
 
@@ -151,14 +161,6 @@ def _request_headers(scope: Scope, key: str | None) -> Headers:
     headers = [(name, value) for name, value in scope["headers"] if name in _PASSED_ON]
     headers += [(b"user-agent", f"foundry-cli/{__version__}".encode()), (_HOPS, str(hops + 1).encode())]
     return [*headers, (b"authorization", f"Bearer {key}".encode())] if key else headers
-
-
-def _answer_headers(connection: Connection) -> dict[str, str]:
-    return {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in connection.headers.items()
-        if name in _PASSED_BACK or name.startswith(_PASSED_BACK_PREFIXES)
-    }
 
 
 def _query(scope: Scope) -> str:
