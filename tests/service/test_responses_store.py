@@ -101,3 +101,19 @@ def test_cancelling() -> None:
         pass
     with pytest.raises(ResponseNotFoundError):
         store.cancel("resp_3")
+
+
+def test_the_first_item_with_an_id_is_the_one_that_is_found() -> None:
+    store = ResponseStore()
+    store.keep(response(1, "true"), Conversation())
+    forged = {"id": "msg_1", "type": "message", "text": "forged"}
+    store.keep(response(2), Conversation().and_then([forged]))
+    store.keep(response(3), store.find("resp_1").conversation_after)
+    assert store.find_item("msg_1", "id")["text"] == "true"
+    store.delete("resp_1")
+    assert store.find_item("msg_1", "id")["text"] == "true"
+    store.delete("resp_3")
+    assert store.find_item("msg_1", "id")["text"] == "forged"
+    store.delete("resp_2")
+    with pytest.raises(ResponseNotFoundError):
+        store.find_item("msg_1", "id")

@@ -64,8 +64,8 @@ class ResponseStore:
         self._largest = largest
         self._size = 0
         self._stored: dict[str, tuple[StoredResponse, int]] = {}  # oldest first, with its size
-        self._items: dict[str, Item] = {}
-        self._uses: Counter[str] = Counter()  # of each item, by responses
+        self._items: dict[str, dict[int, Item]] = {}  # by id and, as clients may give one to several, by object
+        self._uses: Counter[int] = Counter()  # of each object, by responses
         self._running: dict[str, _Running] = {}
 
     def find(self, identity: str, param: str = "id") -> StoredResponse:
@@ -76,11 +76,11 @@ class ResponseStore:
         return stored[0]
 
     def find_item(self, identity: str, param: str) -> Item:
-        """An item of the input or the output of any response. Raises `ResponseNotFoundError`."""
-        item = self._items.get(identity)
-        if item is None:
+        """An item of the input or the output of any response: the first that had the id. Raises `ResponseNotFoundError`."""
+        items = self._items.get(identity)
+        if not items:
             raise _not_found("item", identity, param)
-        return item
+        return next(iter(items.values()))
 
     def oldest_first(self) -> list[Response]:
         """All of them."""
@@ -131,14 +131,16 @@ class ResponseStore:
             return
         self._size -= size
         for item in (*stored.conversation.items, *stored.response["output"]):
-            self._uses[item["id"]] -= 1
-            if not self._uses[item["id"]]:
-                del self._uses[item["id"]], self._items[item["id"]]
+            self._uses[id(item)] -= 1
+            if not self._uses[id(item)]:
+                del self._uses[id(item)], self._items[item["id"]][id(item)]
+            if not self._items[item["id"]]:
+                del self._items[item["id"]]
 
     def _note_items(self, *items: Item) -> None:
         for item in items:
-            self._items[item["id"]] = item
-            self._uses[item["id"]] += 1
+            self._items.setdefault(item["id"], {})[id(item)] = item
+            self._uses[id(item)] += 1
 
 
 def _not_found(what: str, identity: str, param: str) -> ResponseNotFoundError:
