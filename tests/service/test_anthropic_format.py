@@ -68,9 +68,10 @@ def test_calls_results_and_thoughts() -> None:
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [text("sunny"), text("warm")]}
     failed = {"type": "tool_result", "tool_use_id": "toolu_2", "content": "no such city", "is_error": True}
     empty = {"type": "tool_result", "tool_use_id": "toolu_3"}
+    others = [{**call, "id": "toolu_2"}, {**call, "id": "toolu_3"}]
     _, answer, *results, question = messages_of(
         USER,
-        {"role": "assistant", "content": [thought, text("Let me see."), call]},
+        {"role": "assistant", "content": [thought, text("Let me see."), call, *others]},
         {"role": "user", "content": [result, failed, empty, text("Well?")]},
     )
     function = {"name": "weather", "arguments": {"city": "Bonn"}}
@@ -78,12 +79,12 @@ def test_calls_results_and_thoughts() -> None:
         "role": "assistant",
         "content": "Let me see.",
         "reasoning_content": "Hm.",
-        "tool_calls": [{"id": "toolu_1", "type": "function", "function": function}],
+        "tool_calls": [{"id": f"toolu_{number}", "type": "function", "function": function} for number in (1, 2, 3)],
     }
     assert results == [
         {"role": "tool", "content": "sunny\n\nwarm", "tool_call_id": "toolu_1", "name": "weather"},
-        {"role": "tool", "content": "Error: no such city", "tool_call_id": "toolu_2"},
-        {"role": "tool", "content": "", "tool_call_id": "toolu_3"},
+        {"role": "tool", "content": "Error: no such city", "tool_call_id": "toolu_2", "name": "weather"},
+        {"role": "tool", "content": "", "tool_call_id": "toolu_3", "name": "weather"},
     ]
     assert question == {"role": "user", "content": "Well?"}
 
@@ -153,6 +154,9 @@ def test_structured_output() -> None:
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}
 CALL = {"type": "tool_use", "id": "a", "name": "b", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "a", "content": "c"}
+CALLED = {"role": "assistant", "content": [{**CALL, "id": "other"}]}
+ANSWERED = {"role": "user", "content": [RESULT]}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"max_tokens": None}, "max_tokens"),
     ({"max_tokens": 0}, "max_tokens"),
@@ -167,6 +171,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "user", "content": [CALL]}]}, "messages[0].content[0]"),
     ({"messages": [{"role": "user", "content": [{**CALL, "input": []}]}]}, "messages[0].content[0].input"),
     ({"messages": [{"role": "user", "content": " "}]}, "messages"),
+    ({"messages": [{"role": "user", "content": [RESULT]}]}, "messages[0].content[0].tool_use_id"),
+    (
+        {"messages": [USER, CALLED, ANSWERED, {"role": "assistant", "content": [CALL]}, USER]},
+        "messages[2].content[0].tool_use_id",
+    ),
     ({"stop_sequences": "a"}, "stop_sequences"),
     ({"tools": [{"name": "a"}]}, "tools[0].input_schema"),
     ({"tools": [{**WEATHER, "name": "a b"}]}, "tools[0].name"),

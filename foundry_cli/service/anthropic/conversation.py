@@ -31,7 +31,7 @@ def engine_messages(wire: ConversationRequest) -> tuple[dict[str, Any], ...]:
 
     Messages of the same role that follow each other are one, as Anthropic says.
     """
-    _check_roles(wire.messages)
+    _check_blocks(wire.messages)
     system = wire.system if isinstance(wire.system, str) else _paragraphs(wire.system or ())
     messages = [{"role": "system", "content": system}] if system else []
     names = tool_names(wire.messages)
@@ -56,12 +56,19 @@ def has_redacted_thoughts(messages: Iterable[Message]) -> bool:
     return any(isinstance(block, RedactedThinkingBlock) for message in messages for block in _blocks(message))
 
 
-def _check_roles(messages: Sequence[Message]) -> None:
+def _check_blocks(messages: Sequence[Message]) -> None:
+    calls: set[str] = set()
     for index, message in enumerate(messages):
         for position, block in enumerate(_blocks(message)):
             if not isinstance(block, _BLOCKS_OF[message.role]):
                 field = f"messages[{index}].content[{position}]"
                 problem = f"{field}: a message of the {message.role} has no blocks of the type {block.type}."
+                raise InvalidRequestError(problem, param=field)
+            if isinstance(block, ToolUseBlock):
+                calls.add(block.id)
+            if isinstance(block, ToolResultBlock) and block.tool_use_id not in calls:
+                field = f"messages[{index}].content[{position}].tool_use_id"
+                problem = f"{field}: no tool_use before it has the id {block.tool_use_id[:80]!r}."
                 raise InvalidRequestError(problem, param=field)
     if messages[-1].role == "assistant":
         raise UnsupportedFieldError(
@@ -112,9 +119,7 @@ def _result(block: ToolResultBlock, names: dict[str, str]) -> dict[str, Any]:
     """Templates have no place for `is_error`, so the text says it."""
     text = block.content if isinstance(block.content, str) else _paragraphs(block.content or ())
     content = f"Error: {text}" if block.is_error and not text.lower().startswith("error") else text
-    message = {"role": "tool", "content": content, "tool_call_id": block.tool_use_id}
-    name = names.get(block.tool_use_id)
-    return {**message, "name": name} if name else message
+    return {"role": "tool", "content": content, "tool_call_id": block.tool_use_id, "name": names[block.tool_use_id]}
 
 
 def _paragraphs(blocks: Iterable[TextBlock]) -> str:

@@ -82,7 +82,10 @@ def _block(kind: BlockKind, **fields: Any) -> dict[str, Any]:
 
 
 def _input(call: ToolCall) -> Any:
-    """The arguments of a call; when the answer was cut short, what is there of them, as streams have it."""
+    """The arguments of a call; when `max_tokens` cut it short, those that are whole, as Anthropic's clients read streams.
+
+    Of a text or a number that is cut nothing is left: half of a path or of a price is another one.
+    """
     return from_json(call.arguments or "{}", allow_partial=True)
 
 
