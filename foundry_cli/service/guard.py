@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ KEY_HEADER = b"x-api-key"
 MANAGEMENT_PREFIX = "/foundry/manage"
 """Routes that delete, stop or configure: on the Unix socket, or with the token of the instance record."""
 
+_CANCEL = re.compile(r"/v1/responses/[^/]+/cancel")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Headers = dict[bytes, list[bytes]]
@@ -163,10 +165,16 @@ def is_same_user(scope: Scope) -> bool:
 
 def _check_media_type(scope: Scope, headers: Headers) -> None:
     """A body must be declared as JSON: a browser cannot send that to another site without asking first."""
-    if scope["method"] in ("POST", "PUT", "PATCH"):
+    if scope["method"] in ("POST", "PUT", "PATCH") and not _is_bare_cancel(scope, headers):
         media_types = {value.split(b";")[0].strip().lower() for value in headers.get(b"content-type", [])}
         if media_types != {b"application/json"}:
             raise WrongMediaTypeError("The request needs the header 'Content-Type: application/json'.")
+
+
+def _is_bare_cancel(scope: Scope, headers: Headers) -> bool:
+    """Whether a response is cancelled without a body. Web pages send `Origin`, and cannot know the id in the path."""
+    has_body = b"transfer-encoding" in headers or headers.get(b"content-length", [b"0"]) != [b"0"]
+    return _CANCEL.fullmatch(scope["path"]) is not None and not has_body and b"content-type" not in headers
 
 
 def _as_browsers_write(origin: str) -> str:

@@ -212,6 +212,17 @@ def test_a_body_that_is_not_declared_as_json(local: LocalService, media_type: st
     assert (status, answer["error"]["code"]) == (415, "wrong_media_type")
 
 
+@pytest.mark.parametrize("data", [None, b""])
+def test_a_response_is_cancelled_without_a_body(local: LocalService, data: bytes | None) -> None:
+    path = "/v1/responses/resp_none/cancel"
+    assert local.send("POST", path, data, {})[0] == 404
+    assert local.send("POST", path, b"{}", {})[0] == 415
+    assert local.send("POST", path, data, {"content-type": "text/plain"})[0] == 415
+    assert local.send("POST", "/v1/responses", data, {})[0] == 415
+    for header in ({"Origin": "http://page.test"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert local.send("POST", path, data, header)[0] == 403
+
+
 def test_json_with_a_character_set(local: LocalService) -> None:
     assert local.chat(question(), **{"content-type": "Application/JSON; charset=utf-8"})[0] == 200
 
