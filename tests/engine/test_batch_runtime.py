@@ -28,8 +28,11 @@ from foundry_cli.errors import EngineError, InsufficientMemoryError
 from tests.engine.answers import Answering
 from tests.engine.fakes import END, Bench, FakeRuntime, reply, request
 from tests.engine.test_cache_rows import graph_of
+from tests.engine.workers import needs_batches
 from tests.models.small_decoder import Shape, write_small_decoder
 from tests.models.test_qwen2_reference import DIRECTORY
+
+pytestmark = needs_batches
 
 
 @dataclass

@@ -17,10 +17,10 @@ from foundry_cli.engine.process import EngineProcess, WorkerOptions
 from foundry_cli.engine.request import GenerationRequest
 from foundry_cli.errors import EngineError
 from tests.engine.fakes import request
-from tests.engine.workers import Answer, answer, engine
+from tests.engine.workers import Answer, answer, engine, needs_batches
 from tests.models.scripted import write_scripted_model
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+pytestmark = [needs_batches, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 QUESTION, REPLY = "What was said? " * 30, "This is the answer."
 

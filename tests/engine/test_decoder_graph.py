@@ -18,9 +18,12 @@ from foundry_cli.engine.genai_runtime import GenAIRuntime
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
 from foundry_cli.engine.runtime_choice import open_runtime
 from foundry_cli.errors import EngineError, ModelInvalidError
+from tests.engine.workers import needs_batches
 from tests.models.scripted import write_scripted_model
 from tests.models.small_decoder import Shape, write_small_decoder
 from tests.models.test_qwen2_reference import DIRECTORY
+
+pytestmark = needs_batches
 
 
 def graph_of(directory: Path) -> DecoderGraph:

@@ -19,9 +19,12 @@ from foundry_cli.engine.runtime_choice import EngineChoice, open_runtime
 from foundry_cli.engine.sampling import Logits
 from foundry_cli.engine.scheduler import piece_of
 from tests.engine.answers import Answer, Answering
+from tests.engine.workers import needs_batches
 from tests.models.scripted import write_scripted_model
 from tests.models.small_decoder import Shape, write_small_decoder
 from tests.models.test_qwen2_reference import CASES, DIRECTORY
+
+pytestmark = needs_batches
 
 BUDGET = 1 << 30
 LENGTHS = [1, 2, 3, 31, 64, 127, 128, 130, 191, 255, 256, 300]

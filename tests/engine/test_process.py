@@ -23,7 +23,7 @@ from foundry_cli.engine.process import WORKER_COMMAND, EngineProcess
 from foundry_cli.engine.request import GenerationRequest
 from foundry_cli.errors import ContextLengthError, EngineError, FoundryError, InvalidRequestError, ModelInvalidError
 from tests.engine.fakes import request
-from tests.engine.workers import Answer, answer, engine, raw_worker
+from tests.engine.workers import Answer, answer, engine, needs_batches, raw_worker
 from tests.models.scripted import write_scripted_model
 
 SMILE = "😀"
@@ -75,6 +75,7 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scripted_model(tmp_path_factory.mktemp("chat"), REPLIES)
 
 
+@needs_batches
 def test_turns_of_a_chat_and_what_is_cached(chat_model: Path) -> None:
     answers = ask_all(chat_model, turns(1), turns(2), turns(3), turns(3))
     assert [whole.text for whole in answers] == [*TEXTS, TEXTS[2]]
@@ -159,6 +160,7 @@ def test_an_answer_longer_than_its_first_context(tmp_path: Path) -> None:
     assert repeated.cached_tokens > 0
 
 
+@needs_batches
 def test_two_answers_are_written_in_turns(tmp_path: Path) -> None:
     directory = write_scripted_model(tmp_path, ["x" * 200])
     with raw_worker(directory) as (send, frames):
@@ -169,6 +171,7 @@ def test_two_answers_are_written_in_turns(tmp_path: Path) -> None:
     assert 1 in order[order.index(2) :]
 
 
+@needs_batches
 def test_a_long_prompt_lets_a_running_answer_go_on(tmp_path: Path) -> None:
     directory = write_scripted_model(tmp_path, ["x" * 600], context_length=1024, busy=1)
     with raw_worker(directory) as (send, frames):
@@ -360,6 +363,7 @@ def test_a_worker_at_work_does_not_outlive_a_parent_that_is_killed(tmp_path: Pat
     wait_until_gone(worker)
 
 
+@needs_batches
 def test_the_end_of_the_pipe_is_the_end_of_the_worker(chat_model: Path) -> None:
     """What tells it on systems without a signal at the parent's death."""
     command = [*WORKER_COMMAND, str(chat_model), "--parent", str(os.getpid())]

@@ -16,7 +16,7 @@ from foundry_cli.engine.model_files import read_model_files
 from foundry_cli.engine.process import EngineProcess, WorkerOptions
 from foundry_cli.engine.request import GenerationRequest, TextChunk, TokenText
 from tests.engine.fakes import request
-from tests.engine.workers import Answer, answer, engine
+from tests.engine.workers import Answer, answer, engine, needs_batches
 from tests.models.test_qwen2_reference import CASES, DIRECTORY, Case
 
 
@@ -58,6 +58,7 @@ def run(directory: Path, requests: list[GenerationRequest], *, together: bool) -
 REQUESTS = [continuation(case.prompt) for case in CASES]
 
 
+@needs_batches
 def test_greedy_text_new_and_repeated(plain_model: Path, expected: list[str]) -> None:
     answers = run(plain_model, [asked for asked in REQUESTS for _ in range(2)], together=False)
     assert [whole.text for whole in answers[::2]] == [whole.text for whole in answers[1::2]] == expected
@@ -78,6 +79,7 @@ def test_a_seed_gives_the_same_text_alone_cached_and_together(plain_model: Path)
     assert texts != [whole.text for whole in run(plain_model, REQUESTS, together=False)]
 
 
+@needs_batches
 @pytest.mark.parametrize("name", ["batch", "genai"])
 def test_log_probabilities_are_those_of_transformers(name: str) -> None:
     """Within 1e-3, for the most probable tokens of every step."""

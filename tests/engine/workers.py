@@ -11,9 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.process import WORKER_COMMAND, EngineProcess
 from foundry_cli.engine.request import Finish, GenerationRequest, TextChunk
+from tests.models.scripted_tokenizer import IS_OLD_RUNTIME
+
+needs_batches = pytest.mark.skipif(IS_OLD_RUNTIME, reason="the runtime for Python 3.10 has no tokenizer for the batched engine")
 
 
 @asynccontextmanager

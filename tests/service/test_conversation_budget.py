@@ -18,10 +18,10 @@ from foundry_cli.paths import Paths
 from foundry_cli.service.__main__ import engine_starter
 from foundry_cli.service.conversation_budget import ConversationBudget
 from tests.engine.fakes import request
-from tests.engine.workers import answer, engine
+from tests.engine.workers import answer, engine, needs_batches
 from tests.models.scripted import write_scripted_model
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
+pytestmark = [needs_batches, pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")]
 
 QUESTIONS = [f"{number}, what was said? " * 30 for number in range(3)]
 
