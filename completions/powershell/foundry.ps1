@@ -280,6 +280,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--ttl' = 'Seconds of idleness before the model is unloaded'
                 '--device' = 'Device whose variant of the model is meant'
                 '--ep' = 'Execution provider to run it with, such as cpu or cuda'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
@@ -287,6 +289,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--ttl' = 'number'
                 '--device' = 'words Auto CPU GPU NPU'
                 '--ep' = 'text'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
             }
             Arguments = @('model')
         }
@@ -295,10 +299,15 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             Options = [ordered]@{
                 '--all' = 'Unload every model'
                 '--force' = 'Also when the model is answering; the answer ends'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
-            Takes = @{}
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
             Arguments = @('model')
         }
         'model run' = @{
@@ -630,6 +639,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--api-key-env' = 'Environment variable that holds the key'
                 '--api-key-file' = 'File of mode 0600 that holds the key'
                 '--insecure' = 'Allow http, which is not encrypted, to another machine'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
@@ -638,6 +649,8 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--model' = 'model'
                 '--api-key-env' = 'text'
                 '--api-key-file' = 'file'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
             }
             Arguments = @('text')
         }
@@ -658,10 +671,15 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         'provider remove' = @{
             Commands = [ordered]@{}
             Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
                 '--help' = 'Show this message and exit'
                 '-h' = 'Show this message and exit'
             }
-            Takes = @{}
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
             Arguments = @('text')
         }
         'service' = @{

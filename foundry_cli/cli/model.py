@@ -129,17 +129,26 @@ def download(
 
 
 @app.command("load")
-def load(model: ModelArgument, ttl: TtlOption = None, device: DeviceOption = Device.auto, ep: ProviderOption = None) -> None:
+def load(
+    model: ModelArgument,
+    ttl: TtlOption = None,
+    device: DeviceOption = Device.auto,
+    ep: ProviderOption = None,
+    output_format: OutputOption = Format.text,
+) -> None:
     """Load a model into the service, so that the first answer comes at once."""
     from foundry_cli.cli.lifecycle import running_service
     from foundry_cli.cli.resolution import find_cached_model
 
     info = find_cached_model(model, device.chosen)
-    client = running_service(output.line)
-    output.line(f"{symbol('🕓 ')}Loading model...")
+    say = output.note if output_format is Format.json else output.line
+    client = running_service(say)
+    say(f"{symbol('🕓 ')}Loading model...")
     output.flush()
     client.load(info.id, ttl=ttl, ep=ep)
-    output.line(f"{symbol('🟢 ')}Model {model} loaded successfully")
+    say(f"{symbol('🟢 ')}Model {model} loaded successfully")
+    if output_format is Format.json:
+        output.document({"model": {"id": info.id, "loaded": True}})
 
 
 @app.command("unload")
@@ -147,6 +156,7 @@ def unload(
     model: Annotated[str | None, typer.Argument(help="Alias or model id.", show_default=False)] = None,
     every: Annotated[bool, typer.Option("--all", help="Unload every model.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also when the model is answering; the answer ends.")] = False,
+    output_format: OutputOption = Format.text,
 ) -> None:
     """Unload a model from the service and give its memory back."""
     from foundry_cli.client.supervisor import require_service
@@ -155,18 +165,23 @@ def unload(
     if (model is None) != every:
         raise typer.BadParameter("Name a model, or use --all.")
     client = require_service(Paths.from_environment())
+    say = output.note if output_format is Format.json else output.line
     if model is None:
         client.unload_all(force=force)
-        output.line(f"{symbol('🔴 ')}All models unloaded")
+        say(f"{symbol('🔴 ')}All models unloaded")
+        if output_format is Format.json:
+            output.document({"models": []})
         return
     loaded = {name.lower(): entry["id"] for entry in client.status()["loadedModels"] for name in _names(entry)}
     model_id = loaded.get(model.strip().lower())
     if model_id is None:
-        local_inventory().resolve(model)
-        output.line(f"Model {model} is not loaded")
-        return
-    client.unload(model_id, force=force)
-    output.line(f"{symbol('🔴 ')}Model {model} unloaded successfully")
+        model_id = local_inventory().resolve(model).id
+        say(f"Model {model} is not loaded")
+    else:
+        client.unload(model_id, force=force)
+        say(f"{symbol('🔴 ')}Model {model} unloaded successfully")
+    if output_format is Format.json:
+        output.document({"model": {"id": model_id, "loaded": False}})
 
 
 def _names(entry: dict[str, str]) -> tuple[str, str, str]:

@@ -39,6 +39,7 @@ def add(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Allow http, which is not encrypted, to another machine.")
     ] = False,
+    output_format: OutputOption = Format.text,
 ) -> None:
     """Add a model that another server runs; requests that name it are sent there."""
     from foundry_cli.cli import provider_settings
@@ -53,6 +54,9 @@ def add(
         is_insecure=insecure,
     )
     problem = provider_settings.add(external)
+    if output_format is Format.json:
+        output.document({"provider": {**external.fields(), "problem": problem or None}})
+        return
     output.line(f"Model {external.name} was added; requests for it go to {external.host}.")
     if problem:
         output.note(problem)
@@ -83,9 +87,15 @@ def _key_place(provider: dict[str, object]) -> str:
 
 @app.command("remove")
 @app.command("rm", hidden=True)
-def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", show_default=False)]) -> None:
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", show_default=False)],
+    output_format: OutputOption = Format.text,
+) -> None:
     """Remove a model that another server runs. The key stays where it is."""
     from foundry_cli.cli import provider_settings
 
     provider_settings.remove(name)
-    output.line(f"Model {name} was removed.")
+    if output_format is Format.json:
+        output.document({"removed": name})
+    else:
+        output.line(f"Model {name} was removed.")

@@ -94,6 +94,15 @@ def test_load_ps_unload(foundry: Command, service: RunningService) -> None:
     assert "not loaded" in foundry("model", "unload", "echo", home=home).stdout
 
 
+def test_load_and_unload_as_json(foundry: Command, service: RunningService) -> None:
+    home = service.paths.home
+    for command, is_loaded in (("load", True), ("unload", False), ("unload", False)):
+        output = foundry("model", command, "echo", "-o", "json", home=home)
+        assert (output.code, json.loads(output.stdout)) == (0, {"model": {"id": "echo:1", "loaded": is_loaded}})
+    assert "not loaded" in output.stderr
+    assert json.loads(foundry("-o", "json", "model", "unload", "--all", home=home).stdout) == {"models": []}
+
+
 def test_unload_without_a_service_is_exit_code_3(foundry: Command) -> None:
     output = foundry("model", "unload", "foundry-guide")
     assert output.code == 3

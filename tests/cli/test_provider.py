@@ -50,6 +50,12 @@ def test_a_provider_is_added_listed_and_removed(foundry: Command, tmp_path: Path
     assert "There is no external model 'big'." in missing.stderr
 
 
+def test_what_was_added_and_removed_as_json(foundry: Command) -> None:
+    added = json.loads(foundry("provider", "add", "big", "--url", URL, "-o", "json").stdout)["provider"]
+    assert [{**added, "saved": True}] == _providers(foundry)
+    assert json.loads(foundry("provider", "remove", "big", "-o", "json").stdout) == {"removed": "big"}
+
+
 def test_only_the_place_of_a_key_is_kept(foundry: Command, tmp_path: Path) -> None:
     key_file = tmp_path / "key"
     key_file.write_text("sk-secret")

@@ -102,6 +102,10 @@ function __foundry_takes_value
             'model load --ttl' \
             'model load --device' \
             'model load --ep' \
+            'model load --output' \
+            'model load -o' \
+            'model unload --output' \
+            'model unload -o' \
             'model run --prompt' \
             'model run --system' \
             'model run --temperature' \
@@ -145,8 +149,12 @@ function __foundry_takes_value
             'provider add --model' \
             'provider add --api-key-env' \
             'provider add --api-key-file' \
+            'provider add --output' \
+            'provider add -o' \
             'provider list --output' \
             'provider list -o' \
+            'provider remove --output' \
+            'provider remove -o' \
             'service start --port' \
             'service start --idle-timeout' \
             'service start --log-level' \
@@ -453,10 +461,12 @@ complete -c foundry -n '__foundry_argument model load 0' -a '(__foundry_models m
 complete -c foundry -n '__foundry_inside model load' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
 complete -c foundry -n '__foundry_inside model load' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
 complete -c foundry -n '__foundry_inside model load' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
+complete -c foundry -n '__foundry_inside model load' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside model load' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument model unload 0' -a '(__foundry_models model)' -d Model
 complete -c foundry -n '__foundry_inside model unload' -l all -d 'Unload every model'
 complete -c foundry -n '__foundry_inside model unload' -l force -d 'Also when the model is answering; the answer ends'
+complete -c foundry -n '__foundry_inside model unload' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside model unload' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument model run 0' -a '(__foundry_models model)' -d Model
 complete -c foundry -n '__foundry_inside model run' -l prompt -x -d 'Answer this once, to standard output, and exit'
@@ -582,10 +592,12 @@ complete -c foundry -n '__foundry_inside provider add' -l model -x -a '(__foundr
 complete -c foundry -n '__foundry_inside provider add' -l api-key-env -x -d 'Environment variable that holds the key'
 complete -c foundry -n '__foundry_inside provider add' -l api-key-file -r -F -d 'File of mode 0600 that holds the key'
 complete -c foundry -n '__foundry_inside provider add' -l insecure -d 'Allow http, which is not encrypted, to another machine'
+complete -c foundry -n '__foundry_inside provider add' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside provider add' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside provider list' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside provider list' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument provider remove 0'
+complete -c foundry -n '__foundry_inside provider remove' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside provider remove' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument service 0' -a start -d 'Start the service in the background; returns when it answers'
 complete -c foundry -n '__foundry_argument service 0' -a stop -d 'Stop the service; running answers get up to ten seconds'
