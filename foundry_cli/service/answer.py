@@ -23,9 +23,8 @@ class Answer:
 
     finish: Finish | None = None
     tool_calls: list[ToolCall] = field(default_factory=list)
-    _texts: list[str] = field(default_factory=list)
+    chunks: list[TextChunk] = field(default_factory=list)
     _thoughts: list[str] = field(default_factory=list)
-    _logprobs: list[TokenText] = field(default_factory=list)
 
     def add(self, event: EngineEvent) -> None:
         """Note the next event."""
@@ -33,8 +32,7 @@ class Answer:
             case Finish():
                 self.finish = event
             case TextChunk():
-                self._texts.append(event.text)
-                self._logprobs += event.logprobs
+                self.chunks.append(event)
             case ReasoningChunk():
                 self._thoughts.append(event.text)
             case ToolCallChunk():
@@ -45,7 +43,7 @@ class Answer:
     @property
     def text(self) -> str:
         """All of its text."""
-        return "".join(self._texts)
+        return "".join(chunk.text for chunk in self.chunks)
 
     @property
     def reasoning(self) -> str:
@@ -55,4 +53,4 @@ class Answer:
     @property
     def logprobs(self) -> Sequence[TokenText]:
         """The log-probabilities of its tokens, if they are wanted."""
-        return self._logprobs
+        return [token for chunk in self.chunks for token in chunk.logprobs]

@@ -221,9 +221,21 @@ def test_log_probabilities_in_parallel_lists(tmp_path: Path) -> None:
 
 def test_tokens_that_are_no_whole_characters() -> None:
     euro, table = "\N{EURO SIGN}".encode(), TokenTable()
-    fields = table.fields([token(b"a"), token(euro[:1]), token(euro[1:]), token(b"b"), token(None)])
+    tokens = (token(b"a"), token(euro[:1]), token(euro[1:]), token(b"b"), token(None))
+    fields = table.fields([TextChunk("a\N{EURO SIGN}b", 5, tokens)])
     assert fields["tokens"] == ["a", "bytes:\\xe2", "bytes:\\x82\\xac", "b", ""]
     assert fields["text_offset"] == [0, 1, 1, 2, 3]
+
+
+def test_offsets_behind_bytes_that_are_no_character() -> None:
+    """One character may stand for several tokens of such bytes; what comes then is where the text has it."""
+    bad, table = token(b"\xe2"), TokenTable()
+    chunks = [
+        TextChunk("a", 1, (token(b"a"),)),
+        TextChunk("\N{REPLACEMENT CHARACTER}gh", 4, (bad, bad, bad, token(b"gh"))),
+        TextChunk("i", 1, (token(b"i"),)),
+    ]
+    assert table.fields(chunks)["text_offset"] == [0, 1, 1, 1, 2, 4]
 
 
 @pytest.mark.parametrize("prompt", [f"Hi{MARKER}", [f"Hi{MARKER}"]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from foundry_cli.api.sse import DONE, encode_event
@@ -15,6 +15,7 @@ from foundry_cli.service.errors import body_of
 from foundry_cli.service.openai.writer import FINISH_REASONS, timing_fields, usage_fields
 from foundry_cli.types import ModelInfo
 
+new_decoder = getincrementaldecoder("utf-8")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -22,18 +23,30 @@ class TokenTable:
     """`logprobs` of one answer: parallel lists, with the place of each token in the text of the answer."""
 
     def __init__(self) -> None:
-        self._decoder = getincrementaldecoder("utf-8")("replace")
-        self._offset = 0  # whole characters so far
+        self._decoder = new_decoder("replace")
+        self._offset = 0  # whole characters of the tokens so far
+        self._end = 0  # of the text so far
 
-    def fields(self, tokens: Iterable[TokenText]) -> dict[str, Any]:
-        """The lists for the next `tokens` of the answer."""
-        told = list(tokens)
+    def fields(self, chunks: Sequence[TextChunk]) -> dict[str, Any]:
+        """The lists for the tokens of the next `chunks` of the answer."""
+        told = [token for chunk in chunks for token in chunk.logprobs]
         return {
             "tokens": [_name(token) for token in told],
             "token_logprobs": [token.logprob for token in told],
             "top_logprobs": [_top(token) for token in told],
-            "text_offset": [self._advance(token) for token in told],
+            "text_offset": [offset for chunk in chunks for offset in self._offsets(chunk)],
         }
+
+    def _offsets(self, chunk: TextChunk) -> list[int]:
+        """Where the characters begin that the tokens of `chunk` are of."""
+        begin, self._end = self._end, self._end + len(chunk.text)
+        if _REPLACEMENT not in chunk.text:
+            return [self._advance(token) for token in chunk.logprobs]
+        # How many characters stand for bytes that are none, only the text says: what is behind them is counted from its end.
+        self._decoder.reset()
+        self._offset = self._end
+        rest = [b"".join(token.data or b"" for token in chunk.logprobs[place:]) for place in range(len(chunk.logprobs))]
+        return [max(begin, self._end - len(new_decoder("replace").decode(data))) for data in rest]
 
     def _advance(self, token: TokenText) -> int:
         offset = self._offset
@@ -78,7 +91,7 @@ class CompletionWriter:
                 index,
                 echo + answer.reasoning + answer.text,
                 FINISH_REASONS[finish.reason],
-                self.logprobs(index, answer.logprobs),
+                self.logprobs(index, answer.chunks),
             )
             for index, (echo, answer, finish) in enumerate(zip(self.echoes, answers, finishes, strict=True))
         ]
@@ -101,9 +114,9 @@ class CompletionWriter:
         """One of the answers, or a part of it."""
         return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason}
 
-    def logprobs(self, index: int, tokens: Iterable[TokenText]) -> dict[str, Any] | None:
-        """`logprobs` for the next tokens of answer `index`, if they are wanted."""
-        return self._tables[index].fields(tokens) if self._has_logprobs else None
+    def logprobs(self, index: int, chunks: Sequence[TextChunk]) -> dict[str, Any] | None:
+        """`logprobs` for the next chunks of answer `index`, if they are wanted."""
+        return self._tables[index].fields(chunks) if self._has_logprobs else None
 
     def counts(self, finishes: Sequence[Finish]) -> dict[str, Any]:
         """`usage` and what is beside it. Each prompt counts once."""
@@ -137,7 +150,7 @@ class CompletionStream:
             self._finishes[index] = event
             return data + self._event(self._writer.choice(index, "", FINISH_REASONS[event.reason])) + self._end()
         assert not isinstance(event, (ToolCallChunk, Progress)), "the request asks for neither"
-        logprobs = self._writer.logprobs(index, event.logprobs if isinstance(event, TextChunk) else ())
+        logprobs = self._writer.logprobs(index, [event] if isinstance(event, TextChunk) else [])
         return data + self._event(self._writer.choice(index, event.text, None, logprobs))
 
     def fail(self, error: FoundryError) -> bytes:
