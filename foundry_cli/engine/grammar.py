@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from foundry_cli.engine.grammar_limits import NAMES, check_limits, check_size
 from foundry_cli.engine.request import Grammar
-from foundry_cli.errors import EngineError, InvalidRequestError, UnenforceableSchemaError
+from foundry_cli.errors import EngineError, FoundryError, InvalidRequestError, UnenforceableSchemaError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-LARGEST_GRAMMAR = 512 * 1024
-"""Bytes of text, for the schemas of many tools; with llguidance's own limits this bounds the time to compile it."""
-
 _ANY_OBJECT = '{"type": "object"}'
 _KEPT_GRAMMARS = 16  # compiled; the same few come again and again
+_KEPT_VERDICTS = 512  # on schemas of tools: the same come with every turn of a conversation, and with every answer
+_TRIED_TOKENS = 16  # of an answer: most of what becomes too complex does so at once
+_TOO_COMPLEX = ("lexer error", "Parser Error: Current row", "Parser Error: Too many", "too many")
 _LONGEST_REASON = 300  # characters
 _HINTS = {"json_schema": "Leave the keyword out of the schema, or say the same with others."}
-_NAMES = {"json_object": "grammar", "json_schema": "schema", "regex": "regular expression", "lark": "grammar"}
 
 
 class GrammarFactory:
@@ -41,9 +41,10 @@ class GrammarFactory:
         self._eos_token_ids = sorted(eos_token_ids)
         self._tokenizer: LLTokenizer | None = None
         self._compiled = lru_cache(_KEPT_GRAMMARS)(self._compile)
+        self._fault = lru_cache(_KEPT_VERDICTS)(self._find_fault)
 
     def compile(self, grammar: Grammar, param: str = "response_format") -> GrammarState:
-        """`grammar`, for which the field `param` asks, at its beginning.
+        """`grammar`, for which the field `param` asks, at its beginning. Limits are for `check`.
 
         Raises `InvalidRequestError` that says what of it is wrong; `UnenforceableSchemaError` for a JSON schema. It may take
         some tenths of a second, without Python's lock.
@@ -51,25 +52,36 @@ class GrammarFactory:
         try:
             matcher = self._compiled(grammar)
         except ValueError as error:
-            kind = UnenforceableSchemaError if grammar.kind == "json_schema" else InvalidRequestError
-            raise kind(f"{param}: {error}", hint=_HINTS.get(grammar.kind), param=param) from error
-        return GrammarState(matcher.deep_copy(), frozenset(self._eos_token_ids))
+            raise _refusal(grammar, param, str(error)) from error
+        too_complex = _refusal(grammar, param, f"the {NAMES[grammar.kind]} is too complex to be followed.")
+        return GrammarState(matcher.deep_copy(), frozenset(self._eos_token_ids), too_complex)
+
+    def check(self, grammar: Grammar, param: str = "response_format") -> None:
+        """Raise what is wrong with `grammar`, as a client sent it, beyond the limits included."""
+        if (fault := self._fault(grammar)) is not None:
+            raise _refusal(grammar, param, fault)
+
+    def _find_fault(self, grammar: Grammar) -> str | None:
+        try:
+            check_limits(grammar)
+            self._compile(grammar)
+        except ValueError as error:
+            return str(error)
+        return None
 
     def _compile(self, grammar: Grammar) -> LLMatcher:
         """Raises `ValueError`."""
         from llguidance import LLMatcher, LLParserLimits
 
-        name = _NAMES[grammar.kind]
-        if len(grammar.text.encode("utf-8", "replace")) > LARGEST_GRAMMAR:
-            raise ValueError(f"the {name} is larger than {LARGEST_GRAMMAR >> 10} KiB.")
+        name = NAMES[grammar.kind]
+        check_size(grammar)
         tokenizer = self._tokenizer or self._read_tokenizer()
         try:
             matcher = LLMatcher(tokenizer, _definition(grammar), log_level=0, limits=LLParserLimits(verbose_errors=False))
         except ValueError as error:
             raise ValueError(f"the {name} cannot be used: {_reason(str(error))}") from error
-        matcher.compute_bitmask()  # tells of what nothing can satisfy, while nothing has been generated yet
-        if matcher.is_error():
-            raise ValueError(f"the {name} cannot be used: {_reason(matcher.get_error())}")
+        if reason := _fault_of_beginning(matcher):
+            raise ValueError(f"the {name} cannot be used: {_reason(reason)}")
         return matcher
 
     def _read_tokenizer(self) -> LLTokenizer:
@@ -87,9 +99,10 @@ class GrammarFactory:
 class GrammarState:
     """How far one answer has come in its grammar."""
 
-    def __init__(self, matcher: LLMatcher, eos_token_ids: frozenset[int]) -> None:
+    def __init__(self, matcher: LLMatcher, eos_token_ids: frozenset[int], too_complex: FoundryError) -> None:
         self._matcher = matcher
         self._eos_token_ids = eos_token_ids
+        self._too_complex = too_complex
 
     @property
     def is_finished(self) -> bool:
@@ -97,7 +110,10 @@ class GrammarState:
         return self._matcher.is_stopped()
 
     def mask(self, logits: NDArray[np.float32]) -> None:
-        """Set the logits of all tokens that may not come next to minus infinity. Raises `EngineError`."""
+        """Set the logits of all tokens that may not come next to minus infinity.
+
+        Raises `EngineError`, and `InvalidRequestError` when the grammar has become too complex.
+        """
         allowed = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
         self._check()
         known = min(len(allowed), len(logits))
@@ -105,18 +121,42 @@ class GrammarState:
         logits[known:] = -np.inf  # beyond the tokenizer: the model's vocabulary is often rounded up
 
     def accept(self, token: int) -> None:
-        """Go on by `token`, one that `mask` left. Raises `EngineError`."""
+        """Go on by `token`, one that `mask` left. Raises as that does."""
         if self.is_finished and token in self._eos_token_ids:
             return
         self._matcher.consume_token(token)
         self._check()
 
     def _check(self) -> None:
-        if self._matcher.is_error():
-            raise EngineError(
-                f"The grammar of the answer cannot be followed: {_reason(self._matcher.get_error())}",
-                hint="Use a simpler schema, with fewer alternatives and shorter patterns.",
-            )
+        if not self._matcher.is_error():
+            return
+        reason = self._matcher.get_error()
+        if reason.startswith(_TOO_COMPLEX):
+            raise self._too_complex
+        raise EngineError(
+            f"The grammar of the answer cannot be followed: {_reason(reason)}",
+            hint="Use a simpler schema, with fewer alternatives and shorter patterns.",
+        )
+
+
+def _refusal(grammar: Grammar, param: str, reason: str) -> FoundryError:
+    kind = UnenforceableSchemaError if grammar.kind == "json_schema" else InvalidRequestError
+    return kind(f"{param}: {reason}", hint=_HINTS.get(grammar.kind), param=param)
+
+
+def _fault_of_beginning(matcher: LLMatcher) -> str | None:
+    """What goes wrong with the first tokens of some answer; None when nothing does.
+
+    It tells of what nothing can satisfy and of what is too complex, while nothing has been generated yet.
+    """
+    tried = matcher.deep_copy()
+    for _ in range(_TRIED_TOKENS):
+        mask = np.unpackbits(np.frombuffer(tried.compute_bitmask(), dtype=np.uint8), bitorder="little")
+        allowed = np.flatnonzero(mask)
+        if tried.is_error() or tried.is_stopped() or not len(allowed):
+            break
+        tried.consume_token(int(allowed[len(allowed) // 2]))
+    return tried.get_error() if tried.is_error() else None
 
 
 def _definition(grammar: Grammar) -> str:

@@ -5,6 +5,8 @@ Grammars are compiled in a thread of their own, without Python's lock: a large o
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +18,12 @@ from foundry_cli.engine.reply_reader import ReplyReader
 from foundry_cli.engine.request import GenerationRequest, Grammar
 from foundry_cli.engine.runtime import Runtime
 from foundry_cli.engine.sequence import Sequence, check_length
+from foundry_cli.errors import UnenforceableSchemaError
+
+PATIENCE_SECONDS = 20.0
+"""For the grammar of one request; usual ones take some milliseconds."""
+
+Tell = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -29,14 +37,29 @@ class _Compiling:
 
 
 class Preparation:
-    """Makes sequences of requests. `tell` is called, in another thread, with a request that can be taken now."""
+    """Makes sequences of requests. `tell` is called, in another thread, with a request that can be taken now.
 
-    def __init__(self, runtime: Runtime, tell: Callable[[int], None]) -> None:
+    A grammar whose compilation has not ended after `patience` seconds never may, and nothing can stop it but the end of the
+    process: `tell_overdue` is called then.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        tell: Tell,
+        tell_overdue: Tell,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        grammars: GrammarFactory | None = None,
+    ) -> None:
         """Raises `ModelInvalidError` when the template is damaged."""
         self.prompts = PromptBuilder(runtime)
         self._runtime = runtime
         self._tell = tell
-        self._grammars = GrammarFactory(runtime.files.directory, runtime.files.eos_token_ids)
+        self._tell_overdue = tell_overdue
+        self._patience = patience
+        self._compiling_now: int | None = None
+        self._grammars = grammars or GrammarFactory(runtime.files.directory, runtime.files.eos_token_ids)
         self._thread = ThreadPoolExecutor(1, "grammars")
         self._compiling: dict[int, _Compiling] = {}
 
@@ -46,7 +69,7 @@ class Preparation:
         check_length(len(prompt.tokens), request.max_tokens, self._runtime.files.context_length, request.source)
         if request.grammar is None and request.tools is None:
             return self._sequence(identity, request, prompt, arrived, None)
-        grammar = self._thread.submit(self._compile, request, prompt)
+        grammar = self._thread.submit(self._compile, identity, request, prompt)
         self._compiling[identity] = _Compiling(request, prompt, arrived, grammar)
         grammar.add_done_callback(lambda _: self._tell(identity))
         return None
@@ -63,6 +86,10 @@ class Preparation:
         given_up = self._compiling.pop(identity, None)
         return given_up is not None and (given_up.grammar.cancel() or True)
 
+    def is_overdue(self, identity: int) -> bool:
+        """Whether the grammar of `identity`, of which `tell_overdue` was told, is still being compiled."""
+        return self._compiling_now == identity
+
     def _sequence(
         self, identity: int, request: GenerationRequest, prompt: Prompt, arrived: float, grammar: GrammarState | None
     ) -> Sequence:
@@ -78,15 +105,37 @@ class Preparation:
         parser = form.new_parser(prompt.end, request.tools)
         return ReplyReader(self._runtime.decode, request.stop, parser, markers)
 
-    def _compile(self, request: GenerationRequest, prompt: Prompt) -> GrammarState | None:
+    def _compile(self, identity: int, request: GenerationRequest, prompt: Prompt) -> GrammarState | None:
         """The grammar of the whole reply; None when everything is allowed."""
+        self._compiling_now = identity
+        timer = threading.Timer(self._patience, self._tell_overdue, (identity,))
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._grammar(request, prompt)
+        finally:
+            timer.cancel()
+            self._compiling_now = None
+
+    def _grammar(self, request: GenerationRequest, prompt: Prompt) -> GrammarState | None:
+        if request.grammar is not None:
+            self._grammars.check(request.grammar)  # alone: what is wrong with it shall not be told of the whole reply
         if request.prompt is not None:
             return self._compiled(request.grammar, "response_format")
-        tools = enforced(request.tools, lambda schema: self._grammars.compile(schema, "tools")) if request.tools else None
+        tools = enforced(request.tools, self._tool_check()) if request.tools else None
         grammar = self.prompts.format.grammar(prompt.end, tools, request.grammar, self._runtime.files.added_tokens)
-        if request.grammar is not None and grammar != request.grammar:
-            self._grammars.compile(request.grammar)  # tells of what is wrong with it alone
         return self._compiled(grammar, "tools" if tools else "response_format")
+
+    def _tool_check(self) -> Callable[[Grammar], None]:
+        """Checks the schemas of tools one after the other, as long as that does not take too long in all."""
+        end = time.monotonic() + self._patience / 4
+
+        def check(schema: Grammar) -> None:
+            if time.monotonic() > end:
+                raise UnenforceableSchemaError("tools: their schemas together take too long to compile.", param="tools")
+            self._grammars.check(schema, "tools")
+
+        return check
 
     def _compiled(self, grammar: Grammar | None, param: str) -> GrammarState | None:
         return None if grammar is None else self._grammars.compile(grammar, param)

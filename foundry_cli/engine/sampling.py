@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from foundry_cli.engine.grammar import GrammarState
 from foundry_cli.engine.request import SamplingParameters
-from foundry_cli.errors import EngineError
+from foundry_cli.errors import EngineError, FoundryError
 
 Logits = NDArray[np.float32]
 
@@ -179,21 +179,21 @@ class Sampler:
         return index if tokens is None else int(tokens[index])
 
 
-def choose_batch(samplers: Sequence[Sampler], logits: Logits) -> list[Choice | EngineError]:
+def choose_batch(samplers: Sequence[Sampler], logits: Logits) -> list[Choice | FoundryError]:
     """The next tokens of several answers, `logits` being float32 of shape (answers, vocabulary).
 
     Each is what its sampler would choose alone; an error stands in the place of its answer and leaves the others alone.
     """
     best = np.argmax(logits, axis=1)
     is_number = np.isfinite(logits[np.arange(len(best)), best])
-    choices: list[Choice | EngineError] = []
+    choices: list[Choice | FoundryError] = []
     for sampler, row, token, is_good in zip(samplers, logits, best.tolist(), is_number.tolist(), strict=True):
         if is_good and sampler._takes_the_best():
             choices.append(Choice(token))
             continue
         try:
             choices.append(sampler._choose(row, token))
-        except EngineError as error:
+        except FoundryError as error:
             choices.append(error)
     return choices
 

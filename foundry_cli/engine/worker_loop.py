@@ -6,6 +6,8 @@ longer than one step.
 
 from __future__ import annotations
 
+import logging
+import os
 import queue
 import time
 import traceback
@@ -15,14 +17,16 @@ from typing import BinaryIO
 
 from foundry_cli.engine.frames import Frame, encode_frame
 from foundry_cli.engine.messages import error_fields, event_frame
-from foundry_cli.engine.preparation import Preparation
+from foundry_cli.engine.preparation import PATIENCE_SECONDS, Preparation, Tell
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Timing, Usage
 from foundry_cli.engine.runtime import LogitRows, Runtime
 from foundry_cli.engine.sampling import choose_batch
 from foundry_cli.engine.scheduler import Scheduler, Step
 from foundry_cli.engine.sequence import Sequence
 from foundry_cli.engine.waiting_line import WaitingLine
-from foundry_cli.errors import FoundryError
+from foundry_cli.errors import FoundryError, InvalidRequestError
+
+logger = logging.getLogger("foundry.engine")
 
 Inbox = queue.SimpleQueue[Frame | None]
 
@@ -42,11 +46,18 @@ class Worker:
         *,
         memory_budget: int,
         clock: Callable[[], float] = time.perf_counter,
+        end_process: Callable[[int], object] = os._exit,
+        new_preparation: Callable[[Runtime, Tell, Tell], Preparation] = Preparation,
     ) -> None:
         self._runtime = runtime
         self._inbox = inbox
         self._clock = clock
-        self._preparation = Preparation(runtime, lambda identity: inbox.put({"op": "prepared", "id": identity}))
+        self._end_process = end_process
+        self._preparation = new_preparation(
+            runtime,
+            lambda identity: inbox.put({"op": "prepared", "id": identity}),
+            lambda identity: inbox.put({"op": "overdue", "id": identity}),
+        )
         self._sink = sink
         self._sent = clock()
         self._scheduler = Scheduler()
@@ -95,6 +106,8 @@ class Worker:
                 self._convert(frame)
             elif frame["op"] == "prepared":
                 self._take_prepared(int(frame["id"]))
+            elif frame["op"] == "overdue":
+                self._end_overdue(int(frame["id"]))
             elif frame["op"] == "generate" and frame["request"]["max_tokens"] == 0:
                 self._prefills[int(frame["id"])] = frame
             elif frame["op"] == "generate":
@@ -167,6 +180,16 @@ class Worker:
                 self._waiting.append(sequence)
         except Exception as error:  # noqa: BLE001 - as in `_prepare`
             self._send_error(identity, error)
+
+    def _end_overdue(self, identity: int) -> None:
+        """Refuse a request whose grammar compiles without end, and end the process: the others are begun again in a new one."""
+        if not self._preparation.is_overdue(identity):
+            return
+        logger.error("a grammar has not been compiled in %g s: the worker ends", PATIENCE_SECONDS)
+        message = "The grammar, the schema or the tools of the request take too long to compile."
+        self._send_error(identity, InvalidRequestError(message, hint="Use a simpler one."))
+        self._sink.flush()
+        self._end_process(1)
 
     def _is_background(self, identity: int) -> bool:
         return bool(self._arrived[identity][0]["request"]["priority"] == "background")

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from llguidance import LLTokenizer
 
-from foundry_cli.engine.grammar import LARGEST_GRAMMAR, GrammarFactory
+from foundry_cli.engine.grammar import GrammarFactory
+from foundry_cli.engine.grammar_limits import LARGEST_GRAMMAR
 from foundry_cli.engine.request import Grammar, SamplingParameters
 from foundry_cli.engine.sampling import Choice, Sampler, SamplingDefaults, choose_batch
-from foundry_cli.errors import EngineError, InvalidRequestError
+from foundry_cli.errors import EngineError, InvalidRequestError, UnenforceableSchemaError
 
 MODEL = Path(__file__).parents[1] / "models" / "qwen2-random"
 VOCABULARY = 551
@@ -238,6 +239,65 @@ HEAVY: dict[str, Any] = {
     "references": {"$defs": {f"d{i}": _cycle(i) for i in range(300)}, "$ref": "#/$defs/d0"},
     "lengths": {"patternProperties": {f"^{i}.*x{{1,500}}": {"type": "string", "minLength": 1000 * i} for i in range(700)}},
 }
+
+
+LARK_INTERSECTION = "start: A\nA: " + " & ".join(f"/.*a.{{{i}}}b.*/" for i in range(1, 60))
+BEYOND: list[tuple[Grammar, str]] = [
+    (Grammar("lark", LARK_INTERSECTION), "operator '&'"),
+    (Grammar("lark", "start: A\nA: ~/a/"), "operator '~'"),
+    (Grammar("lark", 'start: %json {"type": "integer", "multipleOf": 999979}'), "'multipleOf'"),
+    (Grammar("lark", "start: /((a{1,100}){1,100}){1,100}/"), "repetitions"),
+    (schema({"type": "integer", "multipleOf": 999979}), "'multipleOf'"),
+    (schema({"type": "integer", "multipleOf": 2**30}), "'multipleOf'"),
+    (schema({"anyOf": [{"type": "integer", "multipleOf": 900 + i} for i in range(50)]}), "'multipleOf'"),
+    (schema({"allOf": [{"type": "string", "pattern": f".*a.{{{i}}}b.*"} for i in range(1, 60)]}), "'allOf'"),
+    (schema({"type": "string", "pattern": "^(([a-z]{1,50}x?){1,50}y?){1,50}$"}), "'pattern'"),
+    (schema({"properties": {f"p{i}": {"type": "integer"} for i in range(500)}}), "'required'"),
+    (Grammar("regex", "(a?){500}a{500}"), "too many expressions"),
+    (Grammar("regex", "(((a{100})?){100}?){100}"), "repetitions"),
+]
+
+
+@pytest.mark.parametrize(("grammar", "reason"), BEYOND)
+def test_what_would_be_compiled_without_end_or_fail_later_is_refused_at_once(
+    factory: GrammarFactory, grammar: Grammar, reason: str
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(InvalidRequestError, match=re.escape(reason)) as caught:
+        factory.check(grammar)
+    assert isinstance(caught.value, UnenforceableSchemaError) == (grammar.kind == "json_schema")
+    assert time.monotonic() - began < 5  # on a busy machine; usually below 0.1
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        Grammar("lark", 'start: "a & b" | "~" | /[&~]/ // this & that'),
+        Grammar("regex", r"[a-z]{1,1000}(\w{1,30} ){1,300}\x{41}{3}"),
+        schema({"properties": {"multipleOf": {"type": "number", "multipleOf": 0.01}, "b": {"multipleOf": 1000000}}}),
+        schema({"properties": {f"p{i}": {"type": "integer"} for i in range(400)}}),
+        schema({"properties": {f"p{i}": {"type": "string", "pattern": f"^a{i}$"} for i in range(40)}}),
+    ],
+)
+def test_what_is_within_the_limits(factory: GrammarFactory, grammar: Grammar) -> None:
+    factory.check(grammar)
+
+
+def test_a_grammar_that_becomes_too_complex_later_is_the_fault_of_the_request(factory: GrammarFactory) -> None:
+    late = Grammar("lark", "start: B A\nB: /[0-9]{400}/\nA: /(([a-z]{1,20}x?){1,20}y?){1,20}/")
+    factory.check(late)
+    state = factory.compile(late, "grammar")
+    for token in TOKENIZER.tokenize_str("1" * 400):
+        state.accept(token)
+
+    def go_on() -> None:
+        for token in TOKENIZER.tokenize_str("abcxy" * 20):
+            state.mask(np.zeros(VOCABULARY, dtype=np.float32))
+            state.accept(token)
+
+    with pytest.raises(InvalidRequestError, match="too complex") as caught:
+        go_on()
+    assert caught.value.param == "grammar"
 
 
 @pytest.mark.parametrize("heavy", HEAVY.values(), ids=HEAVY)

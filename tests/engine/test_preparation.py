@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import queue
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from foundry_cli.engine.frames import Frame, FrameReader
+from foundry_cli.engine.grammar import GrammarFactory
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
 from foundry_cli.engine.preparation import Preparation
 from foundry_cli.engine.request import GenerationRequest, Grammar, Tool, ToolUse
+from foundry_cli.engine.worker_loop import Worker
 from foundry_cli.errors import ContextLengthError, InvalidRequestError, UnenforceableSchemaError
 from tests.engine.fakes import FakeRuntime, reply, request
 
@@ -26,12 +32,24 @@ class RealFiles(FakeRuntime):
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.told: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.preparation = Preparation(RealFiles(reply(b"")), self.told.put)
+        self.overdue: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.preparation = Preparation(RealFiles(reply(b"")), self.told.put, self.overdue.put, **options)
 
     def begin(self, identity: int, asked: GenerationRequest) -> Any:
         return self.preparation.begin(identity, asked, 0.0)
+
+
+class Stuck(GrammarFactory):
+    """Compiles until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(MODEL, {2})
+        self.goes_on = threading.Event()
+
+    def check(self, grammar: Grammar, param: str = "response_format") -> None:
+        assert self.goes_on.wait(30)
 
 
 def with_schema(schema: str) -> GenerationRequest:
@@ -89,3 +107,33 @@ def test_a_prompt_that_does_not_fit_is_told_before_a_grammar_is_compiled() -> No
         bench.begin(1, GenerationRequest(prompt="x " * 3000, grammar=Grammar("json_object")))
     assert caught.value.param == "prompt"
     assert bench.told.empty()
+
+
+def test_a_grammar_that_is_compiled_for_too_long_is_told_of() -> None:
+    grammars = Stuck()
+    bench = Bench(patience=0.01, grammars=grammars)
+    assert bench.begin(7, with_schema("{}")) is None
+    assert bench.overdue.get(timeout=30) == 7
+    assert bench.preparation.is_overdue(7)
+    assert not bench.preparation.is_overdue(8)
+    grammars.goes_on.set()
+    assert bench.told.get(timeout=30) == 7
+    assert not bench.preparation.is_overdue(7)
+    assert bench.preparation.take(7) is not None
+
+
+def test_a_worker_that_compiles_for_too_long_refuses_the_request_and_ends() -> None:
+    grammars, inbox, sink, codes = Stuck(), queue.SimpleQueue[Frame | None](), io.BytesIO(), list[int]()
+
+    def end(code: int) -> None:
+        codes.append(code)
+        grammars.goes_on.set()
+        inbox.put(None)
+
+    preparation = partial(Preparation, patience=0.01, grammars=grammars)
+    worker = Worker(RealFiles(reply(b"")), inbox, sink, memory_budget=1 << 20, end_process=end, new_preparation=preparation)
+    inbox.put({"op": "generate", "id": 3, "request": with_schema("{}").to_frame()})
+    worker.run()
+    assert codes == [1]
+    (frame,) = FrameReader().feed(sink.getvalue())
+    assert (frame["op"], frame["id"], frame["code"]) == ("error", 3, "invalid_value")
