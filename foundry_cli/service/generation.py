@@ -23,7 +23,7 @@ from foundry_cli.service.choices import ChoiceEvents, Events, interleaved
 from foundry_cli.service.errors import stopping, unexpected
 from foundry_cli.service.event_stream import CLIENT_GONE, EventStream, until_disconnect
 from foundry_cli.service.state import ServiceState, state_of
-from foundry_cli.service.structured_output import StructureCheck
+from foundry_cli.service.structured_output import StructureCheck, check_tool_sizes
 from foundry_cli.types import ModelInfo
 
 
@@ -65,7 +65,8 @@ async def prepare(
     ep: str | None = None,
     following: Sequence[GenerationRequest] = (),
 ) -> Job:
-    """The job for a valid request. Raises `ModelNotFoundError`, and what `ServiceState.place` raises."""
+    """The job for a valid request. Raises `ModelNotFoundError`, and what `check_tool_sizes` and `ServiceState.place` raise."""
+    check_tool_sizes(generation)
     state = state_of(request)
     found = await state.resolve_cached(model)
     return Job(state, found, await state.place(found, ep), generation, count, ttl or None, tuple(following))

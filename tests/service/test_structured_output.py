@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
@@ -78,16 +79,44 @@ def test_what_is_not_fails_closed(tmp_path: Path, fields: dict[str, Any], said: 
         assert last["error"]["code"] == "structured_output_failed"
 
 
-@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"type": "object", "properties": []}, {"minimum": "a"}])
-def test_a_schema_that_is_none_never_reaches_the_engine(tmp_path: Path, schema: dict[str, Any]) -> None:
-    fields = [
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}}, "response_format"),
-        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}]}, "tools"),
-    ]
-    with local_service(tmp_path, saying()) as local:
-        for wrong, param in fields:
-            status, _, body = local.chat(question(**wrong))
-            assert (status, body["error"]["code"], body["error"]["param"]) == (400, "unenforceable_schema", param)
+def wanting(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+
+
+DEEP = {"$defs": {"d": {"type": "array", "items": {"$ref": "#/$defs/d"}}}, "$ref": "#/$defs/d"}
+DOUBLED: dict[str, Any] = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)}
+NOT_JUDGED: dict[str, tuple[dict[str, Any], str]] = {
+    "deep": (DEEP, "[" * 250 + "]" * 250),
+    "multiple of a tenth": ({"type": "number", "multipleOf": 0.1}, "0.3"),
+    "too much": ({"$defs": {**DOUBLED, "d40": {"type": "integer"}}, "$ref": "#/$defs/d0"}, "1"),
+    "elsewhere": ({"$ref": "http://127.0.0.1:9/schema"}, "1"),
+    "no schema": ({"properties": {"a": {"minimum": "1"}}}, '{"a":1}'),
+}
+
+
+@pytest.mark.parametrize(("schema", "said"), NOT_JUDGED.values(), ids=NOT_JUDGED)
+def test_what_cannot_be_judged_is_left_to_the_grammar(tmp_path: Path, schema: dict[str, Any], said: str) -> None:
+    with local_service(tmp_path, saying(*text(said))) as local:
+        assert local.chat(question(response_format=wanting(schema)))[0] == 200
+
+
+def test_schemas_of_many_tools_are_limited_together(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {f"p{i}": {"type": "string", "description": "x" * 100} for i in range(400)}}
+    tools = [{"type": "function", "function": {"name": f"f{i}", "parameters": schema}} for i in range(12)]
+    with local_service(tmp_path, saying(*text("no call"))) as local:
+        assert local.chat(question(tools=tools[:2]))[0] == 200
+        status, _, body = local.chat(question(tools=tools, n=2))
+        assert (status, body["error"]["param"]) == (400, "tools")
+
+
+def test_many_schemas_and_answers_hold_nobody_up(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {f"p{i}": {"type": "integer"} for i in range(100)}}
+    function = {"parameters": schema, "strict": True}
+    tools = [{"type": "function", "function": {"name": f"f{i}", **function}} for i in range(128)]
+    with local_service(tmp_path, saying(*text("no call"))) as local:
+        began = time.monotonic()
+        assert local.chat(question(tools=tools, n=16))[0] == 200
+        assert time.monotonic() - began < 10  # on a busy machine; usually below 0.5
 
 
 def test_a_pattern_that_would_be_tried_for_ever(tmp_path: Path) -> None:
