@@ -100,6 +100,7 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration_text(timedelta(seconds=seconds)) == text
 
 
+@pytest.mark.slow
 def test_options_for_one_run(here: Command, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "home")
     port = _free_port()

@@ -111,6 +111,7 @@ def test_the_engine_and_the_space_for_conversations_are_set(here: Command) -> No
     assert "--engine is 'cuda'; it is one of auto, batch, genai." in wrong.stderr
 
 
+@pytest.mark.slow
 def test_unknown_fields_are_refused_after_a_restart(here: Command, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "home")
     add_model(paths, "echo:1", ["Hello"])
@@ -136,6 +137,7 @@ def test_conversations_are_removed_when_none_are_to_be_kept(here: Command, tmp_p
     assert not kept.exists()
 
 
+@pytest.mark.slow
 def test_a_restart_loads_again_what_was_loaded(here: Command, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "home")
     folders = [add_model(paths, name, ["Hello"]) for name in ("first:1", "second:1", "third:1")]
@@ -165,6 +167,7 @@ def test_a_restart_loads_again_what_was_loaded(here: Command, tmp_path: Path) ->
     assert require_service(paths).loaded_models() == []
 
 
+@pytest.mark.slow
 def test_a_restart_loads_what_was_being_loaded(here: Command, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "home")
     folder = add_model(paths, "slow:1", ["Hello"])
@@ -312,6 +315,7 @@ def test_a_restart_with_a_wrong_variable_stops_nothing(here: Command, unharmed_s
     assert unharmed_service.client.is_alive()
 
 
+@pytest.mark.slow
 def test_a_port_for_once_is_not_kept(here: Command) -> None:
     first = here("service", "start").stdout
     with socket.socket() as probe:

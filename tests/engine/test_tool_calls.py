@@ -53,7 +53,10 @@ def pieces(reply: str) -> list[bytes]:
     return found
 
 
-@pytest.fixture(scope="module", params=["text", "added", "special"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("text", marks=pytest.mark.slow), "added", pytest.param("special", marks=pytest.mark.slow)],
+)
 def caller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that thinks, talks and calls twice; its markers are texts, or tokens of either kind."""
     directory = tmp_path_factory.mktemp(f"caller-{request.param}")
