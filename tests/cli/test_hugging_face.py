@@ -23,6 +23,8 @@ from tests.conftest import Output
 from tests.fakes.hugging_face import FakeHub, FakeRepository, fake_hub
 from tests.models.scripted import write_scripted_model
 
+pytestmark = pytest.mark.slow
+
 Hub = Callable[..., FakeRepository]
 FIRST, SECOND = "1" * 40, "2" * 40
 ODD = "\x1b[31mred\x1b]0;title\x07\r\n\x9b2J\ud800"

@@ -16,6 +16,8 @@ from foundry_cli.paths import Paths
 from tests.cli.in_process import Command
 from tests.conftest import FOUNDRY, RunningService, add_model, clean_environment
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_figures_as_json(here: Command, service: RunningService) -> None:
     output = here("model", "bench", "long", "--quick", "--output", "json", home=service.paths.home)

@@ -20,7 +20,7 @@ from tests.engine.fakes import request
 from tests.engine.workers import Answer, answer, engine, needs_batches
 from tests.models.scripted import write_scripted_model
 
-pytestmark = [needs_batches, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
+pytestmark = [pytest.mark.slow, needs_batches, pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")]
 
 QUESTION, REPLY = "What was said? " * 30, "This is the answer."
 

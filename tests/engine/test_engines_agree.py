@@ -24,7 +24,7 @@ from tests.models.scripted import write_scripted_model
 from tests.models.small_decoder import Shape, write_small_decoder
 from tests.models.test_qwen2_reference import CASES, DIRECTORY
 
-pytestmark = needs_batches
+pytestmark = [pytest.mark.slow, needs_batches]
 
 BUDGET = 1 << 30
 LENGTHS = [1, 2, 3, 31, 64, 127, 128, 130, 191, 255, 256, 300]

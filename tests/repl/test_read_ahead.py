@@ -21,6 +21,8 @@ from tests.conftest import RunningService, add_model, run_service
 from tests.repl.test_session import Talk
 from tests.repl.test_terminal import CHAT, Terminal
 
+pytestmark = pytest.mark.slow
+
 LONG = Conversation("Be kind.").with_turn("What is it? " * 60, "It is that. " * 20).with_turn("Why?", "Because. " * 10)
 QUESTION = "and then?"
 FEW = 60  # tokens: the question and what the template writes around it

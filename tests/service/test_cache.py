@@ -32,6 +32,8 @@ from tests.service.local import JSON, MODEL, TOKEN, local_service
 from tests.store.managed import describe, manage
 from tests.store.test_removal import add_partial, downloading
 
+pytestmark = pytest.mark.slow
+
 QWEN2 = Path(__file__).parents[1] / "models" / "qwen2-random"
 CACHE = "/foundry/manage/cache"
 MANAGING = {**JSON, "x-foundry-token": TOKEN}

@@ -25,6 +25,8 @@ from foundry_cli.instance import read_instance
 from foundry_cli.paths import Paths
 from tests.conftest import FOUNDRY, add_model, clean_environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def paths(home: Path) -> Iterator[Paths]:

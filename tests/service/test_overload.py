@@ -12,9 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from foundry_cli.engine.request import EngineEvent, GenerationRequest, TextChunk
 from tests.conftest import RunningService
 from tests.service.local import finish, local_service, question
+
+pytestmark = pytest.mark.slow
 
 WAITING = 64
 REQUESTS = 200

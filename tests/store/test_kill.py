@@ -14,6 +14,8 @@ from foundry_cli.store.verify import verify
 from tests.fakes.downloading import BY_ANOTHER, COMPLETED, Downloads
 from tests.fakes.origin import FOREVER, Behaviour, Origin, OriginModel
 
+pytestmark = pytest.mark.slow
+
 MIB = CHUNK_BYTES
 LOST_PER_KILL = 8 * MIB
 

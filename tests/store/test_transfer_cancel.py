@@ -15,6 +15,8 @@ from foundry_cli.remote import FileAddress, RemoteFile
 from foundry_cli.store.transfer import Progress, missing_bytes, transfer
 from tests.fakes.origin import FOREVER, Behaviour, Origin, OriginModel
 
+pytestmark = pytest.mark.slow
+
 CONTENT = random.Random(11).randbytes(16 * CHUNK_BYTES)
 IN_FLIGHT = 4 * 2 * CHUNK_BYTES  # a chunk and a window for each stream
 

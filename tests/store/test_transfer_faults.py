@@ -20,6 +20,8 @@ from foundry_cli.store.transfer import Progress, transfer
 from foundry_cli.store.transfer.fetcher import Patience
 from tests.fakes.origin import FOREVER, Behaviour, Origin, OriginModel
 
+pytestmark = pytest.mark.slow
+
 CONTENT = random.Random(5).randbytes(9 * CHUNK_BYTES + 54_321)
 QUICK = RetryPolicy(first_wait=0.01, longest_wait=0.02, longest_retry_after=0.03)
 
