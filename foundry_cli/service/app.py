@@ -43,7 +43,7 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
     app.state.service = state
     errors.install(app)
     for routes in (status, loading, model_lists, management, external, cache, downloads, warming):
-        app.include_router(routes.router)
+        app.serve(routes.router)
     for routes in (chat, completions, models, responses, tokens, messages):
-        app.include_router(routes.router)
+        app.serve(routes.router)
     return app

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from starlette.routing import BaseRoute
+
+from foundry_cli.service.request_body import add_request_bodies
 
 _ANTHROPIC = "/v1/messages"
 _JSON, _EVENTS, _LINES = "application/json", "text/event-stream", "text/plain"
@@ -36,9 +39,20 @@ _SCHEMAS = {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
 class DescribedApp(FastAPI):
     """The framework's application with a complete description of itself."""
 
+    def __init__(self, **options: Any) -> None:
+        self._described: list[BaseRoute] = []
+        super().__init__(**options)
+
+    def serve(self, router: APIRouter) -> None:
+        """Serve the routes of `router`, and know which bodies their handlers read."""
+        self._described += router.routes
+        self.include_router(router)
+
     def openapi(self) -> dict[str, Any]:
         """The document at `/openapi.json`."""
-        return completed(super().openapi())
+        document = super().openapi()
+        add_request_bodies(document, self._described)
+        return completed(document)
 
 
 def completed(document: dict[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ async def generate_choices(job: Job) -> ChoiceEvents:
     requests = job.requests()
     if len(requests) > 1 and job.placement.is_demanded:
         await job.state.models.load(job.model, job.placement)  # none of the answers could move it while others wait for it
-    answers = [generate(job, each) for each in requests]
+    answers = [checked(generate(job, each), StructureCheck.of(each)) for each in requests]
     if job.cancellation is not None:
         answers = [cancellable(answer, job.cancellation) for answer in answers]
     async with aclosing(interleaved(answers)) as events:
@@ -107,20 +107,20 @@ def nth_request(request: GenerationRequest, index: int) -> GenerationRequest:
     return replace(request, sampling=replace(request.sampling, seed=seed + index))
 
 
-async def generate(job: Job, request: GenerationRequest) -> Events:
-    """The events of one answer. When the worker dies before the first one, the request is tried once more.
+def checked(events: Events, check: StructureCheck | None) -> Events:
+    """The events of one answer; `StructuredOutputError` in the place of the end of one that is not what was asked for."""
+    return events if check is None else _checked(events, check)  # no further step for every token of most answers
 
-    Raises `StructuredOutputError` in the place of the end of an answer that is not what was asked for.
-    """
-    check = StructureCheck.of(request)
-    async with aclosing(_generate(job, request)) as events:
+
+async def _checked(unchecked: Events, check: StructureCheck) -> Events:
+    async with aclosing(unchecked) as events:
         async for event in events:
-            if check is not None:
-                await check.note(event)
+            await check.note(event)
             yield event
 
 
-async def _generate(job: Job, request: GenerationRequest) -> Events:
+async def generate(job: Job, request: GenerationRequest) -> Events:
+    """The events of one answer. When the worker dies before the first one, the request is tried once more."""
     models = job.state.models
     for is_last_try in (False, True):
         has_begun = False

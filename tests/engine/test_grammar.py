@@ -313,10 +313,12 @@ def test_what_is_heavy_takes_no_time_that_others_would_notice(factory: GrammarFa
     assert time.monotonic() - began < 5  # on a busy machine; usually below 0.3
 
 
-def test_a_grammar_is_compiled_once(factory: GrammarFactory) -> None:
+def test_each_answer_has_its_own_place_in_a_grammar(factory: GrammarFactory) -> None:
     first, second = factory.compile(schema(PERSON)), factory.compile(schema(PERSON))
     first.accept(TOKENIZER.tokenize_str("{")[0])
-    second.accept(TOKENIZER.tokenize_str("{")[0])  # each has its own place in it
+    second.accept(TOKENIZER.tokenize_str("{")[0])
+    with pytest.raises(EngineError):
+        first.accept(TOKENIZER.tokenize_str("{")[0])
 
 
 def test_a_tokenizer_that_does_not_allow_it(tmp_path: Path) -> None:

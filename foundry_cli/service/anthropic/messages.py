@@ -14,7 +14,7 @@ from foundry_cli.service.event_stream import CLIENT_GONE
 from foundry_cli.service.fields import ignored_header
 from foundry_cli.service.generation import collect, prepare, stream
 from foundry_cli.service.json_body import read_json
-from foundry_cli.service.request_body import request_body
+from foundry_cli.service.request_body import takes
 from foundry_cli.service.tokens import prompt_tokens
 
 router = APIRouter(tags=["Anthropic"])
@@ -23,7 +23,8 @@ router = APIRouter(tags=["Anthropic"])
 _MESSAGES, _COUNT = "/v1/messages", "/v1/messages/count_tokens"
 
 
-@router.post(_MESSAGES, openapi_extra=request_body(_MESSAGES, MessageRequest), response_class=JSONResponse)
+@router.post(_MESSAGES, response_class=JSONResponse)
+@takes(MessageRequest)
 async def create_message(request: Request) -> Response:
     """Answer a conversation, in one piece or, with `stream`, as server-sent events. Loads the model if need be."""
     conversation = await read_json(request, read_message_request)
@@ -36,7 +37,8 @@ async def create_message(request: Request) -> Response:
     return CLIENT_GONE if answers is None else JSONResponse(writer.whole(answers[0]), headers=headers)
 
 
-@router.post(_COUNT, openapi_extra=request_body(_COUNT, ConversationRequest), response_class=JSONResponse)
+@router.post(_COUNT, response_class=JSONResponse)
+@takes(ConversationRequest)
 async def count_tokens(request: Request) -> Response:
     """How many tokens a message with this body would read."""
     conversation = await read_json(request, read_count_request)

@@ -15,14 +15,15 @@ from foundry_cli.service.json_body import read_json
 from foundry_cli.service.openai.chat_tools import is_older_form
 from foundry_cli.service.openai.convert import read_chat_request
 from foundry_cli.service.openai.writer import ChatCompletionStream, ChatCompletionWriter
-from foundry_cli.service.request_body import request_body
+from foundry_cli.service.request_body import takes
 
 router = APIRouter(tags=["OpenAI"])
 
 _PATH = "/v1/chat/completions"
 
 
-@router.post(_PATH, openapi_extra=request_body(_PATH, ChatCompletionRequest), response_class=JSONResponse)
+@router.post(_PATH, response_class=JSONResponse)
+@takes(ChatCompletionRequest)
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, in one piece or, with `stream`, as server-sent events. Loads the model if need be."""
     chat = await read_json(request, read_chat_request)

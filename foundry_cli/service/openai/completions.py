@@ -19,7 +19,7 @@ from foundry_cli.service.generation import Job, collect, prepare, stream
 from foundry_cli.service.json_body import read_json
 from foundry_cli.service.openai.completion_conversion import Completion, read_completion
 from foundry_cli.service.openai.completion_writer import CompletionStream, CompletionWriter
-from foundry_cli.service.request_body import request_body
+from foundry_cli.service.request_body import takes
 from foundry_cli.service.tokens import converted, prompt_texts
 
 router = APIRouter(tags=["OpenAI"])
@@ -27,7 +27,8 @@ router = APIRouter(tags=["OpenAI"])
 _PATH = "/v1/completions"
 
 
-@router.post(_PATH, openapi_extra=request_body(_PATH, CompletionRequest), response_class=JSONResponse)
+@router.post(_PATH, response_class=JSONResponse)
+@takes(CompletionRequest)
 async def create_completion(request: Request) -> Response:
     """Continue one or several texts as they are, without a chat template. Loads the model if need be."""
     completion = await read_json(request, read_completion)

@@ -22,7 +22,7 @@ from foundry_cli.service.openai.response_conversion import ResponseRequest, in_o
 from foundry_cli.service.openai.response_stream import ResponseStream
 from foundry_cli.service.openai.response_writer import ResponseWriter
 from foundry_cli.service.query import truth
-from foundry_cli.service.request_body import request_body
+from foundry_cli.service.request_body import takes
 from foundry_cli.service.state import state_of
 
 router = APIRouter(tags=["OpenAI"])
@@ -30,7 +30,8 @@ router = APIRouter(tags=["OpenAI"])
 _PATH = "/v1/responses"
 
 
-@router.post(_PATH, openapi_extra=request_body(_PATH, ResponsesRequest), response_class=JSONResponse)
+@router.post(_PATH, response_class=JSONResponse)
+@takes(ResponsesRequest)
 async def create_response(request: Request) -> Response:
     """Answer items, in one piece or, with `stream`, as server-sent events. Loads the model if need be."""
     store = state_of(request).responses

@@ -17,7 +17,7 @@ from foundry_cli.service.fields import ignored_header, refuse_fields, validated
 from foundry_cli.service.generation import prepare
 from foundry_cli.service.json_body import read_json
 from foundry_cli.service.openai.convert import read_chat_request
-from foundry_cli.service.request_body import request_body
+from foundry_cli.service.request_body import takes
 from foundry_cli.service.tokens import converted, prompt_tokens
 
 router = APIRouter(tags=["Tokens"])
@@ -35,7 +35,8 @@ class Tokenize:
     ignored_fields: list[str]
 
 
-@router.post(_TOKENIZE, openapi_extra=request_body(_TOKENIZE, TokenizeRequest), response_class=JSONResponse)
+@router.post(_TOKENIZE, response_class=JSONResponse)
+@takes(TokenizeRequest)
 async def tokenize(request: Request) -> Response:
     """The tokens that the model would be given: of a text as it is, or of a conversation with the chat template."""
     wanted = await read_json(request, read_tokenize)
@@ -47,7 +48,8 @@ async def tokenize(request: Request) -> Response:
     return JSONResponse({"tokens": tokens, "count": len(tokens)}, headers=headers)
 
 
-@router.post(_DETOKENIZE, openapi_extra=request_body(_DETOKENIZE, DetokenizeRequest), response_class=JSONResponse)
+@router.post(_DETOKENIZE, response_class=JSONResponse)
+@takes(DetokenizeRequest)
 async def detokenize(request: Request) -> Response:
     """The text of tokens, control tokens left out."""
     wire = await read_json(request, lambda document: validated(DetokenizeRequest, document))
@@ -59,7 +61,8 @@ async def detokenize(request: Request) -> Response:
     return JSONResponse({"content": text}, headers=headers)
 
 
-@router.post(_COUNT, openapi_extra=request_body(_COUNT, ChatCompletionRequest), response_class=JSONResponse)
+@router.post(_COUNT, response_class=JSONResponse)
+@takes(ChatCompletionRequest)
 async def count_tokens(request: Request) -> Response:
     """How many tokens a chat completion with this body would read."""
     chat = await read_json(request, read_chat_request)
