@@ -162,7 +162,14 @@ def _loaded_models(paths: Paths) -> list[dict[str, Any]]:
 
 
 def _model_line(model: dict[str, Any]) -> str:
-    names = {"engine": "engine", "mostRunning": "answers at once", "threads": "threads", "ep": "provider", "pid": "PID"}
+    names = {
+        "engine": "engine",
+        "kernels": "kernels",
+        "mostRunning": "answers at once",
+        "threads": "threads",
+        "ep": "provider",
+        "pid": "PID",
+    }
     facts = ", ".join(f"{name} {model[key]}" for key, name in names.items() if key in model)
     return f"{model['id']}: {facts}"
 

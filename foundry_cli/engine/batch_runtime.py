@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,15 @@ from numpy.typing import NDArray
 
 from foundry_cli.engine.cache_rows import CacheRows
 from foundry_cli.engine.conversation_store import ConversationStore
+from foundry_cli.engine.cpu_session import open_cpu_session
 from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, logits_name, read_graph
 from foundry_cli.engine.genai import first_line, translated
-from foundry_cli.engine.last_position import with_last_position
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.runtime import LogitRows, TokenContext
 from foundry_cli.engine.slot_pool import PoolMemory, SlotPool
 from foundry_cli.engine.tokenizer import Tokenizer
 from foundry_cli.errors import EngineError
 
-_LARGEST_EDITED = 64 * 1024 * 1024  # bytes of a graph; the weights are in other files then
 _ROWS = 32  # conversations in memory, running and idle
 _CHECK_TOKENS = 3
 _SAME_IN_A_BATCH = 1e-3  # the same for a row alone and in a batch: there the kernels give the same bits
@@ -39,15 +37,21 @@ class BatchRuntime:
     name = "batch"
     most_running = 16
 
-    def __init__(self, files: ModelFiles, *, threads: int, store: ConversationStore | None = None) -> None:
-        """Load the weights. Raises `UnusualGraphError`, also when the model cannot be loaded at all."""
+    def __init__(
+        self, files: ModelFiles, *, threads: int, store: ConversationStore | None = None, own_kernels: bool = True
+    ) -> None:
+        """Load the weights. Raises `UnusualGraphError`, also when the model cannot be loaded at all.
+
+        Without `own_kernels`, or where there are none, ONNX Runtime computes everything.
+        """
         graph_file = check_config(files)
         self.files = files
         try:
             with ThreadPoolExecutor(1) as executor:
                 reading = executor.submit(Tokenizer, files)  # takes as long as a fifth of the rest
-                self._session = _open_session(files.directory / graph_file, logits_name(files), threads)
+                opened = open_cpu_session(files.directory / graph_file, logits_name(files), threads, own_kernels=own_kernels)
                 tokenizer = reading.result()
+            self._session, self.kernels = opened.session, opened.kernels
             self._graph = read_graph(self._session, files)
         except UnusualGraphError:
             raise
@@ -148,20 +152,6 @@ class Passes:
         self._session.run_with_iobinding(binding)
         shape = binding.get_outputs()[-1].shape()  # in the order in which they were bound
         return int(shape[2]), int(shape[1]) == 2
-
-
-def _open_session(path: Path, logits: str, threads: int) -> Any:
-    import onnxruntime
-
-    edited = with_last_position(path.read_bytes(), logits) if path.stat().st_size <= _LARGEST_EDITED else None
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")  # from one step to the next, no longer
-    options.enable_mem_pattern = False  # every step has another length, for which it would be computed anew
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
-    return onnxruntime.InferenceSession(edited or str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _reserve_rows(graph: DecoderGraph, capacity: int) -> CacheRows:

@@ -7,12 +7,17 @@ can be rewound to any prefix and continued.
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 
 from foundry_cli.engine.genai import og, translated
+from foundry_cli.engine.int4_matmul import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_int4_matmul
+from foundry_cli.engine.mapped_files import forget_mapped
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.prompt_cache import PromptCache
 from foundry_cli.engine.providers import check_provider_options, register_library
@@ -21,6 +26,8 @@ from foundry_cli.engine.sampling import Logits
 from foundry_cli.engine.tokenizer import Tokenizer
 from foundry_cli.errors import EngineError, ModelInvalidError
 from foundry_cli.execution_providers import CPU, find_provider
+
+logger = logging.getLogger("foundry.engine")
 
 
 class GenAIRuntime:
@@ -32,14 +39,11 @@ class GenAIRuntime:
     def __init__(self, files: ModelFiles, *, threads: int, provider: str = CPU) -> None:
         """Load the weights. Raises `ModelInvalidError`, and `EngineError` when a provider other than the CPU's fails."""
         self.files = files
-        options = {"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}
+        kernels = kernel_name() if provider == CPU else None
+        model = _load_with_own_kernels(files, threads) if kernels else None
+        self.kernels = kernels if kernels and model else RUNTIME_KERNELS
         with _load_errors(files, provider):
-            config = og.Config(str(files.directory))
-            config.clear_providers()  # their options stay, for the one that is appended
-            if provider != CPU:
-                _append_provider(config, files, provider)
-            config.overlay(json.dumps(options))
-            self._model = og.Model(config)
+            self._model = model or og.Model(_configuration(files, threads, provider))
         tokenizer = Tokenizer(files, self._model)
         self.encode, self.decode = tokenizer.encode, tokenizer.decode
         self.apply_own_template = tokenizer.apply_own_template
@@ -58,6 +62,39 @@ class GenAIRuntime:
         for context, token in zip(contexts, tokens, strict=True):
             context.append([token])
         return np.stack([context.logits() for context in contexts])
+
+
+def _configuration(files: ModelFiles, threads: int, provider: str, **more_options: str) -> og.Config:
+    config = og.Config(str(files.directory))
+    config.clear_providers()  # their options stay, for the one that is appended
+    if provider != CPU:
+        _append_provider(config, files, provider)
+    options = {"intra_op_num_threads": threads, **more_options}
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    return config
+
+
+def _load_with_own_kernels(files: ModelFiles, threads: int) -> og.Model | None:
+    """The model, its decoder edited to use them; None when it has nothing for them."""
+    decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"].get("decoder", {})
+    path = files.directory / str(decoder.get("filename", ""))
+    edited = with_int4_matmul(path.read_bytes()) if path.is_file() and path.stat().st_size <= LARGEST_EDITED else None
+    if edited is None:
+        return None
+    before = Path.cwd()
+    try:
+        os.chdir(LIBRARY.parent)  # the runtime takes libraries only from there, and from the directory of the model
+        with translated(EngineError, "Our own kernels cannot run this model"):
+            config = _configuration(files, threads, CPU, custom_ops_library=str(LIBRARY))
+            config.add_model_data(path.name, edited)
+            model = og.Model(config)
+    except EngineError as error:
+        logger.warning("%s", error)
+        return None
+    finally:
+        os.chdir(before)
+    forget_mapped(files.directory)
+    return model
 
 
 def _append_provider(config: og.Config, files: ModelFiles, provider: str) -> None:

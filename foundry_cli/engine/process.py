@@ -88,6 +88,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self.context_length = 0
         self.load_seconds = 0.0
         self.engine = ""  # `Runtime.name`
+        self.kernels = ""  # `Runtime.kernels`
         self.most_running = 1  # answers that are written at once
         self.threads = 1
 
@@ -196,6 +197,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
             self.context_length = int(ready["context_length"])
             self.load_seconds = float(ready["load_seconds"])
             self.engine = str(ready.get("engine", ""))
+            self.kernels = str(ready.get("kernels", ""))
             self.most_running = int(ready.get("most_running", 1))
             self.threads = int(ready.get("threads", 1))
         except asyncio.TimeoutError as error:

@@ -83,6 +83,9 @@ class Runtime(Protocol):
     most_running: int
     """Answers that can be written at once."""
 
+    kernels: str
+    """What computes the products with weights of four bits: `onnxruntime`, or one of our own, see `int4_matmul.py`."""
+
     @property
     def files(self) -> ModelFiles:
         """What its directory says."""

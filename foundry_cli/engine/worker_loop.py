@@ -70,7 +70,12 @@ class Worker:
     def facts(self) -> Frame:
         """What the service wants to know of the loaded model."""
         runtime = self._runtime
-        return {"context_length": runtime.files.context_length, "engine": runtime.name, "most_running": runtime.most_running}
+        return {
+            "context_length": runtime.files.context_length,
+            "engine": runtime.name,
+            "kernels": runtime.kernels,
+            "most_running": runtime.most_running,
+        }
 
     def run(self) -> None:
         """Work until the pipe ends; then keep the conversations."""

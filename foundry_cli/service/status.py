@@ -53,6 +53,7 @@ def _loaded_fields(loaded: LoadedModel) -> dict[str, Any]:
         "ttl": loaded.ttl,
         "ep": loaded.provider,
         "engine": loaded.engine.engine,
+        "kernels": loaded.engine.kernels,
         "mostRunning": loaded.engine.most_running,
         "threads": loaded.engine.threads,
     }

@@ -87,11 +87,11 @@ def test_the_engine_of_loaded_models_is_shown(here: Command, service: RunningSer
     assert line.split()[-2:] == ["echo:1", "batch"]
     assert line.index("batch") - head.index("Engine") in (-1, 0)  # the symbol is one character and two columns
     (listed,) = [model for model in _json(here, home, "ps")["models"] if model["id"] == "echo:1"]
-    assert (listed["engine"], listed["mostRunning"]) == ("batch", 16)
+    assert (listed["engine"], listed["kernels"], listed["mostRunning"]) == ("batch", "onnxruntime", 16)
     (known,) = [model for model in _json(here, home, "diag")["Models"] if model["id"] == "echo:1"]
     assert known == listed
     text = here("service", "diag", home=home).stdout
-    assert f"echo:1: engine batch, answers at once 16, threads {usable_cores()}, provider CPU" in text
+    assert f"echo:1: engine batch, kernels onnxruntime, answers at once 16, threads {usable_cores()}, provider CPU" in text
 
 
 def _json(here: Command, home: Path, command: str) -> dict[str, Any]:

@@ -91,6 +91,7 @@ class FakeRuntime:
     now: float = 0.0
     name: str = "fake"
     most_running: int = 8
+    kernels: str = "none"
 
     @property
     def files(self) -> ModelFiles:

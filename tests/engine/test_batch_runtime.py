@@ -346,6 +346,6 @@ def test_an_error_without_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(batch_runtime, "_open_session", fail)
+    monkeypatch.setattr(batch_runtime, "open_cpu_session", fail)
     with pytest.raises(UnusualGraphError):
         BatchRuntime(read_model_files(DIRECTORY), threads=1)

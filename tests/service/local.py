@@ -50,6 +50,7 @@ class FakeEngine:
     context_length = 2048
     load_seconds = 0.0
     engine = "fake"
+    kernels = "none"
     most_running = 8
     threads = 2
 

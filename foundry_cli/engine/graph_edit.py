@@ -1,0 +1,134 @@
+"""Reads and writes the parts of an ONNX graph that are edited in memory; weights in other files stay where they are.
+
+Format: onnx.proto, in the wire format of Protocol Buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+GRAPH, OPERATOR_SET = 7, 8  # of a model
+NODE, INITIALIZER = 1, 5  # of a graph
+INPUT, OUTPUT, OPERATOR, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7  # of a node
+_ATTRIBUTE_NAME, _ATTRIBUTE_VALUE = 1, 3  # the second of whole numbers
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class Field(NamedTuple):
+    """A field of a message: its number, where its tag begins, its bytes, and its value when it is a whole number."""
+
+    number: int
+    tag: int
+    start: int
+    end: int
+    value: int | None
+
+
+@dataclass
+class Node:
+    """A node of a graph."""
+
+    tag: int  # where it begins
+    start: int  # of its bytes, without tag and length
+    end: int
+    operator: bytes = b""
+    domain: bytes = b""
+    inputs: list[bytes] = field(default_factory=list)
+    outputs: list[bytes] = field(default_factory=list)
+    numbers: dict[bytes, int] = field(default_factory=dict)  # attributes that are whole numbers
+
+
+def with_graph(model: bytes, edit: Callable[[bytes], bytes | None]) -> bytes | None:
+    """`model` with its graph edited; None when `edit` gives None, or when the bytes are no model."""
+    try:
+        graph = next(part for part in fields(model, 0, len(model)) if part.number == GRAPH)
+        edited = edit(model[graph.start : graph.end])
+    except (StopIteration, IndexError, ValueError):
+        return None
+    if edited is None:
+        return None
+    return b"".join((model[: graph.tag], message(GRAPH, edited), model[graph.end :]))
+
+
+def nodes(graph: bytes) -> list[Node]:
+    """The nodes, in their order."""
+    return [_node(graph, part) for part in fields(graph, 0, len(graph)) if part.number == NODE]
+
+
+def _node(graph: bytes, place: Field) -> Node:
+    node = Node(place.tag, place.start, place.end)
+    for part in fields(graph, place.start, place.end):
+        data = graph[part.start : part.end]
+        if part.number == INPUT:
+            node.inputs.append(data)
+        elif part.number == OUTPUT:
+            node.outputs.append(data)
+        elif part.number == OPERATOR:
+            node.operator = data
+        elif part.number == DOMAIN:
+            node.domain = data
+        elif part.number == ATTRIBUTE:
+            node.numbers.update(_number_attribute(data))
+    return node
+
+
+def _number_attribute(attribute: bytes) -> dict[bytes, int]:
+    name, value = b"", None
+    for part in fields(attribute, 0, len(attribute)):
+        if part.number == _ATTRIBUTE_NAME:
+            name = attribute[part.start : part.end]
+        elif part.number == _ATTRIBUTE_VALUE:
+            value = part.value
+    return {} if value is None else {name: value}
+
+
+def message(number: int, data: bytes) -> bytes:
+    """A field that has a length."""
+    return _varint(number << 3 | _BYTES) + _varint(len(data)) + data
+
+
+def whole_number(number: int, value: int) -> bytes:
+    """A field that is a whole number, not negative."""
+    return _varint(number << 3 | _VARINT) + _varint(value)
+
+
+def fields(data: bytes, start: int, end: int) -> Iterator[Field]:
+    """The fields of the message between `start` and `end`. Raises ValueError or IndexError when the bytes do not fit."""
+    while start < end:
+        tag_start = start
+        tag, start = _read_varint(data, start)
+        kind, length, value, first = tag & 7, 0, None, start
+        if kind == _BYTES:
+            length, start = _read_varint(data, start)
+            first = start
+        elif kind == _VARINT:
+            value, start = _read_varint(data, start)
+        elif kind in (_FIXED32, _FIXED64):
+            length = 4 if kind == _FIXED32 else 8
+        else:
+            raise ValueError("unknown kind of field")
+        start += length
+        if start > end:
+            raise ValueError("a part of it is missing")
+        yield Field(tag >> 3, tag_start, first, start, value)
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*parts, value))
+
+
+def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[start]
+        start += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, start
+        shift += 7
