@@ -20,7 +20,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _FOLDER = "foundry_cli/engine/native"
-_LIBRARY = f"{_FOLDER}/int4_matmul.so"
+_LIBRARY = f"{_FOLDER}/kernels.so"
 _FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
 
 
@@ -38,7 +38,7 @@ class NativeBuildHook(BuildHookInterface[Any]):
             _compile(root, root / _LIBRARY)
             return
         self._directory = tempfile.TemporaryDirectory()
-        library = Path(self._directory.name) / "int4_matmul.so"
+        library = Path(self._directory.name) / "kernels.so"
         if _compile(root, library):
             build_data["force_include"][str(library)] = _LIBRARY
             build_data["pure_python"] = False

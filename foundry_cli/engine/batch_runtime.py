@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from foundry_cli.engine.cache_rows import CacheRows
 from foundry_cli.engine.conversation_store import ConversationStore
 from foundry_cli.engine.cpu_session import open_cpu_session
-from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, logits_name, read_graph
+from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, head_size, logits_name, read_graph
 from foundry_cli.engine.genai import first_line, translated
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.runtime import LogitRows, TokenContext
@@ -49,7 +49,8 @@ class BatchRuntime:
         try:
             with ThreadPoolExecutor(1) as executor:
                 reading = executor.submit(Tokenizer, files)  # takes as long as a fifth of the rest
-                opened = open_cpu_session(files.directory / graph_file, logits_name(files), threads, own_kernels=own_kernels)
+                path, logits = files.directory / graph_file, logits_name(files)
+                opened = open_cpu_session(path, logits, threads, head_size=head_size(files), own_kernels=own_kernels)
                 tokenizer = reading.result()
             self._session, self.kernels = opened.session, opened.kernels
             self._graph = read_graph(self._session, files)

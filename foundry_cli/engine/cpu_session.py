@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli.engine.genai import translated
-from foundry_cli.engine.int4_matmul import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_int4_matmul
 from foundry_cli.engine.last_position import with_last_position
 from foundry_cli.engine.mapped_files import forget_mapped
+from foundry_cli.engine.own_kernels import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_own_kernels
 from foundry_cli.errors import EngineError
 
 logger = logging.getLogger("foundry.engine")
@@ -26,7 +26,7 @@ class CpuSession:
     kernels: str
 
 
-def open_cpu_session(path: Path, logits: str, threads: int, *, own_kernels: bool = True) -> CpuSession:
+def open_cpu_session(path: Path, logits: str, threads: int, *, head_size: int, own_kernels: bool = True) -> CpuSession:
     """Load the graph at `path`, whose logits are to be of the last position only; raises what ONNX Runtime raises.
 
     Without `own_kernels`, or where there are none, ONNX Runtime computes everything.
@@ -42,7 +42,7 @@ def open_cpu_session(path: Path, logits: str, threads: int, *, own_kernels: bool
     graph = path.read_bytes() if path.stat().st_size <= LARGEST_EDITED else None
     graph = graph and (with_last_position(graph, logits) or graph)
     kernels = own_kernels and graph and kernel_name()
-    if graph and kernels and (edited := with_int4_matmul(graph)):
+    if graph and kernels and (edited := with_own_kernels(graph, head_size)):
         try:
             with translated(EngineError, "Our own kernels cannot run this model"):
                 options.register_custom_ops_library(str(LIBRARY))

@@ -80,6 +80,12 @@ def logits_name(files: ModelFiles) -> str:
     return str((decoder.get("outputs") or {}).get("logits", "logits"))
 
 
+def head_size(files: ModelFiles) -> int:
+    """Numbers of a key or value of one head, as the configuration says."""
+    decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]
+    return int(decoder["head_size"])
+
+
 def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles) -> DecoderGraph:
     """The graph of `session`. Raises `UnusualGraphError`."""
     decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]

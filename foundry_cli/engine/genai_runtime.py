@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from foundry_cli.engine.genai import og, translated
-from foundry_cli.engine.int4_matmul import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_int4_matmul
 from foundry_cli.engine.mapped_files import forget_mapped
 from foundry_cli.engine.model_files import ModelFiles
+from foundry_cli.engine.own_kernels import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_own_kernels
 from foundry_cli.engine.prompt_cache import PromptCache
 from foundry_cli.engine.providers import check_provider_options, register_library
 from foundry_cli.engine.runtime import LogitRows, TokenContext
@@ -78,7 +78,8 @@ def _load_with_own_kernels(files: ModelFiles, threads: int) -> og.Model | None:
     """The model, its decoder edited to use them; None when it has nothing for them."""
     decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"].get("decoder", {})
     path = files.directory / str(decoder.get("filename", ""))
-    edited = with_int4_matmul(path.read_bytes()) if path.is_file() and path.stat().st_size <= LARGEST_EDITED else None
+    is_edited = path.is_file() and path.stat().st_size <= LARGEST_EDITED
+    edited = with_own_kernels(path.read_bytes(), int(decoder.get("head_size", 0))) if is_edited else None
     if edited is None:
         return None
     before = Path.cwd()

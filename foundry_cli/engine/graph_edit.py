@@ -5,6 +5,8 @@ Format: onnx.proto, in the wire format of Protocol Buffers.
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,7 +14,9 @@ from typing import NamedTuple
 GRAPH, OPERATOR_SET = 7, 8  # of a model
 NODE, INITIALIZER = 1, 5  # of a graph
 INPUT, OUTPUT, OPERATOR, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7  # of a node
-_ATTRIBUTE_NAME, _ATTRIBUTE_VALUE = 1, 3  # the second of whole numbers
+OWN_DOMAIN = b"foundry"  # of our operators
+_ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_VALUE = 1, 2, 3  # the last of whole numbers
+_GRAPH_INPUT, _TYPE, _TENSOR_TYPE = 11, 2, 1  # of a graph, of a value, of a type
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -37,7 +41,7 @@ class Node:
     domain: bytes = b""
     inputs: list[bytes] = field(default_factory=list)
     outputs: list[bytes] = field(default_factory=list)
-    numbers: dict[bytes, int] = field(default_factory=dict)  # attributes that are whole numbers
+    numbers: dict[bytes, float] = field(default_factory=dict)  # attributes; NaN: not a number but something else
 
 
 def with_graph(model: bytes, edit: Callable[[bytes], bytes | None]) -> bytes | None:
@@ -50,6 +54,11 @@ def with_graph(model: bytes, edit: Callable[[bytes], bytes | None]) -> bytes | N
     if edited is None:
         return None
     return b"".join((model[: graph.tag], message(GRAPH, edited), model[graph.end :]))
+
+
+def with_own_domain(model: bytes) -> bytes:
+    """`model`, which may have nodes of our domain then."""
+    return model + message(OPERATOR_SET, message(1, OWN_DOMAIN) + whole_number(2, 1))
 
 
 def nodes(graph: bytes) -> list[Node]:
@@ -74,14 +83,36 @@ def _node(graph: bytes, place: Field) -> Node:
     return node
 
 
-def _number_attribute(attribute: bytes) -> dict[bytes, int]:
-    name, value = b"", None
+def _number_attribute(attribute: bytes) -> dict[bytes, float]:
+    name, value = b"", math.nan
     for part in fields(attribute, 0, len(attribute)):
         if part.number == _ATTRIBUTE_NAME:
             name = attribute[part.start : part.end]
-        elif part.number == _ATTRIBUTE_VALUE:
-            value = part.value
-    return {} if value is None else {name: value}
+        elif part.number == _ATTRIBUTE_VALUE and part.value is not None:
+            value = part.value - (part.value >> 63 << 64)  # in two's complement
+        elif part.number == _ATTRIBUTE_FLOAT:
+            (value,) = struct.unpack("<f", attribute[part.start : part.end])
+    return {name: value}
+
+
+def input_types(graph: bytes) -> dict[bytes, int]:
+    """Names and types (of TensorProto.DataType) of the inputs that are tensors."""
+    types = {}
+    for value in fields(graph, 0, len(graph)):
+        if value.number == _GRAPH_INPUT:
+            kind = _first(graph, value, _TYPE, _TENSOR_TYPE, 1)
+            name = _first(graph, value, 1)
+            if kind and name:
+                types[graph[name.start : name.end]] = kind.value or 0
+    return types
+
+
+def _first(data: bytes, place: Field, *path: int) -> Field | None:
+    """The first field with the number `path[0]` in `place`, in that the first with `path[1]`, and so on."""
+    found: Field | None = place
+    for number in path:
+        found = next((part for part in fields(data, found.start, found.end) if part.number == number), None) if found else None
+    return found
 
 
 def message(number: int, data: bytes) -> bytes:

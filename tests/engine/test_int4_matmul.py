@@ -21,8 +21,10 @@ from onnx import TensorProto, helper, numpy_helper
 from foundry_cli.engine.batch_runtime import BatchRuntime
 from foundry_cli.engine.decoder_graph import UnusualGraphError
 from foundry_cli.engine.genai_runtime import GenAIRuntime
-from foundry_cli.engine.int4_matmul import LIBRARY, kernel_name, with_int4_matmul
+from foundry_cli.engine.graph_edit import with_own_domain
+from foundry_cli.engine.int4_matmul import with_int4_matmul
 from foundry_cli.engine.model_files import read_model_files
+from foundry_cli.engine.own_kernels import LIBRARY, kernel_name
 from tests.engine.workers import needs_batches
 from tests.models.small_decoder import Shape, write_small_decoder
 
@@ -144,7 +146,7 @@ def session_of(model: bytes, threads: int = 2) -> Any:
 def own_session(product: Product) -> Any:
     edited = with_int4_matmul(product.model())
     assert edited is not None
-    return session_of(edited)
+    return session_of(with_own_domain(edited))
 
 
 def rows_for(product: Product, count: int) -> NDArray[np.float32]:
@@ -237,7 +239,7 @@ def test_what_is_cut_off_is_left_alone() -> None:
 
 def test_the_rest_of_the_graph_stays() -> None:
     model = PRODUCTS["everything"].model()
-    edited = onnx.load_from_string(with_int4_matmul(model) or b"")
+    edited = onnx.load_from_string(with_own_domain(with_int4_matmul(model) or b""))
     (node,) = edited.graph.node
     assert (node.domain, node.op_type) == ("foundry", "Int4MatMul")
     assert [(each.domain, each.version) for each in edited.opset_import] == [("", 17), ("com.microsoft", 1), ("foundry", 1)]
@@ -260,7 +262,7 @@ def test_weights_that_are_too_few_are_refused(product: Product) -> None:
 @needs_kernels
 @pytest.mark.parametrize(("name", "value"), [("N", 0), ("N", 1 << 40), ("K", -1), ("K", 1 << 62), ("block_size", 96)])
 def test_sizes_that_cannot_be_are_refused(name: str, value: int) -> None:
-    edited = onnx.load_from_string(with_int4_matmul(Product(32, 64).model()) or b"")
+    edited = onnx.load_from_string(with_own_domain(with_int4_matmul(Product(32, 64).model()) or b""))
     (attribute,) = [each for each in edited.graph.node[0].attribute if each.name == name]
     attribute.i = value
     with pytest.raises(Exception, match="Int4MatMul: "):
@@ -269,7 +271,7 @@ def test_sizes_that_cannot_be_are_refused(name: str, value: int) -> None:
 
 @needs_kernels
 def test_rows_of_another_length_are_refused() -> None:
-    model = onnx.load_from_string(with_int4_matmul(Product(32, 64).model()) or b"")
+    model = onnx.load_from_string(with_own_domain(with_int4_matmul(Product(32, 64).model()) or b""))
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "depth"
     with pytest.raises(Exception, match="rows of another length"):
         session_of(model.SerializeToString()).run(None, {"x": np.zeros((1, 1, 63), dtype=np.float32)})
@@ -291,8 +293,8 @@ def test_both_engines_use_them_and_say_so(tmp_path: Path) -> None:
 
 
 @needs_batches
-def test_models_without_such_weights_are_computed_by_the_runtime(tmp_path: Path) -> None:
-    files = read_model_files(write_small_decoder(tmp_path))
+def test_models_for_which_there_is_nothing_are_computed_by_the_runtime(tmp_path: Path) -> None:
+    files = read_model_files(write_small_decoder(tmp_path, Shape(kind=TensorProto.FLOAT16)))
     assert {BatchRuntime(files, threads=1).kernels, GenAIRuntime(files, threads=1).kernels} == {"onnxruntime"}
 
 

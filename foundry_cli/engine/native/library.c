@@ -1,0 +1,65 @@
+/* The library as ONNX Runtime and Python see it, and what its operators share. */
+#include <stdlib.h>
+
+#include "attention.h"
+#include "int4_matmul.h"
+#include "runtime_api.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+Status *read_count(Api api, const Value *value, size_t *count) {
+  Shape *shape;
+  TRY(GET_SHAPE(api)(value, &shape));
+  Status *status = GET_COUNT(api)(shape, count);
+  RELEASE_SHAPE(api)(shape);
+  return status;
+}
+
+Status *read_sizes(Api api, const Value *value, int64_t *sizes, size_t *rank) {
+  Shape *shape;
+  TRY(GET_SHAPE(api)(value, &shape));
+  Status *status = GET_RANK(api)(shape, rank);
+  if (!status && *rank > DIMENSIONS) status = CREATE_STATUS(api)(FAILED, "foundry: too many dimensions");
+  if (!status) status = GET_SIZES(api)(shape, sizes, *rank);
+  RELEASE_SHAPE(api)(shape);
+  return status;
+}
+
+void *scratch(size_t size) {
+  static _Thread_local struct {
+    void *memory;
+    size_t size;
+  } kept;
+  if (kept.size < size) {
+    free(kept.memory);
+    kept.memory = aligned_alloc(64, size);
+    kept.size = kept.memory ? size : 0;
+  }
+  return kept.memory;
+}
+
+size_t one_output(const void *operator) { return (void)operator, 1; }
+const char *on_cpu(const void *operator) { return (void)operator, "CPUExecutionProvider"; }
+int float_output(const void *operator, size_t index) { return (void)operator, (void)index, FLOAT; }
+int always_there(const void *operator, size_t index) { return (void)operator, (void)index, REQUIRED; }
+int in_memory(const void *operator, size_t index) { return (void)operator, (void)index, CPU_MEMORY; }
+int one(const void *operator) { return (void)operator, 1; }
+int any_version(const void *operator) { return (void)operator, 0x7fffffff; }
+
+/* What ONNX Runtime calls when a session is to know this library. */
+EXPORT Status *RegisterCustomOps(Options *options, const ApiBase *base) {
+  static Domain *domain; /* lives as long as any session might */
+  Api api = base->get_api(API_VERSION);
+  if (!kernel_name()) return CREATE_STATUS(api)(FAILED, "foundry: this processor has neither AVX2 nor AVX-512 VNNI");
+  if (!domain) {
+    TRY(CREATE_DOMAIN(api)("foundry", &domain));
+    TRY(ADD_OPERATOR(api)(domain, &int4_matmul));
+    TRY(ADD_OPERATOR(api)(domain, &attention_operator));
+  }
+  return ADD_DOMAIN(api)(options, domain);
+}
+
+/* For Python: the kernel that this processor runs, or NULL; whether it can do attention, too. */
+EXPORT const char *foundry_kernel_name(void) { return kernel_name(); }
+EXPORT int foundry_choose_kernel(const char *name) { return choose_kernel(name); }
+EXPORT int foundry_can_attend(void) { return can_attend(); }

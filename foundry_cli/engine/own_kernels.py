@@ -1,0 +1,47 @@
+"""The kernels of `native/`: whether there are any for this machine, and graphs that use them."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from pathlib import Path
+
+from foundry_cli.engine.attention import with_attention
+from foundry_cli.engine.graph_edit import with_own_domain
+from foundry_cli.engine.int4_matmul import with_int4_matmul
+
+logger = logging.getLogger("foundry.engine")
+
+LIBRARY = Path(__file__).parent / "native" / "kernels.so"
+"""Built with the package where there is a compiler for it, see `scripts/build_native.py`."""
+
+RUNTIME_KERNELS = "onnxruntime"
+"""The name of what computes where they are not used."""
+
+LARGEST_EDITED = 64 * 1024 * 1024
+"""Bytes of a graph that is edited; a smaller one has its weights in other files."""
+
+_HEAD_LANES, _LARGEST_HEAD = 16, 256
+
+
+def kernel_name(library: Path = LIBRARY) -> str | None:
+    """What the processor computes with: `avx512_vnni`, `avx2`; None when it has neither, or the library was not built."""
+    try:
+        loaded = ctypes.CDLL(str(library))
+    except OSError as error:
+        logger.debug("no kernels of our own: %s", error)
+        return None
+    loaded.foundry_kernel_name.restype = ctypes.c_char_p
+    name = loaded.foundry_kernel_name()
+    return name.decode() if name else None
+
+
+def with_own_kernels(model: bytes, head_size: int) -> bytes | None:
+    """`model` with our operators where these can stand for others; None when they can nowhere.
+
+    `head_size` is that of keys and values. Only where `kernel_name` gives a name.
+    """
+    edited = with_int4_matmul(model)
+    if head_size % _HEAD_LANES == 0 and head_size <= _LARGEST_HEAD and ctypes.CDLL(str(LIBRARY)).foundry_can_attend():
+        edited = with_attention(edited or model) or edited
+    return with_own_domain(edited) if edited else None
