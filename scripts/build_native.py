@@ -35,6 +35,7 @@ class NativeBuildHook(BuildHookInterface[Any]):
             return
         root = Path(self.root)
         if version == "editable":
+            (root / _LIBRARY).unlink(missing_ok=True)  # of earlier sources
             _compile(root, root / _LIBRARY)
             return
         self._directory = tempfile.TemporaryDirectory()
@@ -51,10 +52,11 @@ def _compile(root: Path, library: Path) -> bool:
         print("foundry: no C compiler was found, ONNX Runtime's own kernels will be used.", file=sys.stderr)
         return False
     partial = library.with_suffix(".partial")
-    command = [*shlex.split(compiler), *_FLAGS, "-o", str(partial), *map(str, sorted((root / _FOLDER).glob("*.c")))]
+    sources = map(str, sorted((root / _FOLDER).glob("*.c")))
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError) as error:
+        command = [*shlex.split(compiler), *_FLAGS, "-o", str(partial), *sources]
+        subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", None) or error
         print(f"foundry: the kernels were not built, ONNX Runtime's own will be used: {reason}", file=sys.stderr)
         return False

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import math
 
-from foundry_cli.engine.graph_edit import DOMAIN, INPUT, NODE, OWN_DOMAIN, Node, fields, input_types, message, nodes, with_graph
+from foundry_cli.engine.graph_edit import (
+    DOMAIN,
+    INPUT,
+    NODE,
+    OWN_DOMAIN,
+    RUNTIME_DOMAIN,
+    Node,
+    fields,
+    input_types,
+    message,
+    nodes,
+    with_graph,
+)
 
 _INPUTS = 9  # query, key, value, past key and value, last positions, total length, cosines, sines
 _PAST_KEY, _PAST_VALUE, _COSINES, _SINES = 3, 4, 7, 8
@@ -27,7 +39,7 @@ def with_attention(model: bytes) -> bytes | None:
 
 
 def _edit(graph: bytes) -> bytes | None:
-    found = [node for node in nodes(graph) if node.operator == b"GroupQueryAttention"]
+    found = [node for node in nodes(graph) if node.operator == b"GroupQueryAttention" and node.domain == RUNTIME_DOMAIN]
     types = input_types(graph)
     if not found or not all(_is_replaced(node, types) for node in found):
         return None

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +65,13 @@ class GenAIRuntime:
 
 
 def _configuration(files: ModelFiles, threads: int, provider: str, **more_options: str) -> og.Config:
-    config = og.Config(str(files.directory))
+    config = og.Config(str(files.directory.absolute()))
     config.clear_providers()  # their options stay, for the one that is appended
     if provider != CPU:
         _append_provider(config, files, provider)
     options = {"intra_op_num_threads": threads, **more_options}
-    config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    overlay = {"model": {"decoder": {"session_options": options}}}
+    config.overlay(json.dumps(overlay, ensure_ascii=False))  # the runtime's reader knows no escapes but a few
     return config
 
 
@@ -82,20 +83,28 @@ def _load_with_own_kernels(files: ModelFiles, threads: int) -> og.Model | None:
     edited = with_own_kernels(path.read_bytes(), int(decoder.get("head_size", 0))) if is_edited else None
     if edited is None:
         return None
-    before = Path.cwd()
+    library = LIBRARY.resolve()
     try:
-        os.chdir(LIBRARY.parent)  # the runtime takes libraries only from there, and from the directory of the model
         with translated(EngineError, "Our own kernels cannot run this model"):
-            config = _configuration(files, threads, CPU, custom_ops_library=str(LIBRARY))
+            config = _configuration(files, threads, CPU, custom_ops_library=str(library))
             config.add_model_data(path.name, edited)
-            model = og.Model(config)
+            with _working_in(library.parent):  # the runtime takes libraries only from there, and from the model's directory
+                model = og.Model(config)
     except EngineError as error:
         logger.warning("%s", error)
         return None
-    finally:
-        os.chdir(before)
     forget_mapped(files.directory)
     return model
+
+
+@contextmanager
+def _working_in(directory: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _append_provider(config: og.Config, files: ModelFiles, provider: str) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 GRAPH, OPERATOR_SET = 7, 8  # of a model
 NODE, INITIALIZER = 1, 5  # of a graph
 INPUT, OUTPUT, OPERATOR, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7  # of a node
-OWN_DOMAIN = b"foundry"  # of our operators
+RUNTIME_DOMAIN, OWN_DOMAIN = b"com.microsoft", b"foundry"  # of operators
 _ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_VALUE = 1, 2, 3  # the last of whole numbers
 _GRAPH_INPUT, _TYPE, _TENSOR_TYPE = 11, 2, 1  # of a graph, of a value, of a type
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -96,14 +96,12 @@ def _number_attribute(attribute: bytes) -> dict[bytes, float]:
 
 
 def input_types(graph: bytes) -> dict[bytes, int]:
-    """Names and types (of TensorProto.DataType) of the inputs that are tensors."""
+    """Names and types (of TensorProto.DataType) of the inputs; 0 for what is no tensor."""
     types = {}
     for value in fields(graph, 0, len(graph)):
-        if value.number == _GRAPH_INPUT:
+        if value.number == _GRAPH_INPUT and (name := _first(graph, value, 1)):
             kind = _first(graph, value, _TYPE, _TENSOR_TYPE, 1)
-            name = _first(graph, value, 1)
-            if kind and name:
-                types[graph[name.start : name.end]] = kind.value or 0
+            types[graph[name.start : name.end]] = (kind.value or 0) if kind else 0
     return types
 
 

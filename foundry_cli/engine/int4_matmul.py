@@ -12,8 +12,10 @@ from foundry_cli.engine.graph_edit import (
     NODE,
     OPERATOR,
     OWN_DOMAIN,
+    RUNTIME_DOMAIN,
     Node,
     fields,
+    input_types,
     message,
     nodes,
     with_graph,
@@ -33,7 +35,7 @@ def with_int4_matmul(model: bytes) -> bytes | None:
 
 
 def _edit(graph: bytes) -> bytes | None:
-    types = _initializer_types(graph)
+    types = _constant_types(graph)
     parts, end = [], 0
     for node in nodes(graph):
         if _is_replaced(node, types):
@@ -42,25 +44,33 @@ def _edit(graph: bytes) -> bytes | None:
     return b"".join((*parts, graph[end:])) if parts else None
 
 
-def _initializer_types(graph: bytes) -> dict[bytes, int]:
+def _constant_types(graph: bytes) -> dict[bytes, int]:
+    """Names and types of the initializers that nobody can replace by an input."""
     types = {}
     for tensor in fields(graph, 0, len(graph)):
         if tensor.number == INITIALIZER:
             found = {part.number: part for part in fields(graph, tensor.start, tensor.end) if part.number in (_TYPE, _NAME)}
             if len(found) == 2:
                 types[graph[found[_NAME].start : found[_NAME].end]] = found[_TYPE].value or 0
-    return types
+    inputs = input_types(graph)
+    return {name: kind for name, kind in types.items() if name not in inputs}
 
 
 def _is_replaced(node: Node, types: dict[bytes, int]) -> bool:
     return (
         node.operator == b"MatMulNBits"
+        and node.domain == RUNTIME_DOMAIN
         and node.numbers.get(b"bits", 4) == 4
         and node.numbers.get(b"block_size") in _BLOCKS
         and node.numbers.get(b"accuracy_level") == _ROUNDED_ROWS
         and len(node.inputs) > 2
-        and all(not name or types.get(name) == _INPUT_TYPES.get(index) for index, name in enumerate(node.inputs) if index)
+        and all(_is_taken(index, types.get(name)) for index, name in enumerate(node.inputs) if index and name)
     )
+
+
+def _is_taken(index: int, kind: int | None) -> bool:
+    """Whether a node may have this input, a constant of this type."""
+    return kind is not None and kind == _INPUT_TYPES.get(index)
 
 
 def _renamed(node: bytes) -> bytes:

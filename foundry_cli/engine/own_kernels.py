@@ -27,12 +27,12 @@ _HEAD_LANES, _LARGEST_HEAD = 16, 256
 def kernel_name(library: Path = LIBRARY) -> str | None:
     """What the processor computes with: `avx512_vnni`, `avx2`; None when it has neither, or the library was not built."""
     try:
-        loaded = ctypes.CDLL(str(library))
-    except OSError as error:
+        ask = ctypes.CDLL(str(library)).foundry_kernel_name
+    except (OSError, AttributeError) as error:
         logger.debug("no kernels of our own: %s", error)
         return None
-    loaded.foundry_kernel_name.restype = ctypes.c_char_p
-    name = loaded.foundry_kernel_name()
+    ask.restype = ctypes.c_char_p
+    name = ask()
     return name.decode() if name else None
 
 

@@ -125,10 +125,7 @@ def test_nothing_depends_on_how_a_prompt_is_cut(directory: Path) -> None:
     assert dependent_on_pieces(directory, [*LENGTHS, *ALONE_IN_A_TILE]) == []
 
 
-@pytest.mark.xfail(
-    not can_attend(),
-    reason="without our kernel more than 128 values are summed in two parts, when a piece ends behind more than 64 tokens",
-)
+@pytest.mark.xfail(not can_attend(), reason="the runtime sums more than 128 values in two parts when a piece is long")
 def test_nothing_depends_on_how_a_prompt_is_cut_with_large_heads(tmp_path: Path) -> None:
     directory = write_small_decoder(tmp_path, Shape(head_size=256))
     assert dependent_on_pieces(directory, [66, 100, 130]) == []

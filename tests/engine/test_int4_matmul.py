@@ -46,7 +46,9 @@ class Product:
     bits: int = 4
     accuracy_level: int = 4
     has_order: bool = False
-    weights_are_input: bool = False
+    inputs: tuple[str, ...] = ()  # constants that come from outside
+    defaults: tuple[str, ...] = ()  # constants that may come from outside
+    domain: str = "com.microsoft"
     scales_type: int = TensorProto.FLOAT
     missing_scales: int = 0
 
@@ -74,11 +76,11 @@ class Product:
         names = [*names, "bias" if self.has_bias else ""]
         constants = {name: value for name, value in self.constants().items() if name in names}
         inputs = [helper.make_tensor_value_info("x", self.scales_type, ["batch", "rows", self.depth])]
-        if self.weights_are_input:
-            shape = constants.pop("weights").shape
-            inputs.append(helper.make_tensor_value_info("weights", TensorProto.UINT8, shape))
+        for name in (*self.inputs, *self.defaults):
+            value = constants[name] if name in self.defaults else constants.pop(name)
+            inputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape))
         node = helper.make_node(
-            "MatMulNBits", names, ["y"], domain="com.microsoft", K=self.depth, N=self.columns, bits=self.bits,
+            "MatMulNBits", names, ["y"], domain=self.domain, K=self.depth, N=self.columns, bits=self.bits,
             block_size=self.block, accuracy_level=self.accuracy_level,
         )  # fmt: skip
         outputs = [helper.make_tensor_value_info("y", self.scales_type, ["batch", "rows", self.columns])]
@@ -221,10 +223,25 @@ def test_rows_that_are_no_numbers_stay_in_their_row() -> None:
         Product(32, 64, block=16),
         Product(32, 64, accuracy_level=0),
         Product(32, 64, has_order=True),
-        Product(32, 64, weights_are_input=True),
+        Product(32, 64, has_order=True, inputs=("order",)),
+        Product(32, 64, inputs=("weights",)),
+        Product(32, 64, defaults=("weights",)),
+        Product(32, 64, has_bias=True, defaults=("bias",)),
+        Product(32, 64, domain="theirs"),
         Product(32, 64, scales_type=TensorProto.FLOAT16),
     ],
-    ids=["8 bits", "small blocks", "floats", "another order", "weights from outside", "half precision"],
+    ids=[
+        "8 bits",
+        "small blocks",
+        "floats",
+        "another order",
+        "an order from outside",
+        "weights from outside",
+        "weights that may come from outside",
+        "bias that may come from outside",
+        "another domain",
+        "half precision",
+    ],
 )
 def test_other_products_are_left_alone(product: Product) -> None:
     assert with_int4_matmul(product.model()) is None

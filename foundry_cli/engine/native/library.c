@@ -49,12 +49,17 @@ int any_version(const void *operator) { return (void)operator, 0x7fffffff; }
 /* What ONNX Runtime calls when a session is to know this library. */
 EXPORT Status *RegisterCustomOps(Options *options, const ApiBase *base) {
   static Domain *domain; /* lives as long as any session might */
+  static Api owner;      /* the runtime that made it: there may be two in a process */
   Api api = base->get_api(API_VERSION);
+  if (!api) return NULL; /* too old for us: the session will say that it does not know the operators */
   if (!kernel_name()) return CREATE_STATUS(api)(FAILED, "foundry: this processor has neither AVX2 nor AVX-512 VNNI");
-  if (!domain) {
-    TRY(CREATE_DOMAIN(api)("foundry", &domain));
-    TRY(ADD_OPERATOR(api)(domain, &int4_matmul));
-    TRY(ADD_OPERATOR(api)(domain, &attention_operator));
+  if (owner != api) {
+    Domain *made;
+    TRY(CREATE_DOMAIN(api)("foundry", &made));
+    TRY(ADD_OPERATOR(api)(made, &int4_matmul));
+    TRY(ADD_OPERATOR(api)(made, &attention_operator));
+    domain = made;
+    owner = api;
   }
   return ADD_DOMAIN(api)(options, domain);
 }
