@@ -17,6 +17,7 @@ from foundry_cli.engine.graph_edit import (
     Node,
     fields,
     input_types,
+    last_size,
     message,
     nodes,
     with_graph,
@@ -26,22 +27,29 @@ _INPUTS = 9  # query, key, value, past key and value, last positions, total leng
 _PAST_KEY, _PAST_VALUE, _COSINES, _SINES = 3, 4, 7, 8
 _OUTPUTS = 3
 _FLOAT = 1  # of TensorProto.DataType
+_LARGEST_HEAD, _LANES = 256, 16
 _SUPPORTED = {
-    b"num_heads": None, b"kv_num_heads": None, b"scale": None, b"do_rotary": None, b"rotary_interleaved": (0,),
+    b"num_heads": None, b"kv_num_heads": None, b"scale": None, b"do_rotary": (0, 1), b"rotary_interleaved": (0,),
     b"local_window_size": (-1,), b"softcap": (0,), b"smooth_softmax": (0, -1),
 }  # fmt: skip
 """Attributes, and the values that they may have; None: any."""
 
 
-def with_attention(model: bytes) -> bytes | None:
-    """`model` with our own `GroupQueryAttention`; None when it has none, or one of them is of another kind."""
-    return with_graph(model, _edit)
+def with_attention(model: bytes, head_size: int) -> bytes | None:
+    """`model` with our own `GroupQueryAttention`; None when it has none, or one of them is of another kind.
+
+    `head_size`: of keys and values whose own is not in the graph.
+    """
+    return with_graph(model, lambda graph: _edit(graph, head_size))
 
 
-def _edit(graph: bytes) -> bytes | None:
+def _edit(graph: bytes, head_size: int) -> bytes | None:
     found = [node for node in nodes(graph) if node.operator == b"GroupQueryAttention" and node.domain == RUNTIME_DOMAIN]
     types = input_types(graph)
     if not found or not all(_is_replaced(node, types) for node in found):
+        return None
+    sizes = [last_size(graph, node.inputs[index]) or head_size for node in found for index in (_PAST_KEY, _PAST_VALUE)]
+    if not all(0 < size <= _LARGEST_HEAD and size % _LANES == 0 for size in sizes):
         return None
     parts, end = [], 0
     for node in found:

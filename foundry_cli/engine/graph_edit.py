@@ -15,8 +15,10 @@ GRAPH, OPERATOR_SET = 7, 8  # of a model
 NODE, INITIALIZER = 1, 5  # of a graph
 INPUT, OUTPUT, OPERATOR, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7  # of a node
 RUNTIME_DOMAIN, OWN_DOMAIN = b"com.microsoft", b"foundry"  # of operators
-_ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_VALUE = 1, 2, 3  # the last of whole numbers
-_GRAPH_INPUT, _TYPE, _TENSOR_TYPE = 11, 2, 1  # of a graph, of a value, of a type
+_ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_VALUE, _ATTRIBUTE_TYPE = 1, 2, 3, 20  # the third of whole numbers
+_FLOAT, _INT = 1, 2  # of AttributeProto.AttributeType
+_GRAPH_INPUT = 11  # of a graph
+_VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _ELEMENT_TYPE, _SHAPE = 1, 2, 1, 1, 2  # of a value, of its type
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -84,25 +86,41 @@ def _node(graph: bytes, place: Field) -> Node:
 
 
 def _number_attribute(attribute: bytes) -> dict[bytes, float]:
-    name, value = b"", math.nan
+    name, values, kind = b"", {_INT: math.nan, _FLOAT: math.nan}, 0
     for part in fields(attribute, 0, len(attribute)):
         if part.number == _ATTRIBUTE_NAME:
             name = attribute[part.start : part.end]
+        elif part.number == _ATTRIBUTE_TYPE:
+            kind = part.value or 0
         elif part.number == _ATTRIBUTE_VALUE and part.value is not None:
-            value = part.value - (part.value >> 63 << 64)  # in two's complement
-        elif part.number == _ATTRIBUTE_FLOAT:
-            (value,) = struct.unpack("<f", attribute[part.start : part.end])
-    return {name: value}
+            values[_INT] = part.value - (part.value >> 63 << 64)  # in two's complement
+        elif part.number == _ATTRIBUTE_FLOAT and part.end - part.start == 4:
+            (values[_FLOAT],) = struct.unpack("<f", attribute[part.start : part.end])
+    return {name: values.get(kind, math.nan)}
 
 
 def input_types(graph: bytes) -> dict[bytes, int]:
     """Names and types (of TensorProto.DataType) of the inputs; 0 for what is no tensor."""
     types = {}
-    for value in fields(graph, 0, len(graph)):
-        if value.number == _GRAPH_INPUT and (name := _first(graph, value, 1)):
-            kind = _first(graph, value, _TYPE, _TENSOR_TYPE, 1)
-            types[graph[name.start : name.end]] = (kind.value or 0) if kind else 0
+    for name, value in _inputs(graph):
+        kind = _first(graph, value, _VALUE_TYPE, _TENSOR_TYPE, _ELEMENT_TYPE)
+        types[name] = (kind.value or 0) if kind else 0
     return types
+
+
+def last_size(graph: bytes, name: bytes) -> int | None:
+    """The last dimension of the input `name`, as far as the graph says a number."""
+    value = dict(_inputs(graph))[name]
+    shape = _first(graph, value, _VALUE_TYPE, _TENSOR_TYPE, _SHAPE)
+    sizes = [part for part in fields(graph, shape.start, shape.end) if part.number == 1] if shape else []
+    size = _first(graph, sizes[-1], 1) if sizes else None
+    return size.value if size else None
+
+
+def _inputs(graph: bytes) -> list[tuple[bytes, Field]]:
+    values = [value for value in fields(graph, 0, len(graph)) if value.number == _GRAPH_INPUT]
+    named = [(_first(graph, value, _VALUE_NAME), value) for value in values]
+    return [(graph[name.start : name.end], value) for name, value in named if name]
 
 
 def _first(data: bytes, place: Field, *path: int) -> Field | None:

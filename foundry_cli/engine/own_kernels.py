@@ -21,27 +21,32 @@ RUNTIME_KERNELS = "onnxruntime"
 LARGEST_EDITED = 64 * 1024 * 1024
 """Bytes of a graph that is edited; a smaller one has its weights in other files."""
 
-_HEAD_LANES, _LARGEST_HEAD = 16, 256
-
 
 def kernel_name(library: Path = LIBRARY) -> str | None:
     """What the processor computes with: `avx512_vnni`, `avx2`; None when it has neither, or the library was not built."""
     try:
-        ask = ctypes.CDLL(str(library)).foundry_kernel_name
-    except (OSError, AttributeError) as error:
+        loaded = _load(library)
+    except (OSError, AttributeError) as error:  # it is not there, or of other sources
         logger.debug("no kernels of our own: %s", error)
         return None
-    ask.restype = ctypes.c_char_p
-    name = ask()
+    name = loaded.foundry_kernel_name()
     return name.decode() if name else None
 
 
 def with_own_kernels(model: bytes, head_size: int) -> bytes | None:
     """`model` with our operators where these can stand for others; None when they can nowhere.
 
-    `head_size` is that of keys and values. Only where `kernel_name` gives a name.
+    `head_size` is that of keys and values, where the graph does not say it. Only where `kernel_name` gives a name.
     """
     edited = with_int4_matmul(model)
-    if head_size % _HEAD_LANES == 0 and head_size <= _LARGEST_HEAD and ctypes.CDLL(str(LIBRARY)).foundry_can_attend():
-        edited = with_attention(edited or model) or edited
+    if _load(LIBRARY).foundry_can_attend():
+        edited = with_attention(edited or model, head_size) or edited
     return with_own_domain(edited) if edited else None
+
+
+def _load(library: Path) -> ctypes.CDLL:
+    """Raises `OSError`, and `AttributeError` when a function is missing."""
+    loaded = ctypes.CDLL(str(library))
+    loaded.foundry_kernel_name.restype = ctypes.c_char_p
+    loaded.foundry_can_attend.restype = ctypes.c_int
+    return loaded

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from foundry_cli.engine.batch_runtime import BatchRuntime
 from foundry_cli.engine.decoder_graph import UnusualGraphError
 from foundry_cli.engine.genai_runtime import GenAIRuntime
-from foundry_cli.engine.graph_edit import with_own_domain
+from foundry_cli.engine.graph_edit import message, nodes, whole_number, with_graph, with_own_domain
 from foundry_cli.engine.int4_matmul import with_int4_matmul
 from foundry_cli.engine.model_files import read_model_files
 from foundry_cli.engine.own_kernels import LIBRARY, kernel_name
@@ -245,6 +245,20 @@ def test_rows_that_are_no_numbers_stay_in_their_row() -> None:
 )
 def test_other_products_are_left_alone(product: Product) -> None:
     assert with_int4_matmul(product.model()) is None
+
+
+def test_fields_of_another_kind_are_passed_over() -> None:
+    """An attribute whose float is written as a whole number: the runtime reads the model without it."""
+    model = PRODUCTS["plain"].model()
+    odd = message(5, message(1, b"axis") + whole_number(2, 1) + whole_number(3, 0) + whole_number(20, 2))
+    with_odd = with_graph(model, lambda graph: graph[: nodes(graph)[0].tag] + _longer(graph, odd))
+    assert with_odd is not None
+    assert with_int4_matmul(with_odd) is not None
+
+
+def _longer(graph: bytes, more: bytes) -> bytes:
+    node = nodes(graph)[0]
+    return message(1, graph[node.start : node.end] + more) + graph[node.end :]
 
 
 def test_what_is_cut_off_is_left_alone() -> None:

@@ -41,8 +41,10 @@ AVX512 void add_token(const Attention *attention, const Pass *pass, size_t row, 
   size_t position = first_position(pass, row) + token, place = row * pass->tokens + token;
   for (size_t head = 0; head < attention->key_heads; head++) {
     size_t memory = ((row * attention->key_heads + head) * pass->capacity + position) * size;
-    turn(attention, position, pass->keys_in + place * pass->key_stride + head * size, 1, pass->keys + memory);
-    memcpy(pass->values + memory, pass->values_in + place * pass->key_stride + head * size, size * sizeof(float));
+    if (pass->keys_in) {
+      turn(attention, position, pass->keys_in + place * pass->key_stride + head * size, 1, pass->keys + memory);
+      memcpy(pass->values + memory, pass->values_in + place * pass->key_stride + head * size, size * sizeof(float));
+    }
     for (size_t member = 0; member < group; member++) {
       size_t query = ((row * attention->key_heads + head) * pass->tokens + token) * group + member;
       const float *from = pass->queries + place * pass->query_stride + (head * group + member) * size;
@@ -55,7 +57,7 @@ AVX512 void add_token(const Attention *attention, const Pass *pass, size_t row, 
 
 /* e^x for x up to 0, to two units in the last place: 2^n times a polynomial (Cephes, expf). */
 AVX512 INLINE __m512 exponential(__m512 x) {
-  x = _mm512_max_ps(x, _mm512_set1_ps(-87.0f));
+  x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x); /* in this order what is no number stays none */
   __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   x = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
   x = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), x);
@@ -168,7 +170,7 @@ AVX512 static void weigh(Softmax *softmax, float *scores, size_t count, float *s
   __m512 most = _mm512_set1_ps(softmax->largest), total = _mm512_setzero_ps();
   for (size_t key = 0; key < count; key += LANES) {
     __mmask16 valid = count - key < LANES ? (__mmask16)((1u << (count - key)) - 1) : 0xffff;
-    most = _mm512_mask_max_ps(most, valid, most, _mm512_load_ps(scores + key));
+    most = _mm512_mask_max_ps(most, valid, _mm512_load_ps(scores + key), most); /* what is no number is passed over */
   }
   float largest = _mm512_reduce_max_ps(most);
   for (size_t key = 0; key < KEY_BLOCK; key += LANES) {
@@ -200,8 +202,15 @@ AVX512 static void attend_block(const Attention *attention, const float *queries
   }
   for (size_t row = start; row < count; row++)
     weigh(&softmax[row], scores[row], least(limits[row] - key, KEY_BLOCK), sums + row * size, size);
-  for (size_t row = start; row < count; row += VALUE_ROWS)
-    add_of[least(VALUE_ROWS, count - row) - 1](scores[row], values + key * size, seen, size, sums + row * size);
+  for (size_t row = start; row < count; row += VALUE_ROWS) {
+    /* A weight of zero does not do for keys that a row must not see: zero times what is no number is none. */
+    size_t rows = least(VALUE_ROWS, count - row), common = least(limits[row] - key, KEY_BLOCK);
+    add_of[rows - 1](scores[row], values + key * size, common, size, sums + row * size);
+    for (size_t each = row + 1; each < row + rows; each++) {
+      size_t more = least(limits[each] - key, KEY_BLOCK) - common;
+      if (more) add_of[0](scores[each] + common, values + (key + common) * size, more, size, sums + each * size);
+    }
+  }
 }
 
 AVX512 void attend(const Attention *attention, const Pass *pass, size_t row, size_t key_head, size_t first, size_t count) {

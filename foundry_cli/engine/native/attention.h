@@ -23,7 +23,8 @@ typedef struct {
   size_t rows, tokens;    /* new ones of each row */
   size_t capacity;        /* tokens for which a row of keys and values has room */
   const int32_t *last;    /* [rows]: the position of the last new token */
-  const float *queries, *keys_in, *values_in; /* [rows][tokens], with so many floats from one token to the next: */
+  const float *queries, *keys_in, *values_in; /* [rows][tokens], with so many floats from one token to the next; no keys:
+                                                 those of the new tokens are in memory already */
   size_t query_stride, key_stride;
   float *keys, *values;   /* [rows][key_heads][capacity][head_size]; those of the new tokens are added */
   float *turned;          /* [rows][key_heads][tokens * group][head_size]: queries, turned and scaled; for work */

@@ -64,10 +64,11 @@ static int fits(const Node *node, const Input *inputs) {
   int64_t size = past->sizes[3], width = (inputs[KEY].value ? node->heads : node->heads + 2 * node->key_heads) * size;
   if (past->sizes[0] != query->sizes[0] || past->sizes[1] != node->key_heads || query->sizes[2] != width) return 0;
   if (size < LANES || size > MOST_HEAD_SIZE || size % LANES || !inputs[KEY].value != !inputs[VALUE].value) return 0;
-  for (size_t index = KEY; inputs[KEY].value && index <= VALUE; index++)
-    if (inputs[index].rank != 3 || memcmp(inputs[index].sizes, query->sizes, 2 * sizeof(int64_t)) ||
-        inputs[index].sizes[2] != node->key_heads * size)
-      return 0;
+  for (size_t index = KEY; inputs[KEY].value && index <= VALUE; index++) {
+    const int64_t *sizes = inputs[index].sizes; /* no tokens: their keys and values are in the past already */
+    if (inputs[index].rank != 3 || sizes[0] != query->sizes[0] || sizes[2] != node->key_heads * size) return 0;
+    if (sizes[1] != inputs[KEY].sizes[1] || (sizes[1] && sizes[1] != query->sizes[1])) return 0;
+  }
   if (!node->turns) return 1;
   const Input *cosines = &inputs[COSINES], *sines = &inputs[SINES];
   return cosines->value && sines->value && cosines->rank == 2 && sines->rank == 2 &&
@@ -80,14 +81,15 @@ typedef struct {
   size_t queries_of_task, tasks_of_head;
 } Work;
 
-/* Whether all positions are in memory and in the table of angles. */
-static Status *check_positions(Api api, const Work *work, const Input *last) {
+/* Whether all positions are in memory and in the table of angles, and all tokens before the new ones in the past. */
+static Status *check_positions(Api api, const Work *work, const Input *last, int64_t total, int64_t past) {
   size_t count;
   TRY(read_count(api, last->value, &count));
   int is_right = count == work->pass.rows;
   for (size_t row = 0; is_right && row < count; row++) {
     int64_t last_new = work->pass.last[row], tokens = work->pass.tokens, farthest = last_new < tokens ? tokens - 1 : last_new;
-    is_right = last_new >= 0 && farthest < (int64_t)work->pass.capacity &&
+    int64_t before = work->pass.keys_in ? farthest + 1 - tokens : farthest + 1;
+    is_right = last_new >= 0 && last_new < total && farthest < (int64_t)work->pass.capacity && before <= past &&
                (!work->attention.rotary || farthest < (int64_t)work->attention.positions);
   }
   return is_right ? NULL : CREATE_STATUS(api)(FAILED, "GroupQueryAttention: a position that is not in memory");
@@ -106,16 +108,14 @@ static void attend_piece(void *work, size_t index) {
   attend(&all->attention, &all->pass, head / all->attention.key_heads, head % all->attention.key_heads, first, count);
 }
 
-/* What was there before, when present and past are not the same memory. */
+/* What was there before, when present and past are not the same memory, and zeros. */
 static void copy_past(const Work *work, const Input *past, float *present) {
   size_t size = work->attention.head_size, capacity = past->sizes[2], heads = work->pass.rows * work->attention.key_heads;
   if (past->data == present) return;
   for (size_t head = 0; head < heads; head++) {
-    size_t total = work->pass.last[head / work->attention.key_heads] + 1;
-    size_t count = total > work->pass.tokens ? total - work->pass.tokens : 0;
-    if (count > capacity) count = capacity;
-    const float *from = (const float *)past->data + head * capacity * size;
-    memcpy(present + head * work->pass.capacity * size, from, count * size * sizeof(float));
+    float *to = present + head * work->pass.capacity * size;
+    memcpy(to, (const float *)past->data + head * capacity * size, capacity * size * sizeof(float));
+    memset(to + capacity * size, 0, (work->pass.capacity - capacity) * size * sizeof(float));
   }
 }
 
@@ -142,6 +142,7 @@ static void place_inputs(const Node *node, const Input *inputs, Work *work) {
   work->pass.key_stride = inputs[KEY].value ? node->key_heads * size : work->pass.query_stride;
   work->pass.keys_in = inputs[KEY].value ? inputs[KEY].data : work->pass.queries + node->heads * size;
   work->pass.values_in = inputs[KEY].value ? inputs[VALUE].data : work->pass.keys_in + node->key_heads * size;
+  if (inputs[KEY].value && !inputs[KEY].sizes[1]) work->pass.keys_in = NULL;
 }
 
 static Status *run_work(const Node *node, const Context *context, Work *work) {
@@ -175,7 +176,7 @@ static Status *compute(void *kernel, Context *context) {
                .capacity = total > past[2] ? total : past[2], .last = inputs[LAST].data},
   };
   place_inputs(node, inputs, &work);
-  TRY(check_positions(api, &work, &inputs[LAST]));
+  TRY(check_positions(api, &work, &inputs[LAST], total, past[2]));
   TRY(make_outputs(api, context, inputs, &work));
   if (!work.pass.rows || !work.pass.tokens) return NULL;
   work.pass.turned = scratch(work.pass.rows * work.pass.tokens * node->heads * past[3] * sizeof(float));

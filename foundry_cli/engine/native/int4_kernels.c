@@ -99,7 +99,7 @@ AVX2 INLINE void multiply_avx2(const size_t rows, const Tile *tile, size_t half)
   UNROLL for (size_t row = 0; row < rows; row++) _mm256_storeu_ps(tile->outputs + row * tile->stride + half * 8, outputs[row]);
 }
 
-#define KERNELS(rows)                                                                   \
+#define KERNELS(rows) \
   AVX512 static void avx512_##rows(const Tile *tile) { multiply_avx512(rows, tile); }  \
   AVX2 static void avx2_##rows(const Tile *tile) {                                     \
     multiply_avx2(rows, tile, 0);                                                      \

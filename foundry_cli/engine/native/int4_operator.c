@@ -5,7 +5,7 @@
 #include "runtime_api.h"
 
 enum { INPUT, WEIGHTS, SCALES, ZERO_POINTS, ORDER, BIAS, INPUTS }; /* of MatMulNBits */
-enum { MOST_PIECES = 16, LEAST_TILES = 4, PARALLEL_ROWS = 16, LARGEST = 1 << 24 };
+enum { MOST_PIECES = 64, LEAST_TILES = 4, PARALLEL_ROWS = 16, LARGEST = 1 << 24 };
 
 typedef struct {
   Api api;
@@ -124,7 +124,8 @@ static Status *compute(void *kernel, Context *context) {
   Work work = {.weights = &node->weights};
   TRY(GET_INPUT(api)(context, INPUT, &input));
   TRY(read_sizes(api, input, sizes, &rank));
-  if (!rank || sizes[rank - 1] != (int64_t)node->weights.depth) return CREATE_STATUS(api)(FAILED, "Int4MatMul: rows of another length");
+  if (!rank || sizes[rank - 1] != (int64_t)node->weights.depth)
+    return CREATE_STATUS(api)(FAILED, "Int4MatMul: rows of another length");
   for (size_t index = 0; index + 1 < rank; index++) count *= sizes[index];
   sizes[rank - 1] = node->weights.columns;
   TRY(GET_OUTPUT(api)(context, 0, sizes, rank, &output));

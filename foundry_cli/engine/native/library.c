@@ -1,4 +1,5 @@
 /* The library as ONNX Runtime and Python see it, and what its operators share. */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "attention.h"
@@ -25,17 +26,22 @@ Status *read_sizes(Api api, const Value *value, int64_t *sizes, size_t *rank) {
   return status;
 }
 
+static pthread_key_t scratch_key;
+
+static void make_scratch_key(void) { pthread_key_create(&scratch_key, free); }
+
 void *scratch(size_t size) {
-  static _Thread_local struct {
-    void *memory;
-    size_t size;
-  } kept;
-  if (kept.size < size) {
-    free(kept.memory);
-    kept.memory = aligned_alloc(64, size);
-    kept.size = kept.memory ? size : 0;
+  static pthread_once_t is_made = PTHREAD_ONCE_INIT;
+  static _Thread_local size_t kept;
+  pthread_once(&is_made, make_scratch_key);
+  void *memory = pthread_getspecific(scratch_key);
+  if (kept < size || !memory) {
+    free(memory);
+    memory = aligned_alloc(64, (size + 63) / 64 * 64);
+    kept = memory ? size : 0;
+    pthread_setspecific(scratch_key, memory);
   }
-  return kept.memory;
+  return memory;
 }
 
 size_t one_output(const void *operator) { return (void)operator, 1; }
