@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,9 @@ from foundry_cli.client.supervisor import start_service, stop_service
 from foundry_cli.execution_providers import provider_report
 from foundry_cli.paths import Paths, write_atomically
 from tests.models.scripted import write_scripted_model
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROVIDERS = "providers.json"
 FOUNDRY = Path(sys.executable).with_name("foundry")

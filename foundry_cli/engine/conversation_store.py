@@ -33,6 +33,7 @@ from foundry_cli.engine.conversation_files import (
     remove,
     trim,
 )
+from foundry_cli.engine.own_kernels import kernel_name
 
 logger = logging.getLogger("foundry.engine")
 
@@ -54,7 +55,7 @@ class Found:
 
 
 def store_key(directory: Path, template: str | None) -> str:
-    """The name of the folder for the model in `directory`: other weights, template or runtime give another one."""
+    """The name of the folder for the model in `directory`: other weights, template, runtime or kernels give another one."""
     import onnxruntime
 
     manifest = directory / "foundry.manifest.json"
@@ -64,7 +65,7 @@ def store_key(directory: Path, template: str | None) -> str:
         with os.scandir(directory) as listing:
             entries = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in listing)
         identity = [str(directory), entries]
-    parts = json.dumps([_VERSION, identity, template, onnxruntime.__version__])
+    parts = json.dumps([_VERSION, identity, template, onnxruntime.__version__, kernel_name()])
     return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32]
 
 
