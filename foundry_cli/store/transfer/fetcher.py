@@ -27,7 +27,7 @@ from foundry_cli.store.transfer.range_request import (
 )
 from foundry_cli.store.transfer.segments import AttemptOver, Segment, Workload
 
-_PIECE_BYTES = 256 * 1024  # remains in the cache of a core until it is written and hashed
+_PIECE_BYTES = CHUNK_BYTES  # at most: as much as is there; smaller ones cost a tenth more processor time
 _MOST_USELESS = 3  # answers in a row that bring nothing: an address that is refused, a wrong range
 
 
