@@ -17,7 +17,7 @@ from foundry_cli.engine.graph_edit import (
     Node,
     fields,
     input_types,
-    last_size,
+    last_sizes,
     message,
     nodes,
     with_graph,
@@ -48,7 +48,8 @@ def _edit(graph: bytes, head_size: int) -> bytes | None:
     types = input_types(graph)
     if not found or not all(_is_replaced(node, types) for node in found):
         return None
-    sizes = [last_size(graph, node.inputs[index]) or head_size for node in found for index in (_PAST_KEY, _PAST_VALUE)]
+    known = last_sizes(graph)
+    sizes = {known.get(node.inputs[index], head_size) for node in found for index in (_PAST_KEY, _PAST_VALUE)}
     if not all(0 < size <= _LARGEST_HEAD and size % _LANES == 0 for size in sizes):
         return None
     parts, end = [], 0

@@ -108,13 +108,16 @@ def input_types(graph: bytes) -> dict[bytes, int]:
     return types
 
 
-def last_size(graph: bytes, name: bytes) -> int | None:
-    """The last dimension of the input `name`, as far as the graph says a number."""
-    value = dict(_inputs(graph))[name]
-    shape = _first(graph, value, _VALUE_TYPE, _TENSOR_TYPE, _SHAPE)
-    sizes = [part for part in fields(graph, shape.start, shape.end) if part.number == 1] if shape else []
-    size = _first(graph, sizes[-1], 1) if sizes else None
-    return size.value if size else None
+def last_sizes(graph: bytes) -> dict[bytes, int]:
+    """Names and last dimensions of the inputs, of those for which the graph says a number."""
+    sizes = {}
+    for name, value in _inputs(graph):
+        shape = _first(graph, value, _VALUE_TYPE, _TENSOR_TYPE, _SHAPE)
+        dimensions = [part for part in fields(graph, shape.start, shape.end) if part.number == 1] if shape else []
+        size = _first(graph, dimensions[-1], 1) if dimensions else None
+        if size and size.value is not None:
+            sizes[name] = size.value
+    return sizes
 
 
 def _inputs(graph: bytes) -> list[tuple[bytes, Field]]:
