@@ -108,14 +108,17 @@ class _AbortableClient(ServiceClient):
     def __init__(self, client: ServiceClient) -> None:
         super().__init__(client.record)
         self._connections: set[HTTPConnection] = set()
+        self._aborted = False
 
-    def _connection(self, timeout: float | None) -> HTTPConnection:
-        connection = super()._connection(timeout)
+    def _connect(self, connection: HTTPConnection) -> None:
+        super()._connect(connection)
         self._connections.add(connection)
-        return connection
+        if self._aborted:  # after the line above: `abort` either finds this connection or is seen here
+            raise ConnectionAbortedError("The other clients have ended")
 
     def abort(self) -> None:
-        """End every answer; their readers see a broken connection."""
+        """End every answer, now and later; their readers see a broken connection."""
+        self._aborted = True
         for connection in tuple(self._connections):
             if connection.sock is not None:
                 with suppress(OSError):

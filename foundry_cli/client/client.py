@@ -169,11 +169,15 @@ class ServiceClient:
         host = urlsplit(self.record.base_url).hostname or ""
         return HTTPConnection(host, self.record.port, timeout=timeout)
 
+    def _connect(self, connection: HTTPConnection) -> None:
+        connection.connect()
+
     def _request(self, connection: HTTPConnection, method: str, path: str, body: Any) -> HTTPResponse:
         headers = {"x-foundry-token": self.record.token}
         if body is not None:
             headers["content-type"] = "application/json"
         try:
+            self._connect(connection)
             connection.request(method, path, json.dumps(body).encode() if body is not None else None, headers)
             return connection.getresponse()
         except (OSError, HTTPException, ValueError) as error:  # the last: a record that was tampered with

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from foundry_cli.client.benchmark import Benchmark, Plan, Report
+from foundry_cli.client import benchmark
+from foundry_cli.client.benchmark import Benchmark, Plan, Report, _AbortableClient
 from foundry_cli.errors import FoundryError, ModelNotFoundError
 from tests.conftest import RunningService, add_model
 
@@ -71,8 +72,6 @@ def test_an_unknown_model_is_an_error(service: RunningService) -> None:
 def test_when_one_client_fails_all_end_and_the_error_is_raised(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from foundry_cli.client import benchmark
-
     monkeypatch.setattr(benchmark, "_REQUESTS", 1_000_000)
     measuring = Benchmark(service.client, "slow:1", Plan((), 8, 500, (3,), 100), None)
     ask, calls = measuring._ask, []
@@ -86,3 +85,10 @@ def test_when_one_client_fails_all_end_and_the_error_is_raised(
     monkeypatch.setattr(measuring, "_ask", fail_once)
     with pytest.raises(FoundryError):
         measuring._load(3)
+
+
+def test_after_an_abort_no_answer_begins(service: RunningService) -> None:
+    client = _AbortableClient(service.client)
+    client.abort()
+    with pytest.raises(FoundryError):
+        list(client.chat("slow:1", [{"role": "user", "content": "hi"}], max_tokens=2))
