@@ -65,6 +65,8 @@ class Answer:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int | None  # None: the server does not say
+    drafted_tokens: int  # computed ahead, and those of them that were chosen
+    accepted_tokens: int
     timings: Mapping[str, float]
 
     @property
@@ -101,9 +103,18 @@ async def ask(
     When `stop` is set, the client goes away after the next piece. An answer without counts (llama-cpp-python gives none in
     streams) has 0 prompt tokens, and a token for every piece.
     """
-    options = {"max_tokens": tokens, "temperature": 0, "stream_options": {"include_usage": True}, **options}
+    return await _stream(endpoint, stop, messages=messages, max_tokens=tokens, **options)
+
+
+async def complete(endpoint: Endpoint, prompt: str, tokens: int, **options: Any) -> Answer:
+    """At most `tokens` tokens that follow `prompt`, which goes through no template; as `ask` otherwise."""
+    return await _stream(endpoint, None, path="/v1/completions", prompt=prompt, max_tokens=tokens, **options)
+
+
+async def _stream(endpoint: Endpoint, stop: asyncio.Event | None, **body: Any) -> Answer:
+    body = {"temperature": 0, "stream": True, "stream_options": {"include_usage": True}, **body}
     began = time.perf_counter()
-    async with _request(endpoint, began, messages=messages, stream=True, **options) as reader:
+    async with _request(endpoint, began, **body) as reader:
         events = []
         async for event in _events(reader):
             events.append(event)
@@ -119,11 +130,13 @@ async def count_tokens(endpoint: Endpoint, messages: Messages) -> int:
 
 
 @asynccontextmanager
-async def _request(endpoint: Endpoint, began: float, **body: Any) -> AsyncIterator[asyncio.StreamReader]:
+async def _request(
+    endpoint: Endpoint, began: float, path: str = "/v1/chat/completions", **body: Any
+) -> AsyncIterator[asyncio.StreamReader]:
     """The body of an answer. Raises `Refused`."""
     payload = json.dumps({"model": endpoint.model, **body}).encode()
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{endpoint.port}\r\nconnection: close\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{endpoint.port}\r\nconnection: close\r\n"
         f"content-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port, limit=1 << 24)
@@ -169,13 +182,15 @@ def _answer(began: float, events: Sequence[tuple[float, bytes]]) -> Answer:
         usage = event.get("usage") or usage
         timings = event.get("timings") or timings
         for choice in event.get("choices", []):
-            if piece := choice["delta"].get("content"):
+            if piece := choice["delta"].get("content") if "delta" in choice else choice["text"]:
                 stamps.setdefault(choice["index"], []).append(now)
                 pieces.append(piece)
             finished = now if choice.get("finish_reason") else finished
     if not stamps:
         raise RuntimeError("an answer without text")
     details = usage.get("prompt_tokens_details") or {}
+    answered = usage.get("completion_tokens_details") or {}
+    accepted = answered.get("accepted_prediction_tokens", 0)
     return Answer(
         began=began,
         finished=finished,
@@ -185,6 +200,8 @@ def _answer(began: float, events: Sequence[tuple[float, bytes]]) -> Answer:
         prompt_tokens=usage.get("prompt_tokens", 0),
         completion_tokens=usage.get("completion_tokens", len(pieces)),
         cached_tokens=details.get("cached_tokens"),
+        drafted_tokens=accepted + answered.get("rejected_prediction_tokens", 0),
+        accepted_tokens=accepted,
         timings=timings,
     )
 

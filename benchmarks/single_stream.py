@@ -5,8 +5,7 @@ usage: single_stream.py MODEL_DIR [--llama-cpp [server|python]] [--depths 0,512,
 
 At each depth so many tokens are there already (the service finds them in its prompt cache, the loop puts them there before
 the clock starts), then `--prompt` new ones are read and `--tokens` are written. Prefill is the new tokens over the time to
-the first token, with tokenizing and HTTP. Random models answer in loops, which flatters speculation: `--temperature 1` lets
-the service sample (the bare loop stays greedy).
+the first token, with tokenizing and HTTP. With `--temperature 1` the service samples (the bare loop stays greedy).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from foundry_cli.engine.cpu_session import open_cpu_session
 from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, head_size, logits_name, read_graph
 from foundry_cli.engine.genai import first_line, translated
 from foundry_cli.engine.model_files import ModelFiles
-from foundry_cli.engine.runtime import LogitRows, TokenContext
+from foundry_cli.engine.runtime import AppendDraft, LogitRows, TokenContext
 from foundry_cli.engine.slot_pool import PoolMemory, SlotPool
 from foundry_cli.engine.tokenizer import Tokenizer
 from foundry_cli.errors import EngineError
@@ -62,6 +63,8 @@ class BatchRuntime:
         self.apply_own_template = tokenizer.apply_own_template
         self._store = store
         self._checked = _check_passes(self._session, self._graph)
+        is_exact = opened.has_own_attention and self._checked.is_exact
+        self.append_draft: AppendDraft | None = self._append_draft if is_exact else None
         self._passes: Passes | None = None
 
     def new_cache(self, budget: int) -> SlotPool:
@@ -69,7 +72,7 @@ class BatchRuntime:
         bytes_per_token = self._graph.bytes_per_token
         capacity = min(self.files.context_length, max(1, budget // bytes_per_token))
         rows = _reserve_rows(self._graph, capacity + 1)  # one more: a row that only fills a gap is written to, too
-        checked = self._checked
+        checked = self._checked.passes
         self._passes = Passes(self._session, self._graph, rows, checked.vocabulary, all_positions=checked.all_positions)
         memory = PoolMemory(rows, self._passes.run, bytes_per_token, budget, longest=capacity)
         self._pool = SlotPool(memory, self._store)
@@ -82,10 +85,18 @@ class BatchRuntime:
         ids = np.zeros((len(held), 1), dtype=np.int64)
         index = [context.row - first for context in contexts]  # type: ignore[attr-defined]
         ids[index, 0] = tokens
-        logits = self._passes.run(first, ids, held)[:, -1]
+        logits = self._passes.run(first, ids, held)[:, 0]
         for context, token in zip(contexts, tokens, strict=True):
             context.tokens.append(token)
         return logits if index == list(range(len(held))) else logits[index]
+
+    def _append_draft(self, context: TokenContext, tokens: Sequence[int]) -> LogitRows:
+        """See `AppendDraft`."""
+        assert self._passes is not None
+        first, held = self._pool.arrange([context])
+        logits: LogitRows = self._passes.run(first, np.array([tokens]), held, wanted=len(tokens))[0]
+        context.tokens.append(tokens[0])
+        return logits
 
 
 class Passes:
@@ -94,7 +105,7 @@ class Passes:
     def __init__(
         self, session: Any, graph: DecoderGraph, rows: CacheRows, vocabulary: int = 0, *, all_positions: bool = True
     ) -> None:
-        """`vocabulary`: 0 asks the graph, by a pass; `all_positions`: whether it has logits for each, or the last only."""
+        """`vocabulary`: 0 asks the graph, by a pass; `all_positions`: it gives logits of each position, asked or not."""
         self.rows = rows
         self._session = session
         self._graph = graph
@@ -102,26 +113,35 @@ class Passes:
         self._logits = np.empty(0, dtype=graph.logits_type)
         self.vocabulary, self.all_positions = (vocabulary, all_positions) if vocabulary else self._ask_logits()
 
-    def run(self, first: int, ids: NDArray[np.int64], held: Sequence[int]) -> NDArray[np.float32]:
+    def run(self, first: int, ids: NDArray[np.int64], held: Sequence[int], wanted: int = 1) -> NDArray[np.float32]:
         """Compute `ids` (rows, new tokens) behind the `held` tokens of the rows from `first` on.
 
-        The logits: (rows, new tokens or 1, vocabulary), valid until the next call. Raises `EngineError`.
+        The logits of the last new tokens: (rows, wanted, vocabulary), valid until the next call; more than one where
+        `can_choose`. Raises `EngineError`.
         """
         rows, count = ids.shape
         binding = self._binding(first, rows)
         lengths = np.array(held) + count
         ids = np.ascontiguousarray(ids, dtype=self._graph.integer_type)
         mask = (np.arange(lengths.max()) < lengths[:, None]).astype(self._graph.integer_type)
-        logits = self._logit_memory((rows, count if self.all_positions else 1, self.vocabulary))
+        chosen = np.arange(-wanted, 0)
+        logits = self._logit_memory((rows, count if self.all_positions else wanted, self.vocabulary))
         with translated(EngineError, "The model failed to run"):
             _bind_input(binding, self._graph.ids, ids)
             _bind_input(binding, self._graph.mask, mask)
             if self._graph.positions:
                 positions = (np.array(held)[:, None] + np.arange(count)).astype(self._graph.integer_type)
                 _bind_input(binding, self._graph.positions, positions)
+            if self._graph.chosen:
+                _bind_input(binding, self._graph.chosen, chosen)
             _bind_output(binding, self._graph.logits, logits)
             self._session.run_with_iobinding(binding)
-        return logits.astype(np.float32, copy=False)
+        return logits[:, -wanted:].astype(np.float32, copy=False)
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether there are logits of more than one position."""
+        return self.all_positions or self._graph.chosen is not None
 
     def _binding(self, first: int, rows: int) -> Any:
         if (first, rows) not in self._bindings:
@@ -149,6 +169,9 @@ class Passes:
         _bind_input(binding, self._graph.mask, mask)
         if self._graph.positions:
             _bind_input(binding, self._graph.positions, positions)
+        chosen = np.array([-1])
+        if self._graph.chosen:
+            _bind_input(binding, self._graph.chosen, chosen)
         binding.bind_output(self._graph.logits, "cpu")
         self._session.run_with_iobinding(binding)
         shape = binding.get_outputs()[-1].shape()  # in the order in which they were bound
@@ -167,24 +190,30 @@ def _reserve_rows(graph: DecoderGraph, capacity: int) -> CacheRows:
             rows //= 2
 
 
-def _check_passes(session: Any, graph: DecoderGraph) -> Passes:
+@dataclass(frozen=True)
+class _Checked:
+    passes: Passes
+    is_exact: bool  # tokens that are computed at once get the same bits as one after the other
+
+
+def _check_passes(session: Any, graph: DecoderGraph) -> _Checked:
     """Compute three tokens at once and one after the other, alone and in a batch. Raises `UnusualGraphError` if it differs."""
     ids = np.arange(1, _CHECK_TOKENS + 1)[None]
     try:
         passes = Passes(session, graph, CacheRows(graph, 2, 2 * _CHECK_TOKENS))
-        whole = passes.run(0, ids, [0])[0, -1].copy()
-        passes.run(0, ids[:, :1], [0])
-        shorter = passes.run(0, ids[:, 1:2], [1])[0, -1].copy()
+        at_once = passes.run(0, ids, [0], wanted=_CHECK_TOKENS if passes.can_choose else 1)[0].copy()
+        first = passes.run(0, ids[:, :1], [0])[0, 0].copy()
+        shorter = passes.run(0, ids[:, 1:2], [1])[0, 0].copy()
         passes.run(1, ids[:, :2], [0])
-        longer = passes.run(1, ids[:, 2:], [2])[0, -1].copy()
-        both = passes.run(0, ids[:, 1:].T, [1, 2])[:, -1]
+        longer = passes.run(1, ids[:, 2:], [2])[0, 0].copy()
+        both = passes.run(0, ids[:, 1:].T, [1, 2])[:, 0]
     except Exception as error:  # pybind raises many kinds
         raise UnusualGraphError(f"it does not run in shared memory: {first_line(error)}") from error
-    largest = float(np.abs(whole).max())
-    is_same = np.allclose(whole, longer, rtol=0, atol=_SAME * largest)
+    largest = float(np.abs(at_once[-1]).max())
+    is_same = np.allclose(at_once[-1], longer, rtol=0, atol=_SAME * largest)
     if not is_same or not np.allclose([shorter, longer], both, rtol=0, atol=_SAME_IN_A_BATCH * largest):
         raise UnusualGraphError("a batch in shared memory gives other values")
-    return passes
+    return _Checked(passes, np.array_equal(at_once, [first, shorter, longer]))
 
 
 def _bind_input(binding: Any, name: str, array: NDArray[Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli.engine.genai import translated
-from foundry_cli.engine.last_position import with_last_position
+from foundry_cli.engine.logit_positions import with_chosen_positions
 from foundry_cli.engine.mapped_files import forget_mapped
 from foundry_cli.engine.own_kernels import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_own_kernels
 from foundry_cli.errors import EngineError
@@ -20,14 +20,15 @@ _PROVIDERS = ["CPUExecutionProvider"]
 
 @dataclass(frozen=True)
 class CpuSession:
-    """A session of ONNX Runtime, and what computes its products with weights of four bits."""
+    """A session of ONNX Runtime, what computes its products with weights of four bits, and whether its attention is ours."""
 
     session: Any
     kernels: str
+    has_own_attention: bool = False
 
 
 def open_cpu_session(path: Path, logits: str, threads: int, *, head_size: int, own_kernels: bool = True) -> CpuSession:
-    """Load the graph at `path`, whose logits are to be of the last position only; raises what ONNX Runtime raises.
+    """Load the graph at `path`, with logits of chosen positions if that can be; raises what ONNX Runtime raises.
 
     Without `own_kernels`, or where there are none, ONNX Runtime computes everything.
     """
@@ -40,16 +41,16 @@ def open_cpu_session(path: Path, logits: str, threads: int, *, head_size: int, o
     options.enable_mem_pattern = False  # every step has another length, for which it would be computed anew
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     graph = path.read_bytes() if path.stat().st_size <= LARGEST_EDITED else None
-    graph = graph and (with_last_position(graph, logits) or graph)
+    graph = graph and (with_chosen_positions(graph, logits) or graph)
     kernels = own_kernels and graph and kernel_name()
     if graph and kernels and (edited := with_own_kernels(graph, head_size)):
         try:
             with translated(EngineError, "Our own kernels cannot run this model"):
                 options.register_custom_ops_library(str(LIBRARY))
-                session = onnxruntime.InferenceSession(edited, options, providers=_PROVIDERS)
+                session = onnxruntime.InferenceSession(edited.model, options, providers=_PROVIDERS)
         except EngineError as error:
             logger.warning("%s", error)
         else:
             forget_mapped(path.parent)  # the kernels have their own copy of the weights
-            return CpuSession(session, kernels)
+            return CpuSession(session, kernels, edited.has_attention)
     return CpuSession(onnxruntime.InferenceSession(graph or str(path), options, providers=_PROVIDERS), RUNTIME_KERNELS)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foundry_cli.engine.logit_positions import POSITIONS
 from foundry_cli.engine.model_files import ModelFiles
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class DecoderGraph:
     cache_type: np.dtype[Any]
     integer_type: np.dtype[Any]  # of ids, mask and positions
     logits_type: np.dtype[Any]
+    chosen: str | None = None  # the new tokens whose logits are wanted; None: the graph gives those of all, or of the last
 
     @property
     def bytes_per_token(self) -> int:
@@ -95,21 +97,23 @@ def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles) -> Deco
     logits = _name(decoder, "outputs", "logits", outputs)
     positions = str((decoder.get("inputs") or {}).get("position_ids", "position_ids"))
     tensors = _cache_tensors(decoder, inputs, outputs)
-    used = {ids, mask, positions, logits, *(tensor.past for tensor in tensors), *(tensor.present for tensor in tensors)}
+    caches = {name for tensor in tensors for name in (tensor.past, tensor.present)}
+    used = {ids, mask, positions, POSITIONS, logits, *caches}
     for name in (*inputs, *outputs):
         if name not in used:
             raise UnusualGraphError(f"the graph has {name!r}")
     integers = {inputs[name].type for name in (ids, mask, positions) if name in inputs}
-    caches = {inputs[tensor.past].type for tensor in tensors} | {outputs[tensor.present].type for tensor in tensors}
+    cache_types = {inputs[tensor.past].type for tensor in tensors} | {outputs[tensor.present].type for tensor in tensors}
     return DecoderGraph(
         ids=ids,
         mask=mask,
         positions=positions if positions in inputs else None,
         logits=logits,
         tensors=tensors,
-        cache_type=_one_of(_TYPES, caches, "keys and values"),
+        cache_type=_one_of(_TYPES, cache_types, "keys and values"),
         integer_type=_one_of(_INTEGERS, integers, "ids"),
         logits_type=_one_of(_TYPES, {outputs[logits].type}, "logits"),
+        chosen=POSITIONS if POSITIONS in inputs else None,
     )
 
 

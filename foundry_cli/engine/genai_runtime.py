@@ -21,7 +21,7 @@ from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.own_kernels import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_own_kernels
 from foundry_cli.engine.prompt_cache import PromptCache
 from foundry_cli.engine.providers import check_provider_options, register_library
-from foundry_cli.engine.runtime import LogitRows, TokenContext
+from foundry_cli.engine.runtime import AppendDraft, LogitRows, TokenContext
 from foundry_cli.engine.sampling import Logits
 from foundry_cli.engine.tokenizer import Tokenizer
 from foundry_cli.errors import EngineError, ModelInvalidError
@@ -34,6 +34,7 @@ class GenAIRuntime:
     """A model loaded by ONNX Runtime GenAI on one execution provider; what that cannot compute runs on the CPU."""
 
     name = "genai"
+    append_draft: AppendDraft | None = None  # its generator gives the logits of the last token only
     most_running = 8
 
     def __init__(self, files: ModelFiles, *, threads: int, provider: str = CPU) -> None:
@@ -87,7 +88,7 @@ def _load_with_own_kernels(files: ModelFiles, threads: int) -> og.Model | None:
     try:
         with translated(EngineError, "Our own kernels cannot run this model"):
             config = _configuration(files, threads, CPU, custom_ops_library=str(library))
-            config.add_model_data(path.name, edited)
+            config.add_model_data(path.name, edited.model)
             with _working_in(library.parent):  # the runtime takes libraries only from there, and from the model's directory
                 model = og.Model(config)
     except EngineError as error:

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 GRAPH, OPERATOR_SET = 7, 8  # of a model
-NODE, INITIALIZER = 1, 5  # of a graph
+NODE, INITIALIZER, GRAPH_INPUT = 1, 5, 11  # of a graph
 INPUT, OUTPUT, OPERATOR, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7  # of a node
 RUNTIME_DOMAIN, OWN_DOMAIN = b"com.microsoft", b"foundry"  # of operators
 _ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_VALUE, _ATTRIBUTE_TYPE = 1, 2, 3, 20  # the third of whole numbers
 _FLOAT, _INT = 1, 2  # of AttributeProto.AttributeType
-_GRAPH_INPUT = 11  # of a graph
 _VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _ELEMENT_TYPE, _SHAPE = 1, 2, 1, 1, 2  # of a value, of its type
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -121,7 +120,7 @@ def last_sizes(graph: bytes) -> dict[bytes, int]:
 
 
 def _inputs(graph: bytes) -> list[tuple[bytes, Field]]:
-    values = [value for value in fields(graph, 0, len(graph)) if value.number == _GRAPH_INPUT]
+    values = [value for value in fields(graph, 0, len(graph)) if value.number == GRAPH_INPUT]
     named = [(_first(graph, value, _VALUE_NAME), value) for value in values]
     return [(graph[name.start : name.end], value) for name, value in named if name]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from foundry_cli.engine.attention import with_attention
@@ -33,15 +34,23 @@ def kernel_name(library: Path = LIBRARY) -> str | None:
     return name.decode() if name else None
 
 
-def with_own_kernels(model: bytes, head_size: int) -> bytes | None:
+@dataclass(frozen=True)
+class EditedGraph:
+    """A model that uses our operators; `has_attention`: all of its attention is among them."""
+
+    model: bytes
+    has_attention: bool
+
+
+def with_own_kernels(model: bytes, head_size: int) -> EditedGraph | None:
     """`model` with our operators where these can stand for others; None when they can nowhere.
 
     `head_size` is that of keys and values, where the graph does not say it. Only where `kernel_name` gives a name.
     """
     edited = with_int4_matmul(model)
-    if _load(LIBRARY).foundry_can_attend():
-        edited = with_attention(edited or model, head_size) or edited
-    return with_own_domain(edited) if edited else None
+    attending = with_attention(edited or model, head_size) if _load(LIBRARY).foundry_can_attend() else None
+    edited = attending or edited
+    return EditedGraph(with_own_domain(edited), attending is not None) if edited else None
 
 
 def _load(library: Path) -> ctypes.CDLL:

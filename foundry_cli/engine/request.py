@@ -117,12 +117,17 @@ def _tool_use(fields: dict[str, Any]) -> ToolUse:
 
 @dataclass(frozen=True)
 class Usage:
-    """Token counts. `cached_tokens` of the prompt were still in memory; `reasoning_tokens` of the answer were thoughts."""
+    """Token counts. `cached_tokens` of the prompt were still in memory; `reasoning_tokens` of the answer were thoughts.
+
+    `draft_tokens` were computed ahead on the chance that they would be chosen, as `accepted_tokens` of them were.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,14 @@ from foundry_cli.engine.sampling import Logits
 
 LogitRows = NDArray[np.float32]
 """Shape (answers, vocabulary)."""
+
+
+AppendDraft: TypeAlias = "Callable[[TokenContext, Sequence[int]], LogitRows]"
+"""Append the first of some tokens to a context, and compute the others behind it, a draft of what follows.
+
+Gives the logits behind each of them, valid until the next pass. As far as the draft turns out right, its tokens may be added to
+`TokenContext.tokens`: their keys and values are there.
+"""
 
 
 class TokenContext(Protocol):
@@ -82,6 +90,9 @@ class Runtime(Protocol):
 
     most_running: int
     """Answers that can be written at once."""
+
+    append_draft: AppendDraft | None
+    """See there; None where tokens that are computed at once get other bits than one after the other."""
 
     kernels: str
     """What computes the products with weights of four bits: `onnxruntime`, or one of our own, see `int4_matmul.py`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from foundry_cli.engine.grammar import GrammarState
+from foundry_cli.engine.prompt_lookup import PromptLookup
 from foundry_cli.engine.reply_format import CallArguments, CallStart, Reasoning, ReplyPiece, Text
 from foundry_cli.engine.reply_reader import ReplyReader
 from foundry_cli.engine.request import (
@@ -70,11 +71,14 @@ class Sequence(Task):
     max_tokens: int | None = None
     sampler: Sampler = field(kw_only=True)
     reader: ReplyReader = field(kw_only=True)
+    lookup: PromptLookup = field(kw_only=True)
     decode: Callable[[list[int]], str] = field(kw_only=True)
     bytes_of: Callable[[int], bytes | None] = field(kw_only=True)  # of a token that is no whole characters
     eos_token_ids: frozenset[int] = frozenset()
     context: TokenContext | None = None
     cached_tokens: int = 0
+    draft_tokens: int = 0  # computed ahead
+    accepted_tokens: int = 0  # of them, because they were chosen
     told_tokens: int = 0  # of the answer, in the chunks so far
     logprobs: list[TokenText] = field(default_factory=list)  # of tokens that are not told yet
     arrived: float = field(default_factory=time.monotonic)
@@ -109,6 +113,7 @@ class Sequence(Task):
             max_tokens=request.max_tokens,
             sampler=Sampler(request.sampling, files.sampling, prompt, grammar, request.logprobs),
             reader=reader or ReplyReader(runtime.decode, request.stop),
+            lookup=PromptLookup(prompt),
             decode=runtime.decode,
             bytes_of=partial(token_bytes, files.directory),
             eos_token_ids=files.eos_token_ids,
@@ -144,6 +149,14 @@ class Sequence(Task):
         self._count_pending()
         return None if self.pending else self.context.logits()
 
+    def draft(self) -> list[int]:
+        """What may follow the token that was chosen last, no more than there is room for."""
+        assert self.context is not None
+        room = self.context.max_length - len(self.tokens)
+        if self.max_tokens is not None:
+            room = min(room, self.max_tokens - self._answered() - 1)
+        return self.lookup.draft(self.tokens, room)
+
     def accept(self, choice: Choice) -> list[EngineEvent]:
         """Go on with the token that was chosen from the logits."""
         if self.first_token is None:
@@ -165,9 +178,10 @@ class Sequence(Task):
         now = time.monotonic()
         started = self.started or now
         first = self.first_token or now
+        drafts = self.draft_tokens, self.accepted_tokens
         return Finish(
             "tool_calls" if reason == "stop" and self.reader.has_calls else reason,
-            Usage(self.prompt_length, self._answered(), self.cached_tokens, self.reader.reasoning_tokens),
+            Usage(self.prompt_length, self._answered(), self.cached_tokens, self.reader.reasoning_tokens, *drafts),
             Timing(queue=started - self.arrived, prefill=first - started, decode=now - first),
             self.reader.stop_sequence,
         )

@@ -248,6 +248,8 @@ class Worker:
         began = self._clock()
         if was_read:
             self._read(sequences[0], step.piece)
+        elif len(sequences) == 1:
+            self._write_alone(sequences[0])
         else:
             self._write(sequences)
         self._scheduler.charge(step, self._clock() - began, was_read=was_read)
@@ -281,6 +283,34 @@ class Worker:
                 self._write([sequence])
             return
         self._choose(sequences, logits)
+
+    def _write_alone(self, sequence: Sequence) -> None:
+        """The next token of the only answer that is being written, and those behind it that were drafted right."""
+        began, length = self._clock(), len(sequence.tokens)
+        draft = sequence.draft() if self._runtime.append_draft else []
+        if draft:
+            self._verify(sequence, draft)
+        else:
+            self._write([sequence])
+        sequence.lookup.charge(len(draft), len(sequence.tokens) - length, self._clock() - began)
+
+    def _verify(self, sequence: Sequence, draft: list[int]) -> None:
+        """Compute the draft together with the token before it; go on as far as the tokens that are chosen are those of it."""
+        assert sequence.context is not None
+        assert self._runtime.append_draft is not None
+        tokens = sequence.context.tokens
+        try:
+            logits = self._runtime.append_draft(sequence.context, [sequence.tokens[-1], *draft])
+        except Exception as error:  # noqa: BLE001 - as above
+            self._drop(sequence, error)
+            return
+        sequence.draft_tokens += len(draft)
+        for row, drafted in zip(logits, [*draft, None], strict=True):
+            self._choose([sequence], row[None])
+            if sequence.identity not in self._running or sequence.tokens[-1] != drafted:
+                return
+            tokens.append(drafted)
+            sequence.accepted_tokens += 1
 
     def _choose(self, sequences: list[Sequence], logits: LogitRows) -> None:
         choices = choose_batch([sequence.sampler for sequence in sequences], logits)

@@ -15,7 +15,7 @@ from foundry_cli.engine.frames import Frame, FrameReader
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.prompt_cache import PromptCache
 from foundry_cli.engine.request import GenerationRequest, SamplingParameters
-from foundry_cli.engine.runtime import LogitRows, TokenContext
+from foundry_cli.engine.runtime import AppendDraft, LogitRows, TokenContext
 from foundry_cli.engine.sampling import Logits, SamplingDefaults
 from foundry_cli.engine.worker_loop import Worker
 from foundry_cli.errors import EngineError, ModelInvalidError
@@ -89,6 +89,7 @@ class FakeRuntime:
     contexts: list[FakeContext] = field(default_factory=list)
     steps: list[tuple[str, int]] = field(default_factory=list)  # first letter of the prompt, tokens
     now: float = 0.0
+    append_draft: AppendDraft | None = None
     name: str = "fake"
     most_running: int = 8
     kernels: str = "none"
@@ -148,13 +149,14 @@ def request(text: str = "hello", **options: Any) -> GenerationRequest:
 class Bench:
     """A worker in this thread. Requests are put into its inbox; it runs until all of them have ended."""
 
-    def __init__(self, runtime: FakeRuntime, *, memory_budget: int = 1 << 20) -> None:
+    def __init__(self, runtime: Any, *, memory_budget: int = 1 << 20, clock: Callable[[], float] | None = None) -> None:
+        """`runtime`: a `FakeRuntime`, or another one and a `clock`."""
         self.runtime = runtime
         self.frames: list[Frame] = []
         self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._open: set[int] = set()
         sink = _Sink(self._receive)
-        self._worker = Worker(runtime, self._inbox, sink, memory_budget=memory_budget, clock=lambda: runtime.now)
+        self._worker = Worker(runtime, self._inbox, sink, memory_budget=memory_budget, clock=clock or (lambda: runtime.now))
 
     def ask(self, identity: int, asked: GenerationRequest) -> None:
         """Send a request, before `run` or from within a step."""

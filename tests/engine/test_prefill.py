@@ -8,7 +8,7 @@ import pytest
 
 from foundry_cli.engine.chat_template import ChatTemplate
 from foundry_cli.engine.prompt import PromptBuilder
-from foundry_cli.engine.request import GenerationRequest
+from foundry_cli.engine.request import GenerationRequest, Usage
 from tests.engine.fakes import FakeRuntime, reply, request
 from tests.engine.test_worker import bench, during
 
@@ -24,7 +24,7 @@ def test_what_was_read_is_not_read_again() -> None:
     worker = bench()
     text, end = worker.answer(reading())
     assert (text, end["reason"]) == ("", "length")
-    assert end["usage"] == {"prompt_tokens": 8, "completion_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0}
+    assert end["usage"] == vars(Usage(8, 0, 0))
     text, end = worker.answer(request(messages=(*HISTORY, QUESTION)))
     assert text == "hello"
     assert end["usage"]["cached_tokens"] == 8

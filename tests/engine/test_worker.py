@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foundry_cli.engine.request import Usage
 from foundry_cli.engine.sampling import Logits, SamplingDefaults
 from tests.engine.fakes import END, Bench, FakeRuntime, certain, reply, request
 
@@ -31,7 +32,7 @@ def test_an_answer() -> None:
     text, end = bench(b"hello").answer(request("hi"))
     assert text == "hello"
     assert end["reason"] == "stop"
-    assert end["usage"] == {"prompt_tokens": 3, "completion_tokens": 6, "cached_tokens": 0, "reasoning_tokens": 0}
+    assert end["usage"] == vars(Usage(3, 6, 0))
     assert end["timing"].keys() == {"queue", "prefill", "decode"}
 
 
@@ -110,12 +111,7 @@ def test_an_answer_that_outgrows_its_context_goes_on(options: dict[str, Any]) ->
     growing = bench(letters if options else long, context_length=8192)
     text, end = growing.answer(request(**options))
     assert len({context.max_length for context in growing.runtime.contexts}) > 1
-    assert end["usage"] == {
-        "prompt_tokens": 6,
-        "completion_tokens": 3001 - len(options and "x"),
-        "cached_tokens": 0,
-        "reasoning_tokens": 0,
-    }
+    assert end["usage"] == vars(Usage(6, 3001 - len(options and "x"), 0))
     fixed = bench(letters if options else long, context_length=8192)
     assert text == fixed.answer(request(messages=({"role": "user", "content": "hello"},), **options))[0]
     if not options:
@@ -347,7 +343,7 @@ def test_the_next_turn_is_continued() -> None:
     worker.ask(7, request(messages=turns))
     worker.run()
     # `hi>` and the answer; the second `>` was never computed
-    assert worker.end(7)["usage"] == {"prompt_tokens": 14, "completion_tokens": 6, "cached_tokens": 8, "reasoning_tokens": 0}
+    assert worker.end(7)["usage"] == vars(Usage(14, 6, 8))
 
 
 SEEDED: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95, "seed": 42, "max_tokens": 60, "repetition_penalty": 1.1}

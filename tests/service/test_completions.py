@@ -126,7 +126,7 @@ class Recorder:
         yield ReasoningChunk("<")
         for text in (f"{request.prompt} ", str(number)):
             yield TextChunk(text)
-        yield Finish("length" if number else "stop", Usage(number + 1, 2, 1), Timing(0.1, 0.2, 0.3))
+        yield Finish("length" if number else "stop", Usage(number + 1, 2, 1, 0, 2, number), Timing(0.1, 0.2, 0.3))
 
 
 def send(local: LocalService, **fields: Any) -> tuple[int, dict[str, str], Any]:
@@ -148,6 +148,8 @@ def test_several_prompts_with_several_answers(tmp_path: Path) -> None:
     usage = answer["usage"]
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (1 + 3, 8, 12)
     assert usage["prompt_tokens_details"] == {"cached_tokens": 2}
+    details = usage["completion_tokens_details"]
+    assert (details["accepted_prediction_tokens"], details["rejected_prediction_tokens"]) == (0 + 1 + 2 + 3, 2)
 
 
 @pytest.mark.parametrize("echo", [False, True])

@@ -296,6 +296,13 @@ def test_the_counts_of_several_answers() -> None:
     assert whole["timings"] == {"queue_ms": 100.0, "prefill_ms": 200.0, "decode_ms": 500.0}
 
 
+def test_the_counts_of_drafts_are_there_when_there_were_drafts() -> None:
+    writer = ChatCompletionWriter("identity", ModelInfo("name", 2, "alias"))
+    ends = [Finish("stop", Usage(10, 30, 0, 1, drafted, accepted), Timing()) for drafted, accepted in ((7, 5), (3, 0))]
+    details = writer.whole([whole_answer(end) for end in ends])["usage"]["completion_tokens_details"]
+    assert details == {"reasoning_tokens": 2, "accepted_prediction_tokens": 5, "rejected_prediction_tokens": 5}
+
+
 def test_a_stream_of_several_answers_chunk_by_chunk() -> None:
     stream = ChatCompletionStream(ChatCompletionWriter("i", ModelInfo("m", 1, "m")), 2, include_usage=True)
 

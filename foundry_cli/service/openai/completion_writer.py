@@ -127,6 +127,8 @@ class CompletionWriter:
             sum(usage.completion_tokens for usage in usages),
             sum(usage.cached_tokens for usage in prompts),
             sum(usage.reasoning_tokens for usage in usages),
+            sum(usage.draft_tokens for usage in usages),
+            sum(usage.accepted_tokens for usage in usages),
         )
         timings = timing_fields([finish.timing for finish in finishes])
         return {"usage": usage_fields([total]), "timings": timings, "engine": finishes[0].engine}

@@ -31,12 +31,14 @@ FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"
 def usage_fields(usages: Sequence[Usage]) -> dict[str, Any]:
     """`usage` of answers to the same prompt: it counts once, with what the first found of it in memory."""
     prompt, completion = usages[0].prompt_tokens, sum(usage.completion_tokens for usage in usages)
+    drafted, accepted = sum(usage.draft_tokens for usage in usages), sum(usage.accepted_tokens for usage in usages)
+    predicted = {"accepted_prediction_tokens": accepted, "rejected_prediction_tokens": drafted - accepted} if drafted else {}
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": usages[0].cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages)},
+        "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages), **predicted},
     }
 
 

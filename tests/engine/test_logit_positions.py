@@ -1,4 +1,4 @@
-"""Graphs that are edited to give the logits of the last position only."""
+"""Graphs that are edited to give the logits of chosen positions only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from foundry_cli.engine.last_position import with_last_position
+from foundry_cli.engine.logit_positions import POSITIONS, with_chosen_positions
 from tests.models.test_qwen2_reference import DIRECTORY
 
 
@@ -30,9 +30,9 @@ HIDDEN = helper.make_node("Relu", ["x"], ["hidden"])
 PRODUCT = helper.make_node("MatMul", ["hidden", "w"], ["logits"])
 
 
-def run(model: bytes, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def run(model: bytes, x: np.ndarray[Any, Any], **inputs: Any) -> np.ndarray[Any, Any]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    (values,) = session.run(None, {"x": x})
+    (values,) = session.run(None, {"x": x, **inputs})
     return np.asarray(values)
 
 
@@ -49,14 +49,16 @@ def run(model: bytes, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     ],
     ids=["a product", "a product that is scaled and capped"],
 )
-def test_the_last_position_is_what_it_was(end: list[onnx.NodeProto]) -> None:
+def test_chosen_positions_are_what_they_were(end: list[onnx.NodeProto]) -> None:
     model = graph(HIDDEN, *end)
-    edited = with_last_position(model, "logits")
+    edited = with_chosen_positions(model, "logits")
     assert edited is not None
     onnx.checker.check_model(onnx.load_from_string(edited))
     for tokens in (1, 4):
         x = np.random.default_rng(tokens).normal(size=(2, tokens, 3)).astype(np.float32)
-        assert np.array_equal(run(edited, x), run(model, x)[:, -1:])
+        for chosen in ([-1], list(range(tokens)), [0, -1]):
+            got = run(edited, x, **{POSITIONS: np.array(chosen)})
+            assert np.array_equal(got, run(model, x)[:, chosen])
 
 
 @pytest.mark.parametrize(
@@ -75,18 +77,18 @@ def test_the_last_position_is_what_it_was(end: list[onnx.NodeProto]) -> None:
     ids=["no such output", "nothing in front", "another end", "empty", "hostile length", "no model"],
 )
 def test_what_is_not_usual_is_left_alone(model: bytes, logits: str) -> None:
-    assert with_last_position(model, logits) is None
+    assert with_chosen_positions(model, logits) is None
 
 
 def test_every_cut_of_a_model_is_refused_or_left_whole() -> None:
     model = graph(HIDDEN, PRODUCT)
     for end in range(len(model)):
-        edited = with_last_position(model[:end], "logits")
+        edited = with_chosen_positions(model[:end], "logits")
         assert edited is None or edited.endswith(model[end - 5 : end])
 
 
 def test_a_decoder_of_the_model_builder_is_edited() -> None:
-    edited = with_last_position((Path(DIRECTORY) / "model.onnx").read_bytes(), "logits")
+    edited = with_chosen_positions((Path(DIRECTORY) / "model.onnx").read_bytes(), "logits")
     assert edited is not None
     operators = [node.op_type for node in onnx.load_from_string(edited).graph.node]
     assert operators[-2:] == ["Gather", "MatMulNBits"] or operators[-2:] == ["Gather", "MatMul"]
