@@ -1,10 +1,11 @@
 """Decides what runs next on the one model, and how much of it. It computes nothing and waits for nothing.
 
-All answers that are being written get their next token in one step; prompts are read in pieces between such steps. While
-there are both, half of the time goes to each, or more to the prompts when there are several; never are two pieces read in
-a row, so a running answer slows down by a bounded factor. Of the prompts, the one with the least left is next, so that a
-short one does not wait for a long one; every second piece goes to the oldest, so that a long one gets on, too. Work in the
-background waits until nobody else wants anything.
+All answers that are being written get their next token in one step; prompts are read in pieces between such steps. Every
+piece is followed by as much time for the answers, or by less of it while several prompts wait, whose answers would share the
+steps; never are two pieces read in a row, so a running answer slows down by a bounded factor.
+
+Of the prompts, the one with the least left is next, so that a short one does not wait for a long one; every second piece goes
+to the oldest, so that a long one gets on, too. Work in the background waits until nobody else wants anything.
 """
 
 from __future__ import annotations
@@ -43,13 +44,15 @@ class Step:
     piece: int = 1
 
 
-def piece_of(pending: int, wanted: int) -> int:
+def piece_of(pending: int, wanted: int, *, is_exact: bool = False) -> int:
     """How many of `pending` tokens to compute at once, about `wanted`: a small rest goes along, as small pieces run slowly.
 
-    A token that is computed alone, or alone in a tile of the attention kernel, gets values that differ in the last bits from
-    those it gets with others. So that no answer depends on how its prompt was cut, that does not happen.
+    Unless `is_exact`, a token that is computed alone, or alone in a tile of the attention kernel, gets values that differ in
+    the last bits from those it gets with others. So that no answer depends on how its prompt was cut, that does not happen.
     """
     most = pending if pending <= wanted * 3 // 2 else wanted
+    if is_exact:
+        return most
     pieces = (piece for piece in range(most, 1, -1) if piece % _QUERY_TILE != 1 and pending - piece != 1)
     return next(pieces, pending)
 
@@ -61,11 +64,12 @@ def _share(reading: int, writing: int) -> float:
 
 @dataclass
 class Scheduler:
-    """Shares the model's time among the answers that are running."""
+    """Shares the model's time among the answers that are running. `is_exact`: as for `piece_of`."""
 
+    is_exact: bool = False
     tasks: list[Task] = field(default_factory=list)
-    _read_seconds: float = 0.0  # since answers and prompts are there at once
-    _write_seconds: float = 0.0
+    _owed_seconds: float = 0.0  # to the answers, for the pieces that were read before them
+    _share: float = 0.0  # of the prompts, in the step that runs
     _last_was_read: bool = False
     _is_turn_of_oldest: bool = False
     _seconds_per_token: float = 0.0  # of a prompt
@@ -84,35 +88,32 @@ class Scheduler:
         writing = [task for task in active if task.is_writing]
         reading = [task for task in active if not task.is_writing]
         if not (reading and writing):
-            self._read_seconds = self._write_seconds = 0.0
+            self._owed_seconds = 0.0
         if not reading:
             return Step(tuple(writing)) if writing else None
-        if writing and not self._may_read(len(reading), len(writing)):
+        if writing and (self._last_was_read or self._owed_seconds > 0):
             return Step(tuple(writing))
+        self._share = _share(len(reading), len(writing)) if writing else 1.0
         task = reading[0] if self._is_turn_of_oldest else min(reading, key=lambda task: task.pending)
-        return Step((task,), piece_of(task.pending, self._chunk(len(reading), len(writing))))
+        return Step((task,), piece_of(task.pending, self._chunk(), is_exact=self.is_exact))
 
-    def _may_read(self, reading: int, writing: int) -> bool:
-        share = _share(reading, writing)
-        return not self._last_was_read and self._read_seconds * (1 - share) <= self._write_seconds * share
-
-    def _chunk(self, reading: int, writing: int) -> int:
-        if not writing:
+    def _chunk(self) -> int:
+        if self._share == 1:
             return PREFILL_CHUNK
         if not self._seconds_per_token:
             return _FIRST_SHARED_CHUNK
-        bearable = _STALL_SECONDS + _MORE_STALL_SECONDS * (_share(reading, writing) - 0.5)
+        bearable = _STALL_SECONDS + _MORE_STALL_SECONDS * (self._share - 0.5)
         return max(_LEAST_CHUNK, min(PREFILL_CHUNK, int(bearable / self._seconds_per_token)))
 
     def charge(self, step: Step, seconds: float, *, was_read: bool) -> None:
         """Account for a step that ran; `was_read`: it was a piece of a prompt."""
         self._last_was_read = was_read
         if was_read:
-            self._read_seconds += seconds
+            self._owed_seconds = seconds * (1 / self._share - 1)
             self._is_turn_of_oldest = not self._is_turn_of_oldest
             measured = seconds / step.piece
             known = self._seconds_per_token or measured
             # A machine that is busy for a moment must not make the pieces small, which are slow by themselves.
             self._seconds_per_token = known + _WEIGHT * (min(measured, 2 * known) - known)
         else:
-            self._write_seconds += seconds
+            self._owed_seconds -= seconds

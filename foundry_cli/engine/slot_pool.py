@@ -29,7 +29,8 @@ _RECOMPUTED = 2  # the last tokens of a prompt: one alone would get other bits t
 _PROMPT_END = 8  # tokens that a template may write at the end of a prompt and not again in the next one
 _ALWAYS_KEPT = 2  # idle conversations, whatever their size
 _MOST_IDLE_BYTES = 512 * 1024 * 1024
-_TOKENS_PER_GAP = 300  # whose copy takes as long as a step with a row too many
+_TOKENS_PER_GAP = 64  # whose copy takes as long as a step with a row too many
+_MOST_MOVED = 2000  # tokens of an idle conversation that makes way: what is running waits for it
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class SlotPool:
             if not self._make_place(needed, reused, best):
                 return None
         self._tell(tokens, best, common)
-        slot = reused or self._new_slot(best, common)
+        slot = reused or self._new_slot(best, common, needed)
         self._slots = [other for other in self._slots if other is not slot] + [slot]
         slot.is_leased, slot.goal, slot.saved = True, () if is_background else tokens, 0
         slot.context.max_length = needed
@@ -203,16 +204,39 @@ class SlotPool:
             if other:
                 other.context.row = source
 
-    def _new_slot(self, source: Slot | None, common: int) -> Slot:
+    def _new_slot(self, source: Slot | None, common: int, needed: int) -> Slot:
         """An empty row, or one that begins as `source` does."""
-        taken = {slot.context.row for slot in self._slots}
-        leased = [slot.context.row for slot in self._slots if slot.is_leased] or [0]
-        row = min((row for row in range(self._memory.rows.count) if row not in taken), key=lambda row: abs(row - leased[0]))
-        slot = Slot(RowContext(self._memory.run, row, 0))
+        slot = Slot(RowContext(self._memory.run, self._empty_row(needed), 0))
         if source and common >= _WORTH_COPYING:
-            self._memory.rows.copy(source.context.row, row, common)
+            self._memory.rows.copy(source.context.row, slot.context.row, common)
             slot.context.tokens = source.tokens[:common]
         return slot
+
+    def _empty_row(self, needed: int) -> int:
+        """Among or next to those of running answers, lest their steps have gaps; an idle conversation makes way for that.
+
+        `needed`: tokens that it may have; of more than these it holds no memory.
+        """
+        by_row = {slot.context.row: slot for slot in self._slots}
+        free = [row for row in range(self._memory.rows.count) if row not in by_row]
+        running = [row for row, slot in by_row.items() if slot.is_leased]
+        if not running:
+            return free[0]
+        first, last = min(running), max(running)
+        by_distance = sorted(free, key=lambda row: max(first - row, row - last))
+        nearest, farthest = by_distance[0], by_distance[-1]
+        edge = range(0) if first - 1 <= nearest <= last + 1 else (first - 1, last + 1)
+        between = range(0) if first < nearest < last else range(first, last)
+        idle = [by_row[row] for row in between if row in by_row and not by_row[row].is_leased]
+        moved = min(idle or [by_row[row] for row in edge if row in by_row], key=lambda slot: len(slot.tokens), default=None)
+        if moved is None or len(moved.tokens) > _MOST_MOVED:
+            return nearest
+        row = moved.context.row
+        self._memory.rows.copy(row, farthest, len(moved.tokens))
+        moved.context.row = farthest
+        if len(moved.tokens) > needed:
+            self._memory.rows.forget(row, needed)
+        return row
 
     # Prefixes
 

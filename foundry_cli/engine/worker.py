@@ -3,7 +3,13 @@
 The main thread works, see `worker_loop.py`; a second one only reads the pipe, whose end is the end of the process.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
+
+import gc
+
+gc.disable()  # as in the service: see there
 
 import argparse
 import logging
@@ -83,6 +89,8 @@ def main() -> None:
     facts = {**worker.facts(), "threads": usable_cores(), "load_seconds": time.monotonic() - began}
     sink.write(encode_frame({"op": "ready", **facts}))
     sink.flush()
+    gc.freeze()
+    gc.enable()
     worker.run()
 
 

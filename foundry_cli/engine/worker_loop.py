@@ -60,7 +60,7 @@ class Worker:
         )
         self._sink = sink
         self._sent = clock()
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(is_exact=runtime.append_draft is not None)
         self._arrived: dict[int, tuple[Frame, float]] = {}  # not yet looked at, oldest first
         self._prefills: dict[int, Frame] = {}  # chats to read when there is nothing else to do
         self._cache = runtime.new_cache(memory_budget)

@@ -119,6 +119,14 @@ def test_many_prompts_get_more_time_than_few_answers() -> None:
     assert read > 0.85 * sum(piece for _, piece in taken)
 
 
+def test_prompts_that_come_at_once_are_read_before_most_of_the_writing() -> None:
+    prompts = [Task(pending=70) for _ in range(8)]
+    taken = run(scheduler_of(*prompts), 1000)
+    last = max(number for number, (_, piece) in enumerate(taken) if piece > 1)
+    assert sum(piece for _, piece in taken[:last] if piece > 1) == 7 * 70
+    assert sum(piece for _, piece in taken[:last] if piece == 1) < 0.15 * 7 * 70
+
+
 def test_all_answers_are_written_at_once() -> None:
     tasks = [answer() for _ in range(3)]
     assert run(scheduler_of(*tasks), 2) == [(tuple(tasks), 1)] * 2

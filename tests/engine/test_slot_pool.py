@@ -341,6 +341,50 @@ def test_gaps_are_closed_after_some_steps() -> None:
     assert [bench.use(chat(number)).cached_tokens for number in (1, 3, 4)] == [98] * 3
 
 
+def test_an_idle_conversation_makes_way_for_a_new_one_beside_it() -> None:
+    bench = model(rows=8)
+    leases = [bench.take(chat(number)) for number in range(5)]
+    for number, lease in enumerate(leases):
+        bench.read(lease, chat(number))
+    bench.pool.release(leases[2].context, 100)
+    new = bench.take(chat(9))
+    assert row(new) == 2
+    bench.check(leases[2].context)
+    assert bench.use(chat(2)).cached_tokens == 98
+
+
+def test_among_free_rows_and_idle_ones_a_new_one_takes_the_place_that_leaves_no_gap() -> None:
+    bench = model(rows=8)
+    leases = [bench.take(chat(number)) for number in range(6)]
+    for number, lease in enumerate(leases):
+        bench.read(lease, chat(number))
+    bench.pool.release(leases[2].context, 100)
+    bench.pool.discard(leases[3].context)
+    assert row(bench.take(chat(10))) == 3  # free
+    assert row(bench.take(chat(11))) == 2  # idle
+    assert row(bench.take(chat(12))) == 6  # the idle one has not made way to there
+    bench.pool.release(leases[0].context, 100)
+    bench.check(leases[2].context)
+
+
+def test_a_long_idle_conversation_stays_where_it_is() -> None:
+    bench = model(rows=8)
+    leases = [bench.take(chat(number, length)) for number, length in enumerate((100, 3000, 100))]
+    for number, lease in enumerate(leases):
+        bench.read(lease, chat(number, len(chat(number, (100, 3000, 100)[number]))))
+    bench.pool.release(leases[1].context, 3000)
+    assert row(bench.take(chat(9))) == 3
+    assert row(leases[1]) == 1
+
+
+def test_when_nothing_runs_idle_conversations_stay_where_they_are() -> None:
+    bench = model(rows=8)
+    used = [bench.use(chat(number)) for number in range(3)]
+    assert [row(lease) for lease in used] == [0, 1, 2]
+    bench.take(chat(9))
+    assert [row(lease) for lease in used] == [0, 1, 2]
+
+
 def test_rows_of_answers_that_are_being_read_move_too() -> None:
     bench = model(rows=4)
     first, reading, last = (bench.take(chat(number, 300)) for number in range(3))

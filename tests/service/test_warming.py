@@ -51,6 +51,7 @@ def test_a_chat_is_read_by_a_loaded_model(tmp_path: Path) -> None:
     asked = Asked()
     with local_service(tmp_path, asked) as local:
         assert _post(local, "prefill", _chat()) == 202
+        _wait_for(lambda: not local.state.background)
         local.get(f"/openai/load/{MODEL}?ttl=600")
         assert asked.requests == []  # it does not load a model
         assert _post(local, "prefill", _chat(model="Fake-Model")) == 202
