@@ -23,6 +23,7 @@ from foundry_cli.engine.genai import first_line, translated
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.runtime import AppendDraft, LogitRows, TokenContext
 from foundry_cli.engine.slot_pool import PoolMemory, SlotPool
+from foundry_cli.engine.token_independence import are_independent
 from foundry_cli.engine.tokenizer import Tokenizer
 from foundry_cli.errors import EngineError
 
@@ -63,7 +64,7 @@ class BatchRuntime:
         self.apply_own_template = tokenizer.apply_own_template
         self._store = store
         self._checked = _check_passes(self._session, self._graph)
-        is_exact = opened.has_own_attention and self._checked.is_exact
+        is_exact = opened.has_own_attention and are_independent(files.operators) and self._checked.is_exact
         self.append_draft: AppendDraft | None = self._append_draft if is_exact else None
         self._passes: Passes | None = None
 
@@ -72,8 +73,7 @@ class BatchRuntime:
         bytes_per_token = self._graph.bytes_per_token
         capacity = min(self.files.context_length, max(1, budget // bytes_per_token))
         rows = _reserve_rows(self._graph, capacity + 1)  # one more: a row that only fills a gap is written to, too
-        checked = self._checked.passes
-        self._passes = Passes(self._session, self._graph, rows, checked.vocabulary, all_positions=checked.all_positions)
+        self._passes = Passes(self._session, self._graph, rows, self._checked.logits)
         memory = PoolMemory(rows, self._passes.run, bytes_per_token, budget, longest=capacity)
         self._pool = SlotPool(memory, self._store)
         return self._pool
@@ -99,33 +99,40 @@ class BatchRuntime:
         return logits
 
 
+@dataclass(frozen=True)
+class LogitShape:
+    """What a graph gives of the logits: those of all new tokens, of any that are chosen, or of the last one only."""
+
+    vocabulary: int
+    gives_all: bool
+    can_choose: bool
+
+
 class Passes:
     """Passes over the weights, for neighbouring rows."""
 
-    def __init__(
-        self, session: Any, graph: DecoderGraph, rows: CacheRows, vocabulary: int = 0, *, all_positions: bool = True
-    ) -> None:
-        """`vocabulary`: 0 asks the graph, by a pass; `all_positions`: it gives logits of each position, asked or not."""
+    def __init__(self, session: Any, graph: DecoderGraph, rows: CacheRows, logits: LogitShape | None = None) -> None:
+        """Without `logits` the graph is asked, by passes."""
         self.rows = rows
         self._session = session
         self._graph = graph
         self._bindings: dict[tuple[int, int], Any] = {}  # by first row and their count; binding all tensors takes 0.4 ms
         self._logits = np.empty(0, dtype=graph.logits_type)
-        self.vocabulary, self.all_positions = (vocabulary, all_positions) if vocabulary else self._ask_logits()
+        self.logits = logits or self._ask_logits()
 
     def run(self, first: int, ids: NDArray[np.int64], held: Sequence[int], wanted: int = 1) -> NDArray[np.float32]:
         """Compute `ids` (rows, new tokens) behind the `held` tokens of the rows from `first` on.
 
         The logits of the last new tokens: (rows, wanted, vocabulary), valid until the next call; more than one where
-        `can_choose`. Raises `EngineError`.
+        `logits.can_choose`. Raises `EngineError`.
         """
         rows, count = ids.shape
         binding = self._binding(first, rows)
         lengths = np.array(held) + count
         ids = np.ascontiguousarray(ids, dtype=self._graph.integer_type)
         mask = (np.arange(lengths.max()) < lengths[:, None]).astype(self._graph.integer_type)
-        chosen = np.arange(-wanted, 0)
-        logits = self._logit_memory((rows, count if self.all_positions else wanted, self.vocabulary))
+        chosen = np.arange(-wanted, 0, dtype=np.int64)
+        logits = self._logit_memory((rows, count if self.logits.gives_all else wanted, self.logits.vocabulary))
         with translated(EngineError, "The model failed to run"):
             _bind_input(binding, self._graph.ids, ids)
             _bind_input(binding, self._graph.mask, mask)
@@ -137,11 +144,6 @@ class Passes:
             _bind_output(binding, self._graph.logits, logits)
             self._session.run_with_iobinding(binding)
         return logits[:, -wanted:].astype(np.float32, copy=False)
-
-    @property
-    def can_choose(self) -> bool:
-        """Whether there are logits of more than one position."""
-        return self.all_positions or self._graph.chosen is not None
 
     def _binding(self, first: int, rows: int) -> Any:
         if (first, rows) not in self._bindings:
@@ -159,23 +161,24 @@ class Passes:
             self._logits = np.empty(size, dtype=self._graph.logits_type)
         return self._logits[:size].reshape(shape)
 
-    def _ask_logits(self) -> tuple[int, bool]:
-        """Size of the vocabulary, and whether there are logits for every position."""
+    def _ask_logits(self) -> LogitShape:
+        """By a pass of two tokens. A graph that leaves only the last position by itself gives that for both."""
         binding = self._binding(0, 1)
-        ids = np.zeros((1, 2), dtype=self._graph.integer_type)
+        ids = np.array([[0, 1]], dtype=self._graph.integer_type)
         mask = np.ones((1, 2), dtype=self._graph.integer_type)
         positions = np.arange(2, dtype=self._graph.integer_type)[None]
+        chosen = np.array([0, -1], dtype=np.int64)
         _bind_input(binding, self._graph.ids, ids)
         _bind_input(binding, self._graph.mask, mask)
         if self._graph.positions:
             _bind_input(binding, self._graph.positions, positions)
-        chosen = np.array([-1])
         if self._graph.chosen:
             _bind_input(binding, self._graph.chosen, chosen)
         binding.bind_output(self._graph.logits, "cpu")
         self._session.run_with_iobinding(binding)
-        shape = binding.get_outputs()[-1].shape()  # in the order in which they were bound
-        return int(shape[2]), int(shape[1]) == 2
+        logits = binding.get_outputs()[-1].numpy()[0]  # in the order in which they were bound
+        are_two = len(logits) == 2 and not np.array_equal(logits[0], logits[1])
+        return LogitShape(logits.shape[1], gives_all=len(logits) == 2 and not self._graph.chosen, can_choose=are_two)
 
 
 def _reserve_rows(graph: DecoderGraph, capacity: int) -> CacheRows:
@@ -192,7 +195,7 @@ def _reserve_rows(graph: DecoderGraph, capacity: int) -> CacheRows:
 
 @dataclass(frozen=True)
 class _Checked:
-    passes: Passes
+    logits: LogitShape
     is_exact: bool  # tokens that are computed at once get the same bits as one after the other
 
 
@@ -201,7 +204,7 @@ def _check_passes(session: Any, graph: DecoderGraph) -> _Checked:
     ids = np.arange(1, _CHECK_TOKENS + 1)[None]
     try:
         passes = Passes(session, graph, CacheRows(graph, 2, 2 * _CHECK_TOKENS))
-        at_once = passes.run(0, ids, [0], wanted=_CHECK_TOKENS if passes.can_choose else 1)[0].copy()
+        at_once = passes.run(0, ids, [0], wanted=_CHECK_TOKENS if passes.logits.can_choose else 1)[0].copy()
         first = passes.run(0, ids[:, :1], [0])[0, 0].copy()
         shorter = passes.run(0, ids[:, 1:2], [1])[0, 0].copy()
         passes.run(1, ids[:, :2], [0])
@@ -213,7 +216,7 @@ def _check_passes(session: Any, graph: DecoderGraph) -> _Checked:
     is_same = np.allclose(at_once[-1], longer, rtol=0, atol=_SAME * largest)
     if not is_same or not np.allclose([shorter, longer], both, rtol=0, atol=_SAME_IN_A_BATCH * largest):
         raise UnusualGraphError("a batch in shared memory gives other values")
-    return _Checked(passes, np.array_equal(at_once, [first, shorter, longer]))
+    return _Checked(passes.logits, np.array_equal(at_once, [first, shorter, longer]))
 
 
 def _bind_input(binding: Any, name: str, array: NDArray[Any]) -> None:

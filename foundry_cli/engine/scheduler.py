@@ -1,8 +1,8 @@
 """Decides what runs next on the one model, and how much of it. It computes nothing and waits for nothing.
 
 All answers that are being written get their next token in one step; prompts are read in pieces between such steps. Every
-piece is followed by as much time for the answers, or by less of it while several prompts wait, whose answers would share the
-steps; never are two pieces read in a row, so a running answer slows down by a bounded factor.
+piece is followed by time for the answers, as much as it took, or less when these are few and prompts wait, whose answers would
+share the steps; never are two pieces read in a row. So a running answer slows down by a bounded factor.
 
 Of the prompts, the one with the least left is next, so that a short one does not wait for a long one; every second piece goes
 to the oldest, so that a long one gets on, too. Work in the background waits until nobody else wants anything.
@@ -87,7 +87,7 @@ class Scheduler:
         active = [task for task in self.tasks if not task.is_background] or self.tasks
         writing = [task for task in active if task.is_writing]
         reading = [task for task in active if not task.is_writing]
-        if not (reading and writing):
+        if not writing:
             self._owed_seconds = 0.0
         if not reading:
             return Step(tuple(writing)) if writing else None
@@ -116,4 +116,4 @@ class Scheduler:
             # A machine that is busy for a moment must not make the pieces small, which are slow by themselves.
             self._seconds_per_token = known + _WEIGHT * (min(measured, 2 * known) - known)
         else:
-            self._owed_seconds -= seconds
+            self._owed_seconds = max(0.0, self._owed_seconds - seconds)

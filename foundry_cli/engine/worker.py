@@ -3,13 +3,12 @@
 The main thread works, see `worker_loop.py`; a second one only reads the pipe, whose end is the end of the process.
 """
 
-# ruff: noqa: E402
-
 from __future__ import annotations
 
 import gc
 
-gc.disable()  # as in the service: see there
+if __name__ == "__main__":
+    gc.disable()  # as in the service: see there
 
 import argparse
 import logging

@@ -20,7 +20,7 @@ from foundry_cli.engine.messages import error_fields, event_frame
 from foundry_cli.engine.preparation import PATIENCE_SECONDS, Preparation, Tell
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Timing, Usage
 from foundry_cli.engine.runtime import LogitRows, Runtime
-from foundry_cli.engine.sampling import choose_batch
+from foundry_cli.engine.sampling import Choice, choose_batch
 from foundry_cli.engine.scheduler import Scheduler, Step
 from foundry_cli.engine.sequence import Sequence
 from foundry_cli.engine.waiting_line import WaitingLine
@@ -299,33 +299,39 @@ class Worker:
         assert sequence.context is not None
         assert self._runtime.append_draft is not None
         tokens = sequence.context.tokens
+        length = len(tokens)
         try:
             logits = self._runtime.append_draft(sequence.context, [sequence.tokens[-1], *draft])
-        except Exception as error:  # noqa: BLE001 - as above
-            self._drop(sequence, error)
+        except Exception:  # noqa: BLE001 - one token alone may do: if not, that tells
+            sequence.context.rewind(length)
+            self._write([sequence])
             return
         sequence.draft_tokens += len(draft)
         for row, drafted in zip(logits, [*draft, None], strict=True):
-            self._choose([sequence], row[None])
-            if sequence.identity not in self._running or sequence.tokens[-1] != drafted:
+            (choice,) = choose_batch([sequence.sampler], row[None])
+            is_right = isinstance(choice, Choice) and choice.token == drafted
+            sequence.accepted_tokens += is_right
+            self._take(sequence, choice)
+            if not is_right or sequence.identity not in self._running:
                 return
-            tokens.append(drafted)
-            sequence.accepted_tokens += 1
+            tokens.append(sequence.tokens[-1])
 
     def _choose(self, sequences: list[Sequence], logits: LogitRows) -> None:
-        choices = choose_batch([sequence.sampler for sequence in sequences], logits)
-        for sequence, choice in zip(sequences, choices, strict=True):
-            try:
-                if isinstance(choice, Exception):
-                    raise choice
-                if sequence.max_tokens == 0:
-                    self._end(sequence, sequence.finish("length"))
-                    continue
-                events = sequence.accept(choice)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._drop(sequence, error)
-                continue
-            self._tell(sequence, events)
+        for sequence, choice in zip(sequences, choose_batch([s.sampler for s in sequences], logits), strict=True):
+            self._take(sequence, choice)
+
+    def _take(self, sequence: Sequence, choice: Choice | FoundryError) -> None:
+        try:
+            if isinstance(choice, FoundryError):
+                raise choice
+            if sequence.max_tokens == 0:
+                self._end(sequence, sequence.finish("length"))
+                return
+            events = sequence.accept(choice)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._drop(sequence, error)
+            return
+        self._tell(sequence, events)
 
     def _tell(self, sequence: Sequence, events: list[EngineEvent]) -> None:
         for event in events:

@@ -5,13 +5,12 @@ line of JSON from its standard output: the instance record when requests are ser
 and standard error are the log directory's `console.log`, and nothing that was inherited stays open.
 """
 
-# ruff: noqa: E402
-
 from __future__ import annotations
 
 import gc
 
-gc.disable()  # while modules are read it finds nothing and takes a tenth of the time; it is on again when requests are served
+if __name__ == "__main__":
+    gc.disable()  # while modules are read it finds nothing, and takes a tenth of the time; on again when requests are served
 
 import json
 import logging

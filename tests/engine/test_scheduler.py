@@ -127,6 +127,22 @@ def test_prompts_that_come_at_once_are_read_before_most_of_the_writing() -> None
     assert sum(piece for _, piece in taken[:last] if piece == 1) < 0.15 * 7 * 70
 
 
+@pytest.mark.parametrize("answers", [1, 7])
+def test_short_prompts_that_come_one_after_the_other_leave_the_answers_their_time(answers: int) -> None:
+    scheduler = scheduler_of(*(answer() for _ in range(answers)))
+    read = written = 0
+    for _ in range(1000):
+        prompt = Task(pending=100)
+        scheduler.add(prompt)
+        while prompt.pending > 1:
+            ((tasks, piece),) = run(scheduler, 1)
+            read, written = (read + piece, written) if tasks == (prompt,) else (read, written + 1)
+        scheduler.remove(prompt)
+        run(scheduler, 1)  # before the next one comes
+        written += 1
+    assert written >= read * (0.49 if answers == 1 else 0.95)
+
+
 def test_all_answers_are_written_at_once() -> None:
     tasks = [answer() for _ in range(3)]
     assert run(scheduler_of(*tasks), 2) == [(tuple(tasks), 1)] * 2
