@@ -63,7 +63,7 @@ def make_parents(root: Path, path: str) -> None:
         make_directory(root / parent)
 
 
-def write_all(descriptor: int, data: bytes, offset: int) -> None:
+def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of `data` at `offset`. Raises `OSError`."""
     written = os.pwrite(descriptor, data, offset)
     while written < len(data):  # the disk is nearly full, or a limit is near

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from foundry_cli.chunks import CHUNK_BYTES, chunk_count, chunk_size
@@ -18,6 +19,14 @@ PARTIAL_SUFFIX = ".partial"
 
 MISSING, TAKEN, CLAIMED, HERE = range(4)
 """States of a chunk: nowhere; being fetched; on disk as the journal says, to be compared; on disk."""
+
+
+@dataclass(frozen=True, eq=False)
+class FileHash:
+    """The hash of a file to the end of a chunk, and the one to its beginning, on which it goes on."""
+
+    value: hashlib._Hash
+    before: hashlib._Hash
 
 
 class Attempt:
@@ -40,6 +49,8 @@ class Attempt:
         self.hashed = 0  # chunks that `hash` has seen
         self.hash = hashlib.sha256()
         self.descriptor = -1
+        self.direct_descriptor = -1  # past the page cache
+        self._can_be_direct = not is_adopted
         self._root = root
         if is_adopted:
             self._claim(range(len(self.states)), record)
@@ -68,11 +79,11 @@ class Attempt:
         return self.hashed == len(self.states)
 
     def hash_before(self, index: int) -> hashlib._Hash | None:
-        """The hash of all that lies before a chunk, to go on with; None when it has not come so far.
+        """The hash of all that lies before a chunk, to be copied; None when it has not come so far.
 
         Only who brings the chunk may ask: the hash cannot go on without it.
         """
-        return self.hash.copy() if self.hashed == index else None
+        return self.hash if self.hashed == index else None
 
     def open(self) -> None:
         """Open the file unless it is open; not before it is used, as a model can have more files than a process may open.
@@ -89,6 +100,20 @@ class Attempt:
         if not self.is_resumed:
             os.ftruncate(self.descriptor, 0)
 
+    def open_direct(self) -> bool:
+        """Open the open file a second time, to write whole chunks past the page cache; False where that cannot be."""
+        if self.direct_descriptor < 0 and self._can_be_direct:
+            try:
+                flags = os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC
+                self.direct_descriptor = os.open(f"/proc/self/fd/{self.descriptor}", flags)  # this very file, whatever its name
+            except (OSError, AttributeError):  # another system, or a file system that has no such way
+                self._can_be_direct = False
+        return self._can_be_direct
+
+    def refuse_direct(self) -> None:
+        """It cannot be after all."""
+        self._can_be_direct = False
+
     def expected_digest(self, index: int) -> str:
         """What a chunk must have, "" when nobody says."""
         digests = self.file.chunk_digests
@@ -103,9 +128,10 @@ class Attempt:
 
     def close(self) -> None:
         """Close the file."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        for descriptor in (self.descriptor, self.direct_descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.descriptor = self.direct_descriptor = -1
 
 
 def partial_path(root: Path, path: str) -> Path:

@@ -1,7 +1,7 @@
 """The transfer of a model's files: what is missing is fetched in parallel byte ranges, proven by hash, and only then named.
 
-Threads: some fetchers, a hasher and a publisher (a file each) around one `Workload` (`segments.py`); the calling thread
-reports progress and watches for the end.
+Threads: some fetchers, a writer, a hasher and a publisher (a file each) around one `Workload` (`segments.py`); the calling
+thread reports progress and watches for the end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from foundry_cli.store.journal import JOURNAL, Journal, JournalReader
 from foundry_cli.store.manifest import StoredFile, check_paths
 from foundry_cli.store.plain_file import disk_error, is_plain
 from foundry_cli.store.transfer.attempt import PARTIAL_SUFFIX, Attempt, partial_path, plan_file
+from foundry_cli.store.transfer.direct_writer import MACHINE_BOUND, DirectWriter
 from foundry_cli.store.transfer.fetcher import Addresses, Fetcher, Patience
 from foundry_cli.store.transfer.hasher import Hasher
 from foundry_cli.store.transfer.publisher import Publisher
@@ -52,10 +53,12 @@ def transfer(
     origin: str = "",
     streams: int = 4,
     patience: Patience = _PATIENCE,
+    machine_bound: float = MACHINE_BOUND,
 ) -> tuple[StoredFile, ...]:
     """Fetch what is missing of all files into `root`, whose `DownloadLock` the caller holds; the files, with their digests.
 
-    `origin` is the address of the model: what is in `root` from another one is used only if its hash proves it.
+    `origin` is the address of the model: what is in `root` from another one is used only if its hash proves it. From
+    `machine_bound` bytes per second on whole chunks are written past the page cache.
     Raises `SourceUnreachableError`, `SourceError`, `IntegrityError`, `DiskFullError`, `DownloadCancelledError`, `CacheError`.
     """
     files = list(remote.files)
@@ -66,8 +69,9 @@ def transfer(
         raise disk_error(error, root, sum(file.size for file in files)) from error
     try:
         work = Workload(files, root, journal, streams)
-        fetchers = _fetchers(work, remote, client, streams, patience)
-        _Crew(work, root, fetchers, [Hasher(work).run, Publisher(work, journal).run]).work(client.cancelled, report)
+        writer = DirectWriter(work, machine_bound)
+        fetchers = _fetchers(work, writer, remote, client, streams, patience)
+        _Crew(work, root, fetchers, [writer.run, Hasher(work).run, Publisher(work, journal).run]).work(client.cancelled, report)
         _remove_partials(files, root)
         journal.sync()
     except OSError as error:
@@ -106,9 +110,11 @@ def check_names(files: Sequence[RemoteFile]) -> None:
             raise SourceError(f"The model has a file with the name {file.path!r}, which is not used.")
 
 
-def _fetchers(work: Workload, remote: RemoteModel, client: HttpClient, streams: int, patience: Patience) -> list[Fetcher]:
+def _fetchers(
+    work: Workload, writer: DirectWriter, remote: RemoteModel, client: HttpClient, streams: int, patience: Patience
+) -> list[Fetcher]:
     addresses = Addresses(remote)
-    fetchers = [Fetcher(number, work, addresses, client, patience) for number in range(streams)]
+    fetchers = [Fetcher(number, work, writer, addresses, client, patience) for number in range(streams)]
     for fetcher in fetchers:
         fetcher.fellows = fetchers
     return fetchers

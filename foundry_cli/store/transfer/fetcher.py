@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,8 @@ from foundry_cli.errors import DownloadError, SourceError, SourceUnreachableErro
 from foundry_cli.http import HttpClient, host_of
 from foundry_cli.remote import FileAddress, RemoteFile, RemoteModel
 from foundry_cli.store.plain_file import write_all
+from foundry_cli.store.transfer.attempt import FileHash
+from foundry_cli.store.transfer.direct_writer import DirectWriter, WholeChunk
 from foundry_cli.store.transfer.range_request import (
     ChangedSetback,
     RangeBody,
@@ -70,12 +73,14 @@ class Addresses:
 class Cursor:
     """How far a stream is in its segment: the next byte, and the hashes of the chunk it lies in and of the file so far."""
 
-    def __init__(self, work: Workload, segment: Segment) -> None:
+    def __init__(self, work: Workload, writer: DirectWriter, segment: Segment) -> None:
         self.segment = segment
         self.attempt = segment.attempt
         self.position = segment.start_byte
         self.received = 0  # bytes that were needed
         self._work = work
+        self._writer = writer
+        self._buffer: mmap.mmap | None = None  # for the chunk, if it is to be written as a whole
         self._begin_chunk()
 
     @property
@@ -99,29 +104,50 @@ class Cursor:
 
         Raises `AttemptOver`, `OSError`, `IntegrityError`.
         """
-        index, attempt = self.position // CHUNK_BYTES, self.attempt
+        index, offset = divmod(self.position, CHUNK_BYTES)
         is_wanted = self._work.is_wanted(self.segment, index)
-        if is_wanted:
-            write_all(attempt.descriptor, data, self.position)
+        if offset == 0:
+            self._is_wanted = is_wanted
+            self._buffer = self._writer.buffer(self.segment, index) if is_wanted else None
+        if self._is_wanted:
+            self._write(data, offset)
             self._hash_piece(index, data)
             self.received += len(data)
         self.position += len(data)
-        if self.position == index * CHUNK_BYTES + chunk_size(attempt.file.size, index):
-            if is_wanted:
-                self._work.add(attempt, index, self._hash.hexdigest(), self._file_hash)
-            self._begin_chunk()
-        return len(data) if is_wanted else 0
+        if offset + len(data) == chunk_size(self.attempt.file.size, index):
+            self._end_chunk(index)
+        return len(data) if self._is_wanted else 0
 
-    def _begin_chunk(self) -> None:
+    def _write(self, data: bytes, offset: int) -> None:
+        if self._buffer:
+            self._buffer[offset : offset + len(data)] = data
+        else:
+            write_all(self.attempt.descriptor, data, self.position)
+
+    def _end_chunk(self, index: int) -> None:
+        file_hash = FileHash(self._file_hash, self._hash_before) if self._file_hash and self._hash_before else None
+        if self._buffer:
+            self._writer.submit(WholeChunk(self.segment, index, self._hash.hexdigest(), file_hash, self._buffer))
+        elif self._is_wanted:
+            self._writer.wait(self.segment)  # the hash of the file goes from chunk to chunk
+            self._work.add(self.attempt, index, self._hash.hexdigest(), file_hash)
+        self._begin_chunk(self._file_hash if self._is_wanted else None)
+
+    def _begin_chunk(self, file_hash: hashlib._Hash | None = None) -> None:
+        """`file_hash`: of all that lies before it, if that is known."""
         self._hash = new_chunk_hash()
-        self._file_hash: hashlib._Hash | None = None
+        self._hash_before = file_hash
+        self._file_hash = file_hash.copy() if file_hash else None
         self._unhashed: list[bytes] = []  # pieces of this chunk that `_file_hash` has not seen
+        self._is_wanted = False
+        self._buffer = None
 
     def _hash_piece(self, index: int, data: bytes) -> None:
         """Let the hash of the file see the bytes while they are in the processor's cache, if it has come so far."""
         self._hash.update(data)
         self._unhashed.append(data)
-        self._file_hash = self._file_hash or self.attempt.hash_before(index)
+        if self._file_hash is None and (before := self.attempt.hash_before(index)):
+            self._hash_before, self._file_hash = before, before.copy()
         if self._file_hash:
             for piece in self._unhashed:
                 self._file_hash.update(piece)
@@ -131,7 +157,15 @@ class Cursor:
 class Fetcher:
     """A stream. `note` says what it waits for; `is_away`: it is in a call that nobody can interrupt, with no file in hand."""
 
-    def __init__(self, number: int, work: Workload, addresses: Addresses, client: HttpClient, patience: Patience) -> None:
+    def __init__(
+        self,
+        number: int,
+        work: Workload,
+        writer: DirectWriter,
+        addresses: Addresses,
+        client: HttpClient,
+        patience: Patience,
+    ) -> None:
         self.note = ""
         self.is_away = False
         self.received = 0
@@ -139,6 +173,7 @@ class Fetcher:
         self.fellows: list[Fetcher] = [self]  # all streams: while one of them gets on, nobody gives up
         self._number = number
         self._work = work
+        self._writer = writer
         self._addresses = addresses
         self._client = client
         self._patience = patience
@@ -148,10 +183,11 @@ class Fetcher:
         """Fetch segments until the work is over. Raises `DownloadError` and its kinds, `OSError`."""
         while segment := self._work.next_segment(self._number):
             try:
-                self._fetch(Cursor(self._work, segment))
+                self._fetch(Cursor(self._work, self._writer, segment))
             except AttemptOver:
                 continue
             finally:
+                self._writer.wait(segment)
                 self.in_hand = 0
                 self._work.leave(segment)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry_cli.chunks import CHUNK_BYTES, chunk_size
@@ -15,7 +14,7 @@ from foundry_cli.errors import FoundryError, IntegrityError
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.journal import Journal
 from foundry_cli.store.manifest import StoredFile
-from foundry_cli.store.transfer.attempt import CLAIMED, HERE, MISSING, TAKEN, Attempt, plan_file
+from foundry_cli.store.transfer.attempt import CLAIMED, HERE, MISSING, TAKEN, Attempt, FileHash, plan_file
 
 _MOST_CHUNKS = 256  # of one request: each costs the server some 10 ms
 _FEWEST_CHUNKS = 4  # near the end, when the streams share what is left
@@ -40,6 +39,7 @@ class Segment:
     first: int
     end: int
     is_whole: bool = False  # the server sends all bytes or none
+    begun: deque[float] = field(default_factory=deque)  # when its last chunks were, on the monotonic clock
 
     @property
     def start_byte(self) -> int:
@@ -80,9 +80,8 @@ class Workload:
         self._unsynced = 0  # bytes
         self._synced_at = time.monotonic()
         self._lock = threading.RLock()
-        self._fetchable = threading.Condition(self._lock)
-        self._hashable = threading.Condition(self._lock)
-        self._publishable = threading.Condition(self._lock)
+        self._conditions: list[threading.Condition] = []
+        self._fetchable, self._hashable, self._publishable = (self.new_condition() for _ in range(3))
         for file in sorted(files, key=lambda file: file.size > CHUNK_BYTES):  # small ones first, else in their order
             self._plan(file)
         self.total_bytes = sum(file.size for file in files)
@@ -98,6 +97,11 @@ class Workload:
         self._attempts.append(planned)
         if not planned.is_adopted and not planned.is_resumed:
             self._journal.begin(file.path, file.size, planned.sha256, "")
+
+    def new_condition(self) -> threading.Condition:
+        """A condition with the lock of the work, which is notified when the work ends."""
+        self._conditions.append(threading.Condition(self._lock))
+        return self._conditions[-1]
 
     @property
     def is_complete(self) -> bool:
@@ -215,8 +219,8 @@ class Workload:
                 self._journal.set_validator(attempt.file.path, validator)
             return attempt.validator == validator
 
-    def add(self, attempt: Attempt, index: int, digest: str, file_hash: hashlib._Hash | None = None) -> None:
-        """A chunk has been written; `file_hash` has seen the file to its end. One with a wrong digest counts as not written."""
+    def add(self, attempt: Attempt, index: int, digest: str, file_hash: FileHash | None = None) -> None:
+        """A chunk has been written; one with a wrong digest counts as not written."""
         with self._lock:
             if not attempt.is_current or attempt.states[index] == HERE or self.ended.is_set():
                 return
@@ -229,8 +233,8 @@ class Workload:
             size = chunk_size(attempt.file.size, index)
             self.done_bytes += size
             self._unsynced += size
-            if file_hash and index == attempt.hashed:
-                attempt.hash = file_hash
+            if file_hash and index == attempt.hashed and file_hash.before is attempt.hash:
+                attempt.hash = file_hash.value
                 attempt.hashed += 1
             if attempt.is_hashable or attempt.is_hashed:
                 self._hashable.notify()
@@ -351,7 +355,7 @@ class Workload:
         with self._lock:
             self.error = self.error or error
             self.ended.set()
-            for condition in (self._fetchable, self._hashable, self._publishable):
+            for condition in self._conditions:
                 condition.notify_all()
 
     def close(self) -> None:
