@@ -77,6 +77,13 @@ class FakeModel:
         lease.context.append(tokens[len(lease.context.tokens) :])
         self.check(lease.context)
 
+    def running(self, count: int) -> list[Lease]:
+        """So many conversations that have been read."""
+        leases = [self.take(chat(number)) for number in range(count)]
+        for number, lease in enumerate(leases):
+            self.read(lease, chat(number))
+        return leases
+
     def use(self, tokens: list[int], answer: Sequence[int] = (), room: int = 10) -> Lease:
         """One whole answer: the lease, as it was given."""
         lease = self.take(tokens, room)
@@ -325,9 +332,7 @@ def test_only_little_that_is_idle_is_kept() -> None:
 
 def test_gaps_are_closed_after_some_steps() -> None:
     bench = model(rows=8)
-    leases = [bench.take(chat(number)) for number in range(6)]
-    for number, lease in enumerate(leases):
-        bench.read(lease, chat(number))
+    leases = bench.running(6)
     for number in (1, 3, 4):
         bench.pool.release(leases[number].context, 100)
     running = [leases[0], leases[2], leases[5]]
@@ -343,9 +348,7 @@ def test_gaps_are_closed_after_some_steps() -> None:
 
 def test_an_idle_conversation_makes_way_for_a_new_one_beside_it() -> None:
     bench = model(rows=8)
-    leases = [bench.take(chat(number)) for number in range(5)]
-    for number, lease in enumerate(leases):
-        bench.read(lease, chat(number))
+    leases = bench.running(5)
     bench.pool.release(leases[2].context, 100)
     new = bench.take(chat(9))
     assert row(new) == 2
@@ -355,9 +358,7 @@ def test_an_idle_conversation_makes_way_for_a_new_one_beside_it() -> None:
 
 def test_among_free_rows_and_idle_ones_a_new_one_takes_the_place_that_leaves_no_gap() -> None:
     bench = model(rows=8)
-    leases = [bench.take(chat(number)) for number in range(6)]
-    for number, lease in enumerate(leases):
-        bench.read(lease, chat(number))
+    leases = bench.running(6)
     bench.pool.release(leases[2].context, 100)
     bench.pool.discard(leases[3].context)
     assert row(bench.take(chat(10))) == 3  # free
@@ -371,7 +372,7 @@ def test_a_long_idle_conversation_stays_where_it_is() -> None:
     bench = model(rows=8)
     leases = [bench.take(chat(number, length)) for number, length in enumerate((100, 3000, 100))]
     for number, lease in enumerate(leases):
-        bench.read(lease, chat(number, len(chat(number, (100, 3000, 100)[number]))))
+        bench.read(lease, chat(number, (100, 3000, 100)[number]))
     bench.pool.release(leases[1].context, 3000)
     assert row(bench.take(chat(9))) == 3
     assert row(leases[1]) == 1
