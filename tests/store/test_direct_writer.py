@@ -8,6 +8,8 @@ import os
 import random
 import sys
 import threading
+import time
+from collections import deque
 from functools import partial
 from pathlib import Path
 
@@ -208,3 +210,30 @@ def test_it_is_used_once_enough_has_come_quickly(tmp_path: Path) -> None:
     bench = Bench(tmp_path, CONTENT, machine_bound=1)
     bench.bring(0, 10)
     assert bench.attempt.states.count(HERE) == 8
+
+
+def test_when_the_whole_file_comes_again_what_waits_is_written_first(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, CONTENT)
+    bench.bring(0, 1)  # waits to be written
+    widened = threading.Event()
+
+    def widen() -> None:
+        bench.cursor.widen()
+        widened.set()
+
+    threading.Thread(target=widen, daemon=True).start()
+    assert not widened.wait(0.05)
+    bench.thread.start()
+    assert widened.wait(20)
+    assert bench.cursor.accept(b"other bytes") == 0
+    assert bench.written() == CONTENT[:CHUNK_BYTES]
+    bench.work.stop(None)
+
+
+def test_a_stream_that_the_disk_holds_up_goes_on_in_the_usual_way(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, CONTENT, machine_bound=1e6)
+    bench.bring(0, 9)
+    assert bench.attempt.states.count(HERE) == 8  # the last one waits to be written
+    bench.segment.begun = deque([time.monotonic() - 60] * 8)
+    assert bench.writer.buffer(bench.segment, 9) is None
+    bench.work.stop(None)

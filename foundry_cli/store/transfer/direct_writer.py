@@ -51,12 +51,8 @@ class DirectWriter:
         """Memory for a chunk that is to be written this way; None when another way is better, or the only one."""
         attempt = segment.attempt
         with self._changed:
-            is_fast = self._is_fast(segment)
-            if (
-                not (is_fast or self._has(segment))
-                or (index + 1) * CHUNK_BYTES > attempt.file.size
-                or not attempt.open_direct()
-            ):
+            is_whole = (index + 1) * CHUNK_BYTES <= attempt.file.size
+            if not self._is_fast(segment) or not is_whole or not attempt.open_direct():
                 return None
             return self._free.pop() if self._free else mmap.mmap(-1, CHUNK_BYTES)
 

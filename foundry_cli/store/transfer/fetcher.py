@@ -95,6 +95,7 @@ class Cursor:
 
     def widen(self) -> None:
         """From now on the whole file is the segment. Raises `AttemptOver`."""
+        self._writer.wait(self.segment)  # else what waits would be wanted a second time, and written over what is hashed
         if self._work.widen(self.segment):
             self.position = 0
             self._begin_chunk()
