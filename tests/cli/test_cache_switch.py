@@ -36,8 +36,9 @@ def held_up(home: Path, here: Command, arguments: list[str]) -> Iterator[Callabl
 
     def end() -> tuple[int, str]:
         gate.open_for(1000)
-        output, _ = process.communicate(timeout=30)
-        return process.returncode, output
+        assert process.stdout is not None
+        output = process.stdout.read()  # `communicate` would close its standard input first, which cancels it
+        return process.wait(timeout=30), output
 
     with served(directory, respond) as server:
         assert here("catalog", "add", server.url).code == 0
