@@ -289,8 +289,8 @@ def _read_parameter(parameter: Any, command: Any, path: str) -> Parameter:
     is_option = parameter.param_type_name == "option"
     value_type, info = _declared_type(get_type_hints(inspect.unwrap(command.callback), include_extras=True)[parameter.name])
     kind = "" if getattr(parameter, "is_flag", False) else _kind(parameter.name, path, value_type)
-    metavar = (parameter.metavar or "").strip("[]") or _metavar(kind)
-    metavar += "..." if is_repeated and not metavar.endswith("...") else ""
+    metavar = (parameter.metavar or "").strip("[].") or _metavar(kind)
+    metavar += "..." if is_repeated else ""
     return Parameter(
         names=(*parameter.opts, *parameter.secondary_opts) if is_option else (),
         kind=kind,

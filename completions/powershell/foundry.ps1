@@ -6,20 +6,20 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
     $tree = @{
         '' = @{
             Commands = [ordered]@{
-                'hardware' = 'Show processor, devices and execution providers'
-                'zip-logs' = 'Collect the logs into a zip file, for a report'
-                'run' = 'Chat with a model'
-                'chat' = 'Chat with a model'
-                'complete' = 'Answer one prompt and exit'
-                'status' = 'Show machine, service and models at a glance'
-                'report' = 'Show what a report about a problem should say, as Markdown'
                 'model' = 'Discover, run and manage models'
                 'cache' = 'Manage the local cache'
                 'catalog' = 'Manage the catalogs that models come from'
                 'provider' = 'Use models that other servers with OpenAI''s interface run'
                 'service' = 'Manage the local model inference service'
+                'hardware' = 'Show processor, devices and execution providers'
+                'zip-logs' = 'Collect the logs into a zip file, for a report'
+                'run' = 'Chat with a model'
+                'chat' = 'Chat with a model'
+                'complete' = 'Answer one prompt and exit'
                 'server' = 'Manage the service, as later versions do it'
                 'config' = 'Show and change settings one by one'
+                'status' = 'Show machine, service and models at a glance'
+                'report' = 'Show what a report about a problem should say, as Markdown'
             }
             Options = [ordered]@{
                 '--version' = 'Show the version and exit'
@@ -34,147 +34,6 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '-o' = 'words text json'
             }
             Arguments = @()
-        }
-        'hardware' = @{
-            Commands = [ordered]@{}
-            Options = [ordered]@{
-                '--output' = 'Format of the result'
-                '-o' = 'Format of the result'
-                '--help' = 'Show this message and exit'
-                '-h' = 'Show this message and exit'
-            }
-            Takes = @{
-                '--output' = 'words text json'
-                '-o' = 'words text json'
-            }
-            Arguments = @()
-        }
-        'zip-logs' = @{
-            Commands = [ordered]@{}
-            Options = [ordered]@{
-                '--help' = 'Show this message and exit'
-                '-h' = 'Show this message and exit'
-            }
-            Takes = @{}
-            Arguments = @('file')
-        }
-        'run' = @{
-            Commands = [ordered]@{}
-            Options = [ordered]@{
-                '--prompt' = 'Answer this once, to standard output, and exit'
-                '--system' = 'System message'
-                '--temperature' = '0: always the most probable word'
-                '--top-p' = 'Share of probability to choose from'
-                '--max-tokens' = 'Longest answer in tokens'
-                '--seed' = 'Same seed, same answer'
-                '--ttl' = 'Seconds of idleness before the model is unloaded'
-                '--device' = 'Device whose variant of the model is meant'
-                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
-                '--retain' = 'Keep other models loaded'
-                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
-                '--verbose' = 'Show times and speed'
-                '--help' = 'Show this message and exit'
-                '-h' = 'Show this message and exit'
-            }
-            Takes = @{
-                '--prompt' = 'text'
-                '--system' = 'text'
-                '--temperature' = 'number'
-                '--top-p' = 'number'
-                '--max-tokens' = 'number'
-                '--seed' = 'number'
-                '--ttl' = 'number'
-                '--device' = 'words Auto CPU GPU NPU'
-                '--ep' = 'text'
-                '--retain' = 'words true false'
-            }
-            Arguments = @('model')
-        }
-        'chat' = @{
-            Commands = [ordered]@{}
-            Options = [ordered]@{
-                '--prompt' = 'Answer this once, to standard output, and exit'
-                '--system' = 'System message'
-                '--temperature' = '0: always the most probable word'
-                '--top-p' = 'Share of probability to choose from'
-                '--max-tokens' = 'Longest answer in tokens'
-                '--seed' = 'Same seed, same answer'
-                '--ttl' = 'Seconds of idleness before the model is unloaded'
-                '--device' = 'Device whose variant of the model is meant'
-                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
-                '--retain' = 'Keep other models loaded'
-                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
-                '--verbose' = 'Show times and speed'
-                '--help' = 'Show this message and exit'
-                '-h' = 'Show this message and exit'
-            }
-            Takes = @{
-                '--prompt' = 'text'
-                '--system' = 'text'
-                '--temperature' = 'number'
-                '--top-p' = 'number'
-                '--max-tokens' = 'number'
-                '--seed' = 'number'
-                '--ttl' = 'number'
-                '--device' = 'words Auto CPU GPU NPU'
-                '--ep' = 'text'
-                '--retain' = 'words true false'
-            }
-            Arguments = @('model')
-        }
-        'complete' = @{
-            Commands = [ordered]@{}
-            Options = [ordered]@{
-                '--system' = 'System message'
-                '--temperature' = '0: always the most probable word'
-                '--top-p' = 'Share of probability to choose from'
-                '--max-tokens' = 'Longest answer in tokens'
-                '--seed' = 'Same seed, same answer'
-                '--ttl' = 'Seconds of idleness before the model is unloaded'
-                '--device' = 'Device whose variant of the model is meant'
-                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
-                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
-                '--output' = 'Format of the result'
-                '-o' = 'Format of the result'
-                '--help' = 'Show this message and exit'
-                '-h' = 'Show this message and exit'
-            }
-            Takes = @{
-                '--system' = 'text'
-                '--temperature' = 'number'
-                '--top-p' = 'number'
-                '--max-tokens' = 'number'
-                '--seed' = 'number'
-                '--ttl' = 'number'
-                '--device' = 'words Auto CPU GPU NPU'
-                '--ep' = 'text'
-                '--output' = 'words text json'
-                '-o' = 'words text json'
-            }
-            Arguments = @('model', 'text')
-        }
-        'status' = @{
-            Commands = [ordered]@{}
-            Options = [ordered]@{
-                '--output' = 'Format of the result'
-                '-o' = 'Format of the result'
-                '--help' = 'Show this message and exit'
-                '-h' = 'Show this message and exit'
-            }
-            Takes = @{
-                '--output' = 'words text json'
-                '-o' = 'words text json'
-            }
-            Arguments = @()
-        }
-        'report' = @{
-            Commands = [ordered]@{}
-            Options = [ordered]@{
-                '--help' = 'Show this message and exit'
-                '-h' = 'Show this message and exit'
-            }
-            Takes = @{}
-            Arguments = @('file')
         }
         'model' = @{
             Commands = [ordered]@{
@@ -829,6 +688,124 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
             }
             Arguments = @()
         }
+        'hardware' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'zip-logs' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('file')
+        }
+        'run' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--prompt' = 'Answer this once, to standard output, and exit'
+                '--system' = 'System message'
+                '--temperature' = '0: always the most probable word'
+                '--top-p' = 'Share of probability to choose from'
+                '--max-tokens' = 'Longest answer in tokens'
+                '--seed' = 'Same seed, same answer'
+                '--ttl' = 'Seconds of idleness before the model is unloaded'
+                '--device' = 'Device whose variant of the model is meant'
+                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
+                '--retain' = 'Keep other models loaded'
+                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
+                '--verbose' = 'Show times and speed'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--prompt' = 'text'
+                '--system' = 'text'
+                '--temperature' = 'number'
+                '--top-p' = 'number'
+                '--max-tokens' = 'number'
+                '--seed' = 'number'
+                '--ttl' = 'number'
+                '--device' = 'words Auto CPU GPU NPU'
+                '--ep' = 'text'
+                '--retain' = 'words true false'
+            }
+            Arguments = @('model')
+        }
+        'chat' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--prompt' = 'Answer this once, to standard output, and exit'
+                '--system' = 'System message'
+                '--temperature' = '0: always the most probable word'
+                '--top-p' = 'Share of probability to choose from'
+                '--max-tokens' = 'Longest answer in tokens'
+                '--seed' = 'Same seed, same answer'
+                '--ttl' = 'Seconds of idleness before the model is unloaded'
+                '--device' = 'Device whose variant of the model is meant'
+                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
+                '--retain' = 'Keep other models loaded'
+                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
+                '--verbose' = 'Show times and speed'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--prompt' = 'text'
+                '--system' = 'text'
+                '--temperature' = 'number'
+                '--top-p' = 'number'
+                '--max-tokens' = 'number'
+                '--seed' = 'number'
+                '--ttl' = 'number'
+                '--device' = 'words Auto CPU GPU NPU'
+                '--ep' = 'text'
+                '--retain' = 'words true false'
+            }
+            Arguments = @('model')
+        }
+        'complete' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--system' = 'System message'
+                '--temperature' = '0: always the most probable word'
+                '--top-p' = 'Share of probability to choose from'
+                '--max-tokens' = 'Longest answer in tokens'
+                '--seed' = 'Same seed, same answer'
+                '--ttl' = 'Seconds of idleness before the model is unloaded'
+                '--device' = 'Device whose variant of the model is meant'
+                '--ep' = 'Execution provider to run it with, such as cpu or cuda'
+                '--accept-license' = 'Accept the licence of the model, where its source asks for that'
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--system' = 'text'
+                '--temperature' = 'number'
+                '--top-p' = 'number'
+                '--max-tokens' = 'number'
+                '--seed' = 'number'
+                '--ttl' = 'number'
+                '--device' = 'words Auto CPU GPU NPU'
+                '--ep' = 'text'
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @('model', 'text')
+        }
         'server' = @{
             Commands = [ordered]@{
                 'start' = 'Start the service in the background; returns when it answers'
@@ -980,6 +957,29 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '-o' = 'words text json'
             }
             Arguments = @('words port cache-directory log-level idle-timeout-minutes strict-fields')
+        }
+        'status' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--output' = 'Format of the result'
+                '-o' = 'Format of the result'
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{
+                '--output' = 'words text json'
+                '-o' = 'words text json'
+            }
+            Arguments = @()
+        }
+        'report' = @{
+            Commands = [ordered]@{}
+            Options = [ordered]@{
+                '--help' = 'Show this message and exit'
+                '-h' = 'Show this message and exit'
+            }
+            Takes = @{}
+            Arguments = @('file')
         }
     }
     $aliases = @{

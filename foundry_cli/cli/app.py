@@ -2,58 +2,81 @@
 
 from __future__ import annotations
 
-import gc
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from foundry_cli import __version__
-from foundry_cli.cli import (
-    cache,
-    catalog,
-    complete,
-    config,
-    hardware,
-    model,
-    model_bench,
-    output,
-    overview,
-    own_models,
-    provider,
-    report,
-    server,
-    service,
-    zip_logs,
-)
+from foundry_cli.cli import output
 from foundry_cli.cli.errors import report as report_error
-from foundry_cli.cli.options import OutputOption, group
+from foundry_cli.cli.options import OutputOption, group, single
 from foundry_cli.cli.output import Format
 from foundry_cli.errors import FoundryError
 
 _SECTIONS = {
-    "Commands": ("model", "cache", "catalog", "provider", "service", "hardware", "zip-logs"),
-    "Names of later versions of Foundry Local": ("run", "chat", "complete", "server", "config", "status", "report"),
-}
+    "Commands": {
+        "model": "model:app",
+        "cache": "cache:app",
+        "catalog": "catalog:app",
+        "provider": "provider:app",
+        "service": "service:app",
+        "hardware": "hardware:show_hardware",
+        "zip-logs": "zip_logs:zip_logs",
+    },
+    "Names of later versions of Foundry Local": {
+        "run": "model:run",
+        "chat": "model:run",
+        "complete": "complete:complete",
+        "server": "server:app",
+        "config": "config:app",
+        "status": "overview:show_status",
+        "report": "report:report",
+    },
+}  # module and name of a group or of a function
 _MARGINS = 6  # columns around and between the two of the list of commands
 
 
-class _Root(TyperGroup):
-    """Commands in sections, in the order of a day's work: Typer would put single commands before groups.
+class _Commands(Mapping[str, TyperCommand | TyperGroup]):
+    """The commands by their names, in the order of a day's work; each is loaded when it is asked for.
 
-    A line of the list begins with the name of its command: programs look for `server` and `service` there.
+    To load them all would take longer than most commands do.
     """
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return [name for names in _SECTIONS.values() for name in names if name in self.commands]
+    def __init__(self) -> None:
+        self._places = {name: place for places in _SECTIONS.values() for name, place in places.items()}
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            module, _, attribute = self._places[name].partition(":")
+            found = getattr(import_module(f"foundry_cli.cli.{module}"), attribute)
+            self._loaded[name] = typer.main.get_command(found if isinstance(found, typer.Typer) else single(name, found))
+            self._loaded[name].name = name
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+class _Root(TyperGroup):
+    """Commands in sections. A line of the list begins with the name: programs look for `server` and `service` there."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands()  # type: ignore[assignment]
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         width = formatter.width - _MARGINS - max(map(len, self.commands))
         for title, names in _SECTIONS.items():
             with formatter.section(title):
-                shown = [(name, self.commands[name]) for name in names if name in self.commands]
-                formatter.write_dl([(name, command.get_short_help_str(width)) for name, command in shown])
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(width)) for name in names])
 
 
 _HELP = """\
@@ -72,24 +95,6 @@ EXAMPLES:
 """
 
 app = group(_HELP, _Root)
-model.app.command("add")(own_models.add)
-model.app.command("convert")(own_models.convert)
-model.app.command("test")(own_models.test)
-model.app.command("bench")(model_bench.bench)
-app.add_typer(model.app, name="model")
-app.add_typer(cache.app, name="cache")
-app.add_typer(catalog.app, name="catalog")
-app.add_typer(provider.app, name="provider")
-app.add_typer(service.app, name="service")
-app.command("hardware")(hardware.show_hardware)
-app.command("zip-logs")(zip_logs.zip_logs)
-app.command("run")(model.run)
-app.command("chat")(model.run)
-app.command("complete")(complete.complete)
-app.add_typer(server.app, name="server")
-app.add_typer(config.app, name="config")
-app.command("status")(overview.show_status)
-app.command("report")(report.report)
 
 
 def _show_version(is_asked: bool) -> None:
@@ -122,7 +127,6 @@ def root(
 
 def main() -> None:
     """Run the command line and exit."""
-    gc.set_threshold(100_000)  # looking for garbage while a long list is read would cost a tenth of the time
     output.prepare_streams()
     try:
         app()

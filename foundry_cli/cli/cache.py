@@ -14,7 +14,9 @@ from foundry_cli.cli.output import Format, symbol
 app = group("Manage the local cache")
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-ModelsArgument = Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Aliases or model ids.", show_default="all")]
+ModelsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[MODEL]...", help="Aliases or model ids.", show_default="all")
+]
 
 
 @app.command("location")
@@ -65,7 +67,7 @@ def change_directory(
 def remove(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL", help="Aliases or model ids; '*' means all.", show_default=False),
+        typer.Argument(metavar="[MODEL]...", help="Aliases or model ids; '*' means all.", show_default=False),
     ] = None,
     yes: YesOption = False,
     every: Annotated[bool, typer.Option("--all", help="Every model in the cache.")] = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from foundry_cli.cli import output
+from foundry_cli.cli import model_bench, output, own_models
 from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.options import (
     AcceptLicenseOption,
@@ -223,3 +223,9 @@ def run(
         chat.chat(client, info, settings)
     else:
         chat.answer_once(client, info, question, settings)
+
+
+app.command("add")(own_models.add)
+app.command("convert")(own_models.convert)
+app.command("test")(own_models.test)
+app.command("bench")(model_bench.bench)

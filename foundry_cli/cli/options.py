@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -40,8 +41,6 @@ class Switch(str, Enum):
     true = "true"
     false = "false"
 
-
-CONTEXT = {"help_option_names": ["--help", "-h", "-?"], "max_content_width": 100}
 
 ModelArgument = Annotated[str, typer.Argument(help="Alias, model id, or model id without version.", show_default=False)]
 
@@ -113,14 +112,21 @@ MaxTokensOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.", show_default="random")]
 
 
+_OF_ALL: dict[str, Any] = {
+    "context_settings": {"help_option_names": ["--help", "-h", "-?"], "max_content_width": 100},
+    "rich_markup_mode": None,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+}
+
+
 def group(help_text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     """A command group that shows its help when called without a command."""
-    return typer.Typer(
-        cls=cls,
-        help=help_text,
-        no_args_is_help=True,
-        context_settings=CONTEXT,
-        rich_markup_mode=None,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-    )
+    return typer.Typer(cls=cls, help=help_text, no_args_is_help=True, **_OF_ALL)
+
+
+def single(name: str, function: Callable[..., None]) -> typer.Typer:
+    """A command that stands in no group."""
+    app = typer.Typer(**_OF_ALL)
+    app.command(name)(function)
+    return app

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from foundry_cli import __version__
 from foundry_cli.cli.app import app
 from tests.cli.in_process import Command
-from tests.conftest import Foundry
+from tests.conftest import Foundry, clean_environment
 
 
 @pytest.mark.parametrize("option", ["--help", "-h", "-?"])
@@ -72,11 +73,22 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(here: Command, arguments
     assert "Traceback" not in output.stderr
 
 
-def test_simple_commands_import_nothing_heavy() -> None:
-    code = "import sys; from foundry_cli.cli.app import app; print(' '.join(sys.modules))"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+def test_simple_commands_import_nothing_heavy(tmp_path: Path) -> None:
     heavy = {"rich", "prompt_toolkit", "requests", "fastapi", "pydantic", "numpy", "onnxruntime_genai", "asyncio", "psutil"}
-    assert not heavy & loaded
+    assert not heavy & modules_of(tmp_path, "cache", "location", "--output", "json")
+
+
+def test_a_command_loads_no_other_group(tmp_path: Path) -> None:
+    groups = {f"foundry_cli.cli.{name}" for name in ("model", "cache", "catalog", "provider", "service", "server", "config")}
+    assert groups & modules_of(tmp_path, "catalog", "list") == {"foundry_cli.cli.catalog"}
+
+
+def modules_of(home: Path, *arguments: str) -> set[str]:
+    """The modules that are loaded when the command ends."""
+    code = "import atexit, sys; from foundry_cli.__main__ import main; atexit.register(lambda: print(*sys.modules)); main()"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean_environment(home))
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_output_into_a_closed_pipe_is_quiet() -> None:

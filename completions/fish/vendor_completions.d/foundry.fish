@@ -50,40 +50,6 @@ function __foundry_takes_value
     switch "$argv"
         case '--output' \
             '-o' \
-            'hardware --output' \
-            'hardware -o' \
-            'run --prompt' \
-            'run --system' \
-            'run --temperature' \
-            'run --top-p' \
-            'run --max-tokens' \
-            'run --seed' \
-            'run --ttl' \
-            'run --device' \
-            'run --ep' \
-            'run --retain' \
-            'chat --prompt' \
-            'chat --system' \
-            'chat --temperature' \
-            'chat --top-p' \
-            'chat --max-tokens' \
-            'chat --seed' \
-            'chat --ttl' \
-            'chat --device' \
-            'chat --ep' \
-            'chat --retain' \
-            'complete --system' \
-            'complete --temperature' \
-            'complete --top-p' \
-            'complete --max-tokens' \
-            'complete --seed' \
-            'complete --ttl' \
-            'complete --device' \
-            'complete --ep' \
-            'complete --output' \
-            'complete -o' \
-            'status --output' \
-            'status -o' \
             'model list --filter' \
             'model list --search' \
             'model list --source' \
@@ -183,6 +149,38 @@ function __foundry_takes_value
             'service set --conversations' \
             'service set --output' \
             'service set -o' \
+            'hardware --output' \
+            'hardware -o' \
+            'run --prompt' \
+            'run --system' \
+            'run --temperature' \
+            'run --top-p' \
+            'run --max-tokens' \
+            'run --seed' \
+            'run --ttl' \
+            'run --device' \
+            'run --ep' \
+            'run --retain' \
+            'chat --prompt' \
+            'chat --system' \
+            'chat --temperature' \
+            'chat --top-p' \
+            'chat --max-tokens' \
+            'chat --seed' \
+            'chat --ttl' \
+            'chat --device' \
+            'chat --ep' \
+            'chat --retain' \
+            'complete --system' \
+            'complete --temperature' \
+            'complete --top-p' \
+            'complete --max-tokens' \
+            'complete --seed' \
+            'complete --ttl' \
+            'complete --device' \
+            'complete --ep' \
+            'complete --output' \
+            'complete -o' \
             'server start --port' \
             'server start --idle-timeout' \
             'server start --log-level' \
@@ -204,7 +202,9 @@ function __foundry_takes_value
             'config set --output' \
             'config set -o' \
             'config reset --output' \
-            'config reset -o'
+            'config reset -o' \
+            'status --output' \
+            'status -o'
             return 0
     end
     return 1
@@ -213,20 +213,6 @@ end
 # The visible name of a command; nothing when there is none of that name.
 function __foundry_command
     switch "$argv"
-        case 'hardware'
-            echo 'hardware'
-        case 'zip-logs'
-            echo 'zip-logs'
-        case 'run'
-            echo 'run'
-        case 'chat'
-            echo 'chat'
-        case 'complete'
-            echo 'complete'
-        case 'status'
-            echo 'status'
-        case 'report'
-            echo 'report'
         case 'model'
             echo 'model'
         case 'model list' 'model ls'
@@ -307,6 +293,16 @@ function __foundry_command
             echo 'service diag'
         case 'service set'
             echo 'service set'
+        case 'hardware'
+            echo 'hardware'
+        case 'zip-logs'
+            echo 'zip-logs'
+        case 'run'
+            echo 'run'
+        case 'chat'
+            echo 'chat'
+        case 'complete'
+            echo 'complete'
         case 'server'
             echo 'server'
         case 'server start'
@@ -327,6 +323,10 @@ function __foundry_command
             echo 'config set'
         case 'config reset'
             echo 'config reset'
+        case 'status'
+            echo 'status'
+        case 'report'
+            echo 'report'
     end
 end
 
@@ -352,73 +352,24 @@ end
 
 complete -c foundry -e
 complete -c foundry -f
-complete -c foundry -n '__foundry_argument 0' -a hardware -d 'Show processor, devices and execution providers'
-complete -c foundry -n '__foundry_argument 0' -a zip-logs -d 'Collect the logs into a zip file, for a report'
-complete -c foundry -n '__foundry_argument 0' -a run -d 'Chat with a model'
-complete -c foundry -n '__foundry_argument 0' -a chat -d 'Chat with a model'
-complete -c foundry -n '__foundry_argument 0' -a complete -d 'Answer one prompt and exit'
-complete -c foundry -n '__foundry_argument 0' -a status -d 'Show machine, service and models at a glance'
-complete -c foundry -n '__foundry_argument 0' -a report -d 'Show what a report about a problem should say, as Markdown'
 complete -c foundry -n '__foundry_argument 0' -a model -d 'Discover, run and manage models'
 complete -c foundry -n '__foundry_argument 0' -a cache -d 'Manage the local cache'
 complete -c foundry -n '__foundry_argument 0' -a catalog -d 'Manage the catalogs that models come from'
 complete -c foundry -n '__foundry_argument 0' -a provider -d 'Use models that other servers with OpenAI\'s interface run'
 complete -c foundry -n '__foundry_argument 0' -a service -d 'Manage the local model inference service'
+complete -c foundry -n '__foundry_argument 0' -a hardware -d 'Show processor, devices and execution providers'
+complete -c foundry -n '__foundry_argument 0' -a zip-logs -d 'Collect the logs into a zip file, for a report'
+complete -c foundry -n '__foundry_argument 0' -a run -d 'Chat with a model'
+complete -c foundry -n '__foundry_argument 0' -a chat -d 'Chat with a model'
+complete -c foundry -n '__foundry_argument 0' -a complete -d 'Answer one prompt and exit'
 complete -c foundry -n '__foundry_argument 0' -a server -d 'Manage the service, as later versions do it'
 complete -c foundry -n '__foundry_argument 0' -a config -d 'Show and change settings one by one'
+complete -c foundry -n '__foundry_argument 0' -a status -d 'Show machine, service and models at a glance'
+complete -c foundry -n '__foundry_argument 0' -a report -d 'Show what a report about a problem should say, as Markdown'
 complete -c foundry -n '__foundry_inside' -l version -d 'Show the version and exit'
 complete -c foundry -n '__foundry_inside' -l license -d 'Show the licence and exit'
 complete -c foundry -n '__foundry_inside' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_inside hardware' -l output -s o -x -a 'text json' -d 'Format of the result'
-complete -c foundry -n '__foundry_inside hardware' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_argument zip-logs 0' -F
-complete -c foundry -n '__foundry_inside zip-logs' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_argument run 0' -a '(__foundry_models model)' -d Model
-complete -c foundry -n '__foundry_inside run' -l prompt -x -d 'Answer this once, to standard output, and exit'
-complete -c foundry -n '__foundry_inside run' -l system -x -d 'System message'
-complete -c foundry -n '__foundry_inside run' -l temperature -x -d '0: always the most probable word'
-complete -c foundry -n '__foundry_inside run' -l top-p -x -d 'Share of probability to choose from'
-complete -c foundry -n '__foundry_inside run' -l max-tokens -x -d 'Longest answer in tokens'
-complete -c foundry -n '__foundry_inside run' -l seed -x -d 'Same seed, same answer'
-complete -c foundry -n '__foundry_inside run' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
-complete -c foundry -n '__foundry_inside run' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
-complete -c foundry -n '__foundry_inside run' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
-complete -c foundry -n '__foundry_inside run' -l retain -x -a 'true false' -d 'Keep other models loaded'
-complete -c foundry -n '__foundry_inside run' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
-complete -c foundry -n '__foundry_inside run' -l verbose -d 'Show times and speed'
-complete -c foundry -n '__foundry_inside run' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_argument chat 0' -a '(__foundry_models model)' -d Model
-complete -c foundry -n '__foundry_inside chat' -l prompt -x -d 'Answer this once, to standard output, and exit'
-complete -c foundry -n '__foundry_inside chat' -l system -x -d 'System message'
-complete -c foundry -n '__foundry_inside chat' -l temperature -x -d '0: always the most probable word'
-complete -c foundry -n '__foundry_inside chat' -l top-p -x -d 'Share of probability to choose from'
-complete -c foundry -n '__foundry_inside chat' -l max-tokens -x -d 'Longest answer in tokens'
-complete -c foundry -n '__foundry_inside chat' -l seed -x -d 'Same seed, same answer'
-complete -c foundry -n '__foundry_inside chat' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
-complete -c foundry -n '__foundry_inside chat' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
-complete -c foundry -n '__foundry_inside chat' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
-complete -c foundry -n '__foundry_inside chat' -l retain -x -a 'true false' -d 'Keep other models loaded'
-complete -c foundry -n '__foundry_inside chat' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
-complete -c foundry -n '__foundry_inside chat' -l verbose -d 'Show times and speed'
-complete -c foundry -n '__foundry_inside chat' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_argument complete 0' -a '(__foundry_models model)' -d Model
-complete -c foundry -n '__foundry_argument complete 1'
-complete -c foundry -n '__foundry_inside complete' -l system -x -d 'System message'
-complete -c foundry -n '__foundry_inside complete' -l temperature -x -d '0: always the most probable word'
-complete -c foundry -n '__foundry_inside complete' -l top-p -x -d 'Share of probability to choose from'
-complete -c foundry -n '__foundry_inside complete' -l max-tokens -x -d 'Longest answer in tokens'
-complete -c foundry -n '__foundry_inside complete' -l seed -x -d 'Same seed, same answer'
-complete -c foundry -n '__foundry_inside complete' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
-complete -c foundry -n '__foundry_inside complete' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
-complete -c foundry -n '__foundry_inside complete' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
-complete -c foundry -n '__foundry_inside complete' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
-complete -c foundry -n '__foundry_inside complete' -l output -s o -x -a 'text json' -d 'Format of the result'
-complete -c foundry -n '__foundry_inside complete' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_inside status' -l output -s o -x -a 'text json' -d 'Format of the result'
-complete -c foundry -n '__foundry_inside status' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_argument report 0' -F
-complete -c foundry -n '__foundry_inside report' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument model 0' -a list -d 'List the models of the catalogs and of this machine'
 complete -c foundry -n '__foundry_argument model 0' -a search -d 'Look for models in the catalogs, or on Hugging Face'
 complete -c foundry -n '__foundry_argument model 0' -a info -d 'Show what is known about a model'
@@ -638,6 +589,51 @@ complete -c foundry -n '__foundry_inside service set' -l strict -l no-strict -d 
 complete -c foundry -n '__foundry_inside service set' -l show -d 'Show the settings'
 complete -c foundry -n '__foundry_inside service set' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside service set' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside hardware' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside hardware' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument zip-logs 0' -F
+complete -c foundry -n '__foundry_inside zip-logs' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument run 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside run' -l prompt -x -d 'Answer this once, to standard output, and exit'
+complete -c foundry -n '__foundry_inside run' -l system -x -d 'System message'
+complete -c foundry -n '__foundry_inside run' -l temperature -x -d '0: always the most probable word'
+complete -c foundry -n '__foundry_inside run' -l top-p -x -d 'Share of probability to choose from'
+complete -c foundry -n '__foundry_inside run' -l max-tokens -x -d 'Longest answer in tokens'
+complete -c foundry -n '__foundry_inside run' -l seed -x -d 'Same seed, same answer'
+complete -c foundry -n '__foundry_inside run' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
+complete -c foundry -n '__foundry_inside run' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside run' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
+complete -c foundry -n '__foundry_inside run' -l retain -x -a 'true false' -d 'Keep other models loaded'
+complete -c foundry -n '__foundry_inside run' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
+complete -c foundry -n '__foundry_inside run' -l verbose -d 'Show times and speed'
+complete -c foundry -n '__foundry_inside run' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument chat 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_inside chat' -l prompt -x -d 'Answer this once, to standard output, and exit'
+complete -c foundry -n '__foundry_inside chat' -l system -x -d 'System message'
+complete -c foundry -n '__foundry_inside chat' -l temperature -x -d '0: always the most probable word'
+complete -c foundry -n '__foundry_inside chat' -l top-p -x -d 'Share of probability to choose from'
+complete -c foundry -n '__foundry_inside chat' -l max-tokens -x -d 'Longest answer in tokens'
+complete -c foundry -n '__foundry_inside chat' -l seed -x -d 'Same seed, same answer'
+complete -c foundry -n '__foundry_inside chat' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
+complete -c foundry -n '__foundry_inside chat' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside chat' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
+complete -c foundry -n '__foundry_inside chat' -l retain -x -a 'true false' -d 'Keep other models loaded'
+complete -c foundry -n '__foundry_inside chat' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
+complete -c foundry -n '__foundry_inside chat' -l verbose -d 'Show times and speed'
+complete -c foundry -n '__foundry_inside chat' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument complete 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_argument complete 1'
+complete -c foundry -n '__foundry_inside complete' -l system -x -d 'System message'
+complete -c foundry -n '__foundry_inside complete' -l temperature -x -d '0: always the most probable word'
+complete -c foundry -n '__foundry_inside complete' -l top-p -x -d 'Share of probability to choose from'
+complete -c foundry -n '__foundry_inside complete' -l max-tokens -x -d 'Longest answer in tokens'
+complete -c foundry -n '__foundry_inside complete' -l seed -x -d 'Same seed, same answer'
+complete -c foundry -n '__foundry_inside complete' -l ttl -x -d 'Seconds of idleness before the model is unloaded'
+complete -c foundry -n '__foundry_inside complete' -l device -x -a 'Auto CPU GPU NPU' -d 'Device whose variant of the model is meant'
+complete -c foundry -n '__foundry_inside complete' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
+complete -c foundry -n '__foundry_inside complete' -l accept-license -d 'Accept the licence of the model, where its source asks for that'
+complete -c foundry -n '__foundry_inside complete' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside complete' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument server 0' -a start -d 'Start the service in the background; returns when it answers'
 complete -c foundry -n '__foundry_argument server 0' -a stop -d 'Stop the service; running answers get up to ten seconds'
 complete -c foundry -n '__foundry_argument server 0' -a restart -d 'Stop the service and start it again'
@@ -673,3 +669,7 @@ complete -c foundry -n '__foundry_inside config set' -l help -s h -d 'Show this 
 complete -c foundry -n '__foundry_argument config reset 0' -a 'port cache-directory log-level idle-timeout-minutes strict-fields'
 complete -c foundry -n '__foundry_inside config reset' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside config reset' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_inside status' -l output -s o -x -a 'text json' -d 'Format of the result'
+complete -c foundry -n '__foundry_inside status' -l help -s h -d 'Show this message and exit'
+complete -c foundry -n '__foundry_argument report 0' -F
+complete -c foundry -n '__foundry_inside report' -l help -s h -d 'Show this message and exit'
