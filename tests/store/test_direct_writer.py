@@ -139,6 +139,13 @@ def test_chunks_are_written_in_their_order_and_hashed_while_they_come(tmp_path: 
     bench.thread.join()
 
 
+def test_a_piece_that_ends_a_chunk_counts_as_well(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, CONTENT, machine_bound=1e18)
+    assert bench.cursor.accept(CONTENT[:CHUNK_BYTES]) == CHUNK_BYTES
+    assert bench.cursor.accept(CONTENT[CHUNK_BYTES : CHUNK_BYTES + 1000]) == 1000
+    assert bench.cursor.received == CHUNK_BYTES + 1000
+
+
 def test_a_stream_does_not_bring_more_than_can_wait_and_ends_with_the_work(tmp_path: Path) -> None:
     bench = Bench(tmp_path, CONTENT)  # nobody writes
     bench.bring(0, 2)

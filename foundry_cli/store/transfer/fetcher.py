@@ -110,14 +110,15 @@ class Cursor:
         if offset == 0:
             self._is_wanted = is_wanted
             self._buffer = self._writer.buffer(self.segment, index) if is_wanted else None
+        needed = len(data) if self._is_wanted else 0
         if self._is_wanted:
             self._write(data, offset)
             self._hash_piece(index, data)
-            self.received += len(data)
+        self.received += needed
         self.position += len(data)
         if offset + len(data) == chunk_size(self.attempt.file.size, index):
             self._end_chunk(index)
-        return len(data) if self._is_wanted else 0
+        return needed
 
     def _write(self, data: bytes, offset: int) -> None:
         if self._buffer:
