@@ -207,7 +207,7 @@ def test_model_names_come_from_the_service(start: Start) -> None:
 
 def test_errors_are_shown_and_the_chat_goes_on(start: Start) -> None:
     talk = start("echo:1")
-    shown = talk.type("word " * 3000, "one")
+    shown = talk.type(f"\x1b[200~{'word ' * 3000}\x1b[201~", "one")  # pasted
     assert shown.startswith("Exception: ")
     assert shown.endswith(FIRST)
     assert talk.chat.conversation.turns == 1

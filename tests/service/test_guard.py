@@ -114,6 +114,7 @@ def _untouched(local: LocalService) -> bool:
     return not local.stops and not local.engines and (local.state.inventory.cache / "Tests" / "fake" / "v3").is_dir()
 
 
+@pytest.mark.slow
 def test_no_route_answers_to_another_host(local: LocalService) -> None:
     connection = local.connect()
     for path in _paths(local):
@@ -125,6 +126,7 @@ def test_no_route_answers_to_another_host(local: LocalService) -> None:
     assert _untouched(local)
 
 
+@pytest.mark.slow
 def test_no_route_answers_to_a_web_page(tmp_path: Path) -> None:
     with local_service(tmp_path, allowed_origins=("http://allowed.example",)) as local:
         host = ("Host", f"localhost:{local.port}")
