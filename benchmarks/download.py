@@ -2,9 +2,12 @@
 
 usage: download.py [--azurite PATH] [--runs 5] [--megabytes 600] [--streams 4]
 
-Azurite (npm package `azurite`) serves a model of two large and some small files under real SAS signatures. `curl` fetches
-the blobs one after the other. `ratio` is the median of transfer throughput over that of `curl`; the transfer counts from
-its first request to the last file that has its name; `process_ratio` counts the start of the interpreter, too.
+Azurite (npm package `azurite`) serves a model of two large and some small files. `curl` fetches the blobs one after the
+other, and so does the transfer alone, in a process of its own, both with real SAS signatures; then `foundry model download`
+fetches them as a whole command, from the same container as a mirror. `ratio` is the median of the throughput of the transfer
+over that of `curl`; the transfer counts from its first request to the last file that has its name. `command_ratio` counts
+all of the command: the start of the interpreter, index and configuration of the model, the question whether it will run,
+the description; `command_without_transfer_seconds` is the command for a model that is there already.
 """
 
 from __future__ import annotations
@@ -32,14 +35,18 @@ from pathlib import Path
 import requests
 
 from foundry_cli.http import HttpClient
+from foundry_cli.mirror_index import MirrorModel, write_index
 from foundry_cli.remote import FileAddress, RemoteFile
 from foundry_cli.store.transfer import Progress, transfer
+from foundry_cli.types import ModelInfo
 
 ACCOUNT = "devstoreaccount1"
 # The published key of the storage emulators, no secret.
 KEY = base64.b64decode("Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==")
 API_VERSION = "2020-12-06"
 CONTAINER = "models"
+MODEL = "benchmark-generic-cpu"
+FOUNDRY = str(Path(sys.executable).with_name("foundry"))
 MIB = 1 << 20
 
 
@@ -59,6 +66,7 @@ def shared_access(seconds: int = 3600) -> str:
 def make_container(base: str) -> None:
     """Create the container, authorized with the shared key."""
     headers = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": API_VERSION}
+    headers["x-ms-blob-public-access"] = "container"  # for the mirror
     named = [f"{name}:{value}" for name, value in sorted(headers.items())]
     canonical = f"/{ACCOUNT}/{ACCOUNT}/{CONTAINER}\nrestype:container"
     headers["Authorization"] = f"SharedKey {ACCOUNT}:{sign(['PUT', *[''] * 11, *named, canonical])}"
@@ -123,6 +131,10 @@ def upload(base: str, megabytes: int, directory: Path) -> list[RemoteFile]:
             requests.put(f"{base}/{CONTAINER}/{name}?{query}", data=stream, headers=headers, timeout=300).raise_for_status()
         source.unlink()
         files.append(RemoteFile(name, size, digest.hexdigest()))
+    listed = tuple(RemoteFile(file.path.removeprefix("v1/"), file.size, file.sha256) for file in files)
+    index = write_index([MirrorModel(ModelInfo(MODEL, 1, MODEL, publisher="Benchmark"), "v1", listed)])
+    headers = {"x-ms-blob-type": "BlockBlob", "x-ms-version": API_VERSION}
+    requests.put(f"{base}/{CONTAINER}/index.json?{query}", data=index, headers=headers, timeout=30).raise_for_status()
     return files
 
 
@@ -153,15 +165,29 @@ def child(base: str, listing: str, root: str, streams: int) -> None:
 
 
 def run_transfer(base: str, files: list[RemoteFile], root: Path, streams: int) -> dict[str, float]:
-    """One transfer; `process` is the wall-clock time of its process."""
+    """One transfer."""
     root.mkdir()
     listing = json.dumps([[file.path, file.size, file.sha256] for file in files])
-    began = time.perf_counter()
     command = [sys.executable, __file__, "--child", base, listing, str(root), str(streams)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
-    elapsed = time.perf_counter() - began
     shutil.rmtree(root)
-    return {**json.loads(done.stdout), "process": elapsed}
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def run_command(home: Path) -> tuple[float, float]:
+    """Seconds of `foundry model download`, and of the same once more, when there is nothing left to do."""
+    download = [FOUNDRY, "model", "download", MODEL]
+    seconds = foundry(home, download), foundry(home, download)
+    foundry(home, [FOUNDRY, "cache", "remove", MODEL, "--yes"])
+    return seconds
+
+
+def foundry(home: Path, command: list[str]) -> float:
+    """Seconds of one command."""
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "FOUNDRY_HOME": str(home)})
+    return time.perf_counter() - began
 
 
 def run_curl(base: str, files: list[RemoteFile], root: Path) -> float:
@@ -194,26 +220,36 @@ def main() -> None:
         directory = Path(name)
         make_container(base)
         files = upload(base, options.megabytes, directory)
-        curl, own = [], []
+        foundry(directory / "home", [FOUNDRY, "catalog", "add", f"{base}/{CONTAINER}", "--name", "azurite"])
+        curl, own, commands = [], [], []
         for _ in range(options.runs + 1):  # the first of each warms the server up
             curl.append(run_curl(base, files, directory / "curl"))
             own.append(run_transfer(base, files, directory / "own", options.streams))
-    print(json.dumps(summary(sum(file.size for file in files), curl[1:], own[1:]), indent=1))
+            commands.append(run_command(directory / "home"))
+    print(json.dumps(summary(sum(file.size for file in files), curl[1:], own[1:], commands[1:]), indent=1))
 
 
-def summary(size: int, curl: list[float], own: list[dict[str, float]]) -> dict[str, object]:
+def summary(
+    size: int, curl: list[float], own: list[dict[str, float]], commands: list[tuple[float, float]]
+) -> dict[str, object]:
     """The figures."""
     curl_seconds = statistics.median(curl)
     seconds = statistics.median(run["seconds"] for run in own)
+    command, without_transfer = (statistics.median(times) for times in zip(*commands, strict=True))
     return {
         "bytes": size,
         "curl_megabytes_per_second": round(size / curl_seconds / 1e6, 1),
         "transfer_megabytes_per_second": round(size / seconds / 1e6, 1),
         "ratio": round(curl_seconds / seconds, 3),
-        "process_ratio": round(curl_seconds / statistics.median(run["process"] for run in own), 3),
+        "command_ratio": round(curl_seconds / command, 3),
+        "command_without_transfer_seconds": round(without_transfer, 2),
         "cpu_cores": round(statistics.median(run["cpu"] / run["seconds"] for run in own), 2),
         "cpu_seconds": round(statistics.median(run["cpu"] for run in own), 2),
-        "runs": {"curl": [round(one, 2) for one in curl], "transfer": [round(run["seconds"], 2) for run in own]},
+        "runs": {
+            "curl": [round(one, 2) for one in curl],
+            "transfer": [round(run["seconds"], 2) for run in own],
+            "command": [round(one, 2) for one, _ in commands],
+        },
     }
 
 
