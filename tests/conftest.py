@@ -33,6 +33,11 @@ def clean_environment(home: Path, **extra: str) -> dict[str, str]:
     return {**kept, "FOUNDRY_HOME": str(home), "FOUNDRY_OFFLINE": "1", "NO_COLOR": "1", **extra}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: a fifth of the time the tests wait for other processes."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own files, nor listens to the user's settings."""
