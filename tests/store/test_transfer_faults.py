@@ -320,6 +320,15 @@ def test_d16_a_server_that_drips_is_given_up(tmp_path: Path, client: HttpClient)
         assert len(origin.requests) == QUICK.tries
 
 
+def test_d16_a_connection_that_takes_seconds_for_a_chunk_is_slow_and_no_more(tmp_path: Path, client: HttpClient) -> None:
+    contents = {"a": CONTENT[: CHUNK_BYTES + 1000], "b": b"{}"}  # the small one is there, and durable, long before a chunk is
+    with Origin(contents) as origin:
+        origin.behave("a", bytes_per_second=CHUNK_BYTES // 3)
+        transfer(OriginModel(origin), tmp_path, client, ignore)
+        assert origin.sent == sum(map(len, contents.values()))
+    assert all((tmp_path / path).read_bytes() == content for path, content in contents.items())
+
+
 def test_d16_one_slow_connection_is_replaced_by_a_fast_one(tmp_path: Path, client: HttpClient) -> None:
     with Origin({"a": CONTENT}, Behaviour(bytes_per_second=300, piece=10)) as origin:
 

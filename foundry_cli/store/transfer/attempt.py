@@ -46,6 +46,7 @@ class Attempt:
         self.validator = record.validator if record else ""
         self.states = bytearray(chunk_count(file.size))
         self.digests = [""] * len(self.states)
+        self.unsynced = 0  # bytes on disk that a power cut would take
         self.hashed = 0  # chunks that `hash` has seen
         self.hash = hashlib.sha256()
         self.descriptor = -1

@@ -20,7 +20,7 @@ class Publisher:
 
     def run(self) -> None:
         """Name files until the work is over. Raises `OSError`."""
-        while found := self._work.next_to_publish():
+        while (found := self._work.next_to_publish()) is not None:
             if isinstance(found, tuple):
                 self._publish(*found)
             else:

@@ -77,7 +77,7 @@ class Workload:
         self._failed_rounds: dict[tuple[str, int], int] = {}
         self._restarts: dict[str, int] = {}
         self._open_files = 0
-        self._unsynced = 0  # bytes
+        self._unsynced = 0  # bytes of all attempts
         self._synced_at = time.monotonic()
         self._lock = threading.RLock()
         self._conditions: list[threading.Condition] = []
@@ -232,6 +232,7 @@ class Workload:
             attempt.digests[index] = digest
             size = chunk_size(attempt.file.size, index)
             self.done_bytes += size
+            attempt.unsynced += size
             self._unsynced += size
             if file_hash and index == attempt.hashed and file_hash.before is attempt.hash:
                 attempt.hash = file_hash.value
@@ -316,6 +317,7 @@ class Workload:
         attempt.discard()
         self._over.append(attempt)
         self.done_bytes -= attempt.done_bytes
+        self._unsynced -= attempt.unsynced
         fresh = Attempt(self._root, attempt.file)
         fresh.sha256 = attempt.sha256
         self._journal.begin(fresh.file.path, fresh.file.size, fresh.sha256, "")
@@ -333,14 +335,21 @@ class Workload:
                     return self._hashed.popleft()
                 is_due = self._unsynced >= _SYNC_BYTES or time.monotonic() - self._synced_at >= _SYNC_SECONDS
                 if self._unsynced and is_due:
-                    self._unsynced, self._synced_at = 0, time.monotonic()
-                    return [attempt.descriptor for attempt in self._attempts if HERE in attempt.states]
+                    return self._take_unsynced()
                 self._publishable.wait(_SYNC_SECONDS)
             return None
+
+    def _take_unsynced(self) -> list[int]:
+        descriptors = [attempt.descriptor for attempt in self._attempts if attempt.unsynced]
+        for attempt in self._attempts:
+            attempt.unsynced = 0
+        self._unsynced, self._synced_at = 0, time.monotonic()
+        return descriptors
 
     def published(self, attempt: Attempt, file: StoredFile) -> None:
         """A file has its name."""
         with self._lock:
+            self._unsynced -= attempt.unsynced
             self.stored[file.path] = file
             self._attempts.remove(attempt)
             attempt.close()
