@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from foundry_cli import __version__
 from foundry_cli.cli import output
 from foundry_cli.cli.errors import report as report_error
-from foundry_cli.cli.options import OutputOption, group, single
+from foundry_cli.cli.group import Command, Commands, group, make_group, make_single
+from foundry_cli.cli.options import OutputOption
 from foundry_cli.cli.output import Format
 from foundry_cli.errors import FoundryError
 
@@ -40,29 +41,12 @@ _SECTIONS = {
 _MARGINS = 6  # columns around and between the two of the list of commands
 
 
-class _Commands(Mapping[str, TyperCommand | TyperGroup]):
-    """The commands by their names, in the order of a day's work; each is loaded when it is asked for.
-
-    To load them all would take longer than most commands do.
-    """
-
-    def __init__(self) -> None:
-        self._places = {name: place for places in _SECTIONS.values() for name, place in places.items()}
-        self._loaded: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._loaded:
-            module, _, attribute = self._places[name].partition(":")
-            found = getattr(import_module(f"foundry_cli.cli.{module}"), attribute)
-            self._loaded[name] = typer.main.get_command(found if isinstance(found, typer.Typer) else single(name, found))
-            self._loaded[name].name = name
-        return self._loaded[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
+def _load(name: str, place: str) -> Command:
+    module, _, attribute = place.partition(":")
+    found = getattr(import_module(f"foundry_cli.cli.{module}"), attribute)
+    made = make_group(found) if isinstance(found, typer.Typer) else make_single(name, found)
+    made.name = name
+    return made
 
 
 class _Root(TyperGroup):
@@ -70,7 +54,8 @@ class _Root(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Commands()  # type: ignore[assignment]
+        places = {name: place for names in _SECTIONS.values() for name, place in names.items()}
+        self.commands = Commands({name: partial(_load, name, place) for name, place in places.items()})  # type: ignore[assignment]
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         width = formatter.width - _MARGINS - max(map(len, self.commands))

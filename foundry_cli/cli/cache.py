@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from foundry_cli.cli import output
-from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputOption, group
+from foundry_cli.cli.group import group
+from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputOption
 from foundry_cli.cli.output import Format, symbol
 
 app = group("Manage the local cache")

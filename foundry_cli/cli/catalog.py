@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foundry_cli.cli import output
-from foundry_cli.cli.options import OutputOption, group
+from foundry_cli.cli.group import group
+from foundry_cli.cli.options import OutputOption
 from foundry_cli.cli.output import Format
 
 if TYPE_CHECKING:

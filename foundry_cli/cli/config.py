@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from foundry_cli.cli.options import OutputOption, group
+from foundry_cli.cli.group import group
+from foundry_cli.cli.options import OutputOption
 from foundry_cli.cli.output import Format
 
 app = group("Show and change settings one by one")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from foundry_cli.cli import model_bench, output, own_models
+from foundry_cli.cli.group import group
 from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.options import (
     AcceptLicenseOption,
@@ -23,7 +24,6 @@ from foundry_cli.cli.options import (
     TemperatureOption,
     TopPOption,
     TtlOption,
-    group,
 )
 from foundry_cli.cli.output import Format, symbol
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from foundry_cli.cli.output import Format
 
@@ -110,23 +108,3 @@ MaxTokensOption = Annotated[
     int | None, typer.Option("--max-tokens", min=1, help="Longest answer in tokens.", show_default="no limit")
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.", show_default="random")]
-
-
-_OF_ALL: dict[str, Any] = {
-    "context_settings": {"help_option_names": ["--help", "-h", "-?"], "max_content_width": 100},
-    "rich_markup_mode": None,
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-}
-
-
-def group(help_text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
-    """A command group that shows its help when called without a command."""
-    return typer.Typer(cls=cls, help=help_text, no_args_is_help=True, **_OF_ALL)
-
-
-def single(name: str, function: Callable[..., None]) -> typer.Typer:
-    """A command that stands in no group."""
-    app = typer.Typer(**_OF_ALL)
-    app.command(name)(function)
-    return app

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from foundry_cli.cli import output
-from foundry_cli.cli.options import OutputOption, group
+from foundry_cli.cli.group import group
+from foundry_cli.cli.options import OutputOption
 from foundry_cli.cli.output import Format
 
 app = group("Use models that other servers with OpenAI's interface run")

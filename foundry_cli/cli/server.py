@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from foundry_cli.cli import output, service
-from foundry_cli.cli.options import OutputOption, group
+from foundry_cli.cli.group import group
+from foundry_cli.cli.options import OutputOption
 from foundry_cli.cli.output import Format, symbol
 
 app = group("Manage the service, as later versions do it")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foundry_cli.cli import output
-from foundry_cli.cli.options import IdleTimeoutOption, LogLevelOption, OutputOption, PortOption, group
+from foundry_cli.cli.group import group
+from foundry_cli.cli.options import IdleTimeoutOption, LogLevelOption, OutputOption, PortOption
 from foundry_cli.cli.output import Format, symbol
 
 if TYPE_CHECKING:

@@ -1,0 +1,70 @@
+"""Groups of commands, each of which is made when it is asked for: Typer would make all of them for every call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command_from_info, get_command_name
+from typer.models import CommandInfo
+
+Command = TyperCommand | TyperGroup
+
+_OF_ALL: dict[str, Any] = {
+    "context_settings": {"help_option_names": ["--help", "-h", "-?"], "max_content_width": 100},
+    "rich_markup_mode": None,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+}
+
+
+class Commands(Mapping[str, Command]):
+    """The commands of a group by their names, in the order of `makers`."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Command]]) -> None:
+        self._makers = dict(makers)
+        self._made: dict[str, Command] = {}
+
+    def __getitem__(self, name: str) -> Command:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+def group(help_text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
+    """A command group that shows its help when called without a command."""
+    return typer.Typer(cls=cls, help=help_text, no_args_is_help=True, **_OF_ALL)
+
+
+def make_group(app: typer.Typer) -> TyperGroup:
+    """What Typer makes of a `group`."""
+    infos, app.registered_commands = app.registered_commands, []
+    made = typer.main.get_group(app)
+    app.registered_commands = infos
+    made.commands = Commands({_name(info): partial(_make, info) for info in infos})  # type: ignore[assignment]
+    return made
+
+
+def make_single(name: str, function: Callable[..., None]) -> TyperCommand:
+    """A command that stands in no group."""
+    app = typer.Typer(**_OF_ALL)
+    app.command(name)(function)
+    return _make(app.registered_commands[0])
+
+
+def _name(info: CommandInfo) -> str:
+    return info.name or get_command_name(getattr(info.callback, "__name__", ""))
+
+
+def _make(info: CommandInfo) -> TyperCommand:
+    made = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=_OF_ALL["rich_markup_mode"])
+    return cast("TyperCommand", made)
