@@ -21,6 +21,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -66,30 +67,27 @@ def main() -> None:
     _leave_no_core()
     paths = Paths.from_environment()
     try:
-        lock = _lock(paths)
-        config = load_config(paths)
-        check_address(config.host)
-        check_exposure(config.host, config.api_key)
-        _start_logging(paths, config)
-        _serve(paths, config)
-    except FoundryError as error:
+        with _lock(paths):
+            config = load_config(paths)
+            check_address(config.host)
+            check_exposure(config.host, config.api_key)
+            _start_logging(paths, config)
+            _serve(paths, config)
+    except FoundryError as error:  # who reads this may ask at once whether a service runs: the lock is free by now
         _report({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
         sys.exit(1)
-    lock.release()
 
 
-def _lock(paths: Paths) -> FileLock:
-    """The lock that says "running", held for life. Raises `AlreadyRunningError`, `ServiceStartError`."""
-    lock = FileLock(paths.lock_file, mode=0o600)
+def _lock(paths: Paths) -> AbstractContextManager[object]:
+    """The lock that says "running", to be held for life. Raises `AlreadyRunningError`, `ServiceStartError`."""
     try:
         make_private_directory(paths.home)
         make_private_directory(paths.run)
-        lock.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
+        return FileLock(paths.lock_file, mode=0o600).acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
     except Timeout as error:
         raise AlreadyRunningError(f"A service is already running for {paths.home}.") from error
     except OSError as error:
         raise ServiceStartError(f"The directory {paths.run} cannot be used: {error.strerror}.") from error
-    return lock
 
 
 def _leave_no_core() -> None:

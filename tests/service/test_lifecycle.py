@@ -12,11 +12,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from foundry_cli.client.client import ServiceClient, TextDelta
 from foundry_cli.client.supervisor import find_service, require_service, start_service, stop_service
@@ -215,6 +217,25 @@ def test_a_record_of_garbage_is_no_service_and_no_obstacle(paths: Paths) -> None
         assert stop_service(paths) is False
     paths.instance_file.write_text(records[0])
     assert start_service(paths)[1]
+
+
+def test_a_service_that_could_not_start_holds_no_lock_when_it_says_so(paths: Paths) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while os.write(writer, b"\n" * 4096):
+            pass  # until it is full: the service will have to wait before it can say anything
+    os.set_blocking(writer, True)
+    with socket.create_server(("127.0.0.1", 0)) as taken, open(reader, "rb") as words:
+        environment = {**clean_environment(paths.home), "FOUNDRY_PORT": str(taken.getsockname()[1])}
+        service = subprocess.Popen([sys.executable, "-m", "foundry_cli.service"], stdout=writer, env=environment)
+        os.close(writer)
+        while not paths.lock_file.exists():
+            assert service.poll() is None
+        with FileLock(paths.lock_file, timeout=30):
+            assert service.poll() is None
+        assert json.loads(words.read())["error"]["code"] == ServiceStartError.code
+        assert service.wait(20) == 1
 
 
 def test_the_port_is_kept_and_given_up_when_taken(paths: Paths) -> None:
