@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from foundry_cli.errors import ConfigError
-from foundry_cli.paths import Paths, write_atomically
+from foundry_cli.paths import Paths, make_private_directory, write_atomically
 
 DEFAULT_TTL_SECONDS = 600
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "critical", "none")
@@ -22,6 +23,8 @@ ENGINES = ("auto", "batch", "genai")
 DEFAULT_CONVERSATION_MEGABYTES = 1024
 
 LONGEST_IDLE_MINUTES = 525_600  # a year
+
+_PATIENCE_SECONDS = 30.0  # with another process that changes settings
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -111,7 +114,7 @@ class Config:
         """Write the configuration file, atomically. Raises `ConfigError`."""
         text = json.dumps(self.to_document(paths), indent=2, ensure_ascii=False) + "\n"
         try:
-            write_atomically(paths.config_file, text.encode("utf-8", "surrogateescape"))
+            write_atomically(Path(os.path.realpath(paths.config_file)), text.encode("utf-8", "surrogateescape"))
         except OSError as error:
             raise ConfigError(f"The configuration file {paths.config_file} cannot be written: {error.strerror}.") from error
 
@@ -125,12 +128,35 @@ def load_config(paths: Paths, *, environment: bool = True) -> Config:
     return with_environment(config) if environment else config
 
 
+@contextmanager
+def changing(paths: Paths) -> Iterator[None]:
+    """Hold the settings while they are read, changed and saved, so that no change of another process is lost.
+
+    Raises `ConfigError` when another one holds them for long, or they cannot be held.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        make_private_directory(paths.home)
+        make_private_directory(paths.run)
+        held = FileLock(paths.run / "settings.lock", mode=0o600).acquire(timeout=_PATIENCE_SECONDS, poll_interval=0.02)
+    except Timeout as error:
+        raise ConfigError("Another process is changing the settings and does not come to an end.") from error
+    except OSError as error:
+        raise ConfigError(f"The directory {paths.run} cannot be used: {error.strerror}.") from error
+    with held:
+        yield
+
+
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        document = json.loads(data.decode(json.detect_encoding(data), "surrogateescape"))  # names of files may be anything
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"The configuration file {path} cannot be read: {error}", hint=_REMOVE_HINT) from error
     if not isinstance(document, dict):
         raise ConfigError(f"The configuration file {path} does not hold a JSON object.", hint=_REMOVE_HINT)
@@ -160,7 +186,7 @@ def _from_document(document: dict[str, Any], paths: Paths) -> Config:
     level = document.get("defaultLogLevel", 2)
     if not isinstance(level, int) or isinstance(level, bool) or not 0 <= level < len(LOG_LEVELS):
         raise ConfigError(f"defaultLogLevel in foundry.config.json is {level!r}; it goes from 0 to 6.")
-    cache_path = Path(str(cache)).expanduser() if cache else None
+    cache_path = Path(os.path.expanduser(str(cache))) if cache else None
     catalogs = _section(document, "catalogSettings")
     engine = _section(document, "engineSettings")
     return Config(
@@ -208,7 +234,7 @@ def with_environment(config: Config, variables: Mapping[str, str] | None = None)
     if engine := environment.get("FOUNDRY_ENGINE"):
         config = replace(config, engine=check_engine(engine, "FOUNDRY_ENGINE"))
     if offline := environment.get("FOUNDRY_OFFLINE"):
-        config = replace(config, is_offline=offline.lower() not in ("0", "false", "no"))
+        config = replace(config, is_offline=offline.lower() not in ("0", "false", "no", "off"))
     return config
 
 
@@ -245,9 +271,13 @@ def _optional_text(value: object) -> str | None:
 
 def _mirrors(value: object) -> tuple[MirrorSetting, ...]:
     entries: list[Any] = value if isinstance(value, list) else [None]
-    if not all(isinstance(entry, dict) and _optional_text(entry.get("location")) for entry in entries):
+    if not all(isinstance(entry, dict) and _is_location(entry.get("location")) for entry in entries):
         raise ConfigError("mirrors in foundry.config.json is not a list of objects with a name and a location.")
     return tuple(MirrorSetting(str(entry.get("name") or entry["location"]), entry["location"]) for entry in entries)
+
+
+def _is_location(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and "\0" not in value
 
 
 def check_port(value: object, name: str) -> int:

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundry_cli.errors import ConfigError
+
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel's own limit is 108 on Linux and 104 on macOS, with the final NUL
 
 
@@ -18,9 +20,18 @@ class Paths:
 
     @classmethod
     def from_environment(cls) -> Paths:
-        """`FOUNDRY_HOME` if set and not empty, else `~/.foundry`; always absolute."""
+        """`FOUNDRY_HOME` if set and not empty, else `~/.foundry`; always absolute.
+
+        Raises `ConfigError` when there is neither.
+        """
         configured = os.environ.get("FOUNDRY_HOME")
-        return cls(Path(os.path.abspath(configured)) if configured else Path.home() / ".foundry")
+        if configured:
+            return cls(Path(os.path.abspath(configured)))
+        try:
+            return cls(Path(os.path.abspath(Path.home())) / ".foundry")
+        except RuntimeError as error:  # no HOME, and a user without an entry in the list of users
+            hint = "Set FOUNDRY_HOME to a directory for settings, logs and models."
+            raise ConfigError("This user has no home directory.", hint=hint) from error
 
     @property
     def config_file(self) -> Path:
@@ -93,11 +104,15 @@ def make_private_directory(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: readers see the old bytes or the new ones, also after a power cut. Mode 0600."""
+SHARED = 0o666
+"""A mode for `write_atomically`: whoever the umask lets may read it, as with files that other programs make."""
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace `path` by `data`: readers see the old bytes or the new ones, also after a power cut. `mode` less the umask."""
     make_private_directory(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

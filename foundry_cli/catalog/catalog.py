@@ -61,6 +61,11 @@ class Catalog:
         for source in self.sources:
             if source.name == model.source and isinstance(source, RemoteSource):
                 return source.open(model, client)
+        if model.source not in ("", "local"):
+            raise SourceError(
+                f"The catalog {model.source!r}, from which {model.id} came, is not there any more.",
+                hint="'foundry catalog add' adds it again. Or 'foundry cache remove' it, and download it from another.",
+            )
         raise SourceError(
             f"There is no source that {model.id} could be fetched from.",
             hint="'foundry catalog list' shows the sources; models that were added by hand have none.",

@@ -25,6 +25,7 @@ from foundry_cli.types import ModelInfo
 FRESH_SECONDS = 6 * 3600
 _FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0  # seconds between attempts that fail
 _LARGEST = 256 * 1024 * 1024  # bytes
+_LATEST = 2e11  # Unix seconds; what is later has no date
 
 
 class StoredList:
@@ -119,7 +120,7 @@ class StoredList:
 def _saved(document: dict[str, Any]) -> float:
     """The time in the list, as one of the two generations of the original writes it; infinity when there is none."""
     seconds = document.get("savedAtUnix")
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds < _LATEST:
         return float(seconds)
     try:
         saved = datetime.fromisoformat(re.sub(r"\.\d+|Z$", "", str(document.get("savedAt"))))

@@ -11,7 +11,7 @@ from foundry_cli.cli.cache_verification import reporting
 from foundry_cli.cli.errors import sentence
 from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.output import gigabytes
-from foundry_cli.errors import ModelInvalidError, ModelNotFoundError
+from foundry_cli.errors import InvalidRequestError, ModelInvalidError, ModelNotFoundError
 from foundry_cli.inventory import COMPLETE, Inventory, way_out
 from foundry_cli.store import export as exporting
 from foundry_cli.store import importing
@@ -20,9 +20,9 @@ from foundry_cli.types import ModelInfo
 
 def export(directory: str, names: Sequence[str]) -> None:
     """Write the models called `names`, or all in the cache, as a mirror in `directory`."""
+    destination = _directory(directory)
     inventory = local_inventory()
     models = _chosen(inventory, names)
-    destination = _directory(directory)
     with reporting() as report:
         result = exporting.export(models, destination, inventory.cache, report)
     for model in result.models:
@@ -61,4 +61,6 @@ def _chosen(inventory: Inventory, names: Sequence[str]) -> list[ModelInfo]:
 
 
 def _directory(text: str) -> Path:
+    if not text.strip():
+        raise InvalidRequestError("The directory has no name.", hint="Give a path; '.' is the directory you are in.")
     return Path(os.path.abspath(os.path.expanduser(text)))

@@ -11,7 +11,7 @@ from foundry_cli.cli import output
 from foundry_cli.cli.lifecycle import restart_if_running
 from foundry_cli.cli.output import Say, symbol
 from foundry_cli.client.supervisor import find_hanging_service, find_service
-from foundry_cli.config import Config, load_config
+from foundry_cli.config import Config, changing, load_config
 from foundry_cli.errors import CacheError, InvalidRequestError, ServiceUnreachableError
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import check_writable
@@ -21,7 +21,8 @@ from foundry_cli.store.cache_marker import mark_cache
 def switch_cache(directory: Path, say: Say = output.line) -> None:
     """Store `directory` in the settings; a running service uses it at once. Raises `CacheError`, `ConfigError`."""
     paths = Paths.from_environment()
-    with_cache(load_config(paths, environment=False), directory, paths).save(paths)
+    with changing(paths):
+        with_cache(load_config(paths, environment=False), directory, paths).save(paths)
     hand_over(paths, say)
 
 

@@ -20,8 +20,8 @@ def move(path: str) -> None:
     output.line(f"Copying {len(plan.items)} models, {gigabytes(plan.size_bytes)}, to {plan.destination}")
     output.flush()
     with reporting() as report:
-        copy_models(plan, report)
+        copied = copy_models(plan, report)
     switch_cache(plan.destination)
-    for sentence in (*plan.left, *delete_moved(plan)):
+    for sentence in (*plan.left, *delete_moved(plan, copied)):
         output.note(sentence)
     output.line(f"{symbol('💾 ')}Cache directory path: {plan.destination}")

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import typer
 
 from foundry_cli.cli import output
+from foundry_cli.cli.errors import sentence
 from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.output import Format, gigabytes, symbol
 from foundry_cli.client.supervisor import find_service
-from foundry_cli.errors import BundledModelError, InvalidRequestError, ModelInUseError
+from foundry_cli.errors import BundledModelError, FoundryError, InvalidRequestError, ModelInUseError
 from foundry_cli.inventory import CacheEntry, Inventory
 from foundry_cli.paths import Paths
 from foundry_cli.store.removal import RemovalPlan, plan_removal
@@ -30,13 +31,31 @@ def remove(names: Sequence[str] | None, device: str | None, *, yes: bool, force:
     if plans and not yes and not confirm("delete this model" if len(plans) == 1 else "delete these models", say):
         say("Nothing was deleted.")
         raise typer.Exit(1)
-    for model_id in dict.fromkeys(plan.model.id for plan in plans):
-        _delete([plan for plan in plans if plan.model.id == model_id], inventory, force=force)
-        say(f"Deleted model {model_id} from the cache.")
+    removed = _delete_all(plans, inventory, say, force=force)
     if output_format is Format.json:
-        output.document({"removed": [{"id": plan.model.id, "fileSizeBytes": plan.size_bytes} for plan in plans]})
+        output.document({"removed": [{"id": plan.model.id, "fileSizeBytes": plan.size_bytes} for plan in removed]})
     elif not plans:
         output.line("No models cached on device")
+    if len(removed) < len(plans):
+        raise typer.Exit(1)
+
+
+def _delete_all(plans: Sequence[RemovalPlan], inventory: Inventory, say: output.Say, *, force: bool) -> list[RemovalPlan]:
+    """What was deleted; of several models one that cannot be is no reason to keep the others, and a note tells of it."""
+    removed: list[RemovalPlan] = []
+    ids = dict.fromkeys(plan.model.id for plan in plans)
+    for model_id in ids:
+        copies = [plan for plan in plans if plan.model.id == model_id]
+        try:
+            _delete(copies, inventory, force=force)
+        except FoundryError as error:
+            if len(ids) == 1:
+                raise
+            output.note(f"{model_id}: {sentence(error)}")
+        else:
+            removed += copies
+            say(f"Deleted model {model_id} from the cache.")
+    return removed
 
 
 def _chosen(inventory: Inventory, names: Sequence[str] | None, device: str | None) -> list[CacheEntry]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,8 +14,8 @@ from foundry_cli.catalog.assembly import open_catalog
 from foundry_cli.catalog.sources.base import RemoteSource, SourceState
 from foundry_cli.catalog.sources.mirror import MirrorSource
 from foundry_cli.client.supervisor import find_service
-from foundry_cli.config import MirrorSetting, load_config, without_credentials
-from foundry_cli.errors import FoundryError, InvalidRequestError
+from foundry_cli.config import MirrorSetting, changing, load_config, without_credentials
+from foundry_cli.errors import ConfigError, FoundryError, InvalidRequestError
 from foundry_cli.http import HttpClient
 from foundry_cli.paths import Paths
 
@@ -29,8 +31,11 @@ def add_mirror(location: str, name: str | None) -> SourceState:
     name = _checked_name(name or _name_of(location), [mirror.name for mirror in config.mirrors if mirror.location != location])
     source = MirrorSource(name, location, paths.catalogs)
     source.refresh(HttpClient(is_offline=load_config(paths).is_offline))
-    others = tuple(mirror for mirror in config.mirrors if mirror.location != location)
-    replace(config, mirrors=(*others, MirrorSetting(name, location))).save(paths)
+    with changing(paths):
+        config = load_config(paths, environment=False)  # again: the mirror may have taken its time
+        others = tuple(mirror for mirror in config.mirrors if mirror.location != location)
+        _checked_name(name, [mirror.name for mirror in others])
+        replace(config, mirrors=(*others, MirrorSetting(name, location))).save(paths)
     _tell_service(paths)
     return source.state()
 
@@ -45,7 +50,7 @@ def _checked_location(text: str) -> str:
     if not text.strip():
         raise InvalidRequestError("The mirror has no location.", hint="Give a directory or an http(s) address.")
     if "://" not in text:
-        return str(Path(text).expanduser().absolute())
+        return os.path.abspath(os.path.expanduser(text))
     try:
         parts = urlsplit(text)
         is_address = parts.scheme in ("http", "https", "file") and (parts.scheme == "file" or bool(parts.hostname))
@@ -75,23 +80,27 @@ def _checked_name(name: str, others: list[str]) -> str:
 def remove_mirror(name: str) -> None:
     """Take a mirror out of the settings. Raises `InvalidRequestError`."""
     paths = Paths.from_environment()
-    config = load_config(paths, environment=False)
-    kept = tuple(mirror for mirror in config.mirrors if mirror.name.lower() != name.lower())
-    if len(kept) == len(config.mirrors):
-        known = ", ".join(mirror.name for mirror in config.mirrors) or "none"
-        raise InvalidRequestError(f"There is no catalog {name!r} that was added.", hint=f"Added were: {known}.", param="name")
-    replace(config, mirrors=kept).save(paths)
+    with changing(paths):
+        config = load_config(paths, environment=False)
+        kept = tuple(mirror for mirror in config.mirrors if mirror.name.lower() != name.lower())
+        if len(kept) == len(config.mirrors):
+            known = ", ".join(mirror.name for mirror in config.mirrors) or "none"
+            hint = f"Added were: {known}."
+            raise InvalidRequestError(f"There is no catalog {name!r} that was added.", hint=hint, param="name")
+        replace(config, mirrors=kept).save(paths)
     for mirror in set(config.mirrors) - set(kept):
-        MirrorSource(mirror.name, mirror.location, paths.catalogs).forget()
+        with suppress(ConfigError):  # of what is no location nothing was stored
+            MirrorSource(mirror.name, mirror.location, paths.catalogs).forget()
     _tell_service(paths)
 
 
 def switch_azure(*, is_enabled: bool) -> None:
     """Use the catalog of Azure AI Foundry, or do not."""
     paths = Paths.from_environment()
-    config = load_config(paths, environment=False)
-    if config.is_azure_enabled != is_enabled:
+    with changing(paths):
+        config = load_config(paths, environment=False)
         replace(config, is_azure_enabled=is_enabled).save(paths)
+    if config.is_azure_enabled != is_enabled:
         _tell_service(paths)
 
 

@@ -39,7 +39,8 @@ class Choice:
             source = {"hf": "huggingface"}.get(self.source.lower(), self.source.lower())
             if source not in ("local", "huggingface", *(model.source.lower() for model in models)):
                 inventory.catalog.source(source)  # says which there are
-            models = [model for model in models if model.source.lower() == source]
+            offered = _offered_ids(inventory, source)
+            models = [model for model in models if model.source.lower() == source or model.id.lower() in offered]
         loaded = _loaded_ids() if self.is_loaded else frozenset()
         models = [model for model in models if self._is_wanted(model) and (not self.is_loaded or model.id in loaded)]
         return filter_models(models, self.filter_text) if self.filter_text is not None else models
@@ -52,6 +53,13 @@ class Choice:
             and self.type in (None, model_table.type_name(model))
             and all(word in _searchable(model) for word in words)
         )
+
+
+def _offered_ids(inventory: Inventory, source: str) -> frozenset[str]:
+    """Ids of all that a catalog offers, also where another one comes first; none for what is no catalog."""
+    if all(each.name.lower() != source for each in inventory.catalog.sources):
+        return frozenset()
+    return frozenset(model.id.lower() for model in inventory.catalog.models(source))
 
 
 def _loaded_ids() -> frozenset[str]:

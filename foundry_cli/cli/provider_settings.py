@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import find_service
-from foundry_cli.config import load_config
+from foundry_cli.config import changing, load_config
 from foundry_cli.errors import InvalidRequestError, ModelNotFoundError
 from foundry_cli.external_models import ExternalModel, key_problem, read_external_models, with_external_models
 from foundry_cli.paths import Paths
@@ -15,7 +15,7 @@ from foundry_cli.paths import Paths
 
 def absolute(path: str | None) -> str | None:
     """`path` as it is from everywhere."""
-    return str(Path(path).expanduser().absolute()) if path else path
+    return os.path.abspath(os.path.expanduser(path)) if path else path
 
 
 def add(model: ExternalModel) -> str:
@@ -27,9 +27,10 @@ def add(model: ExternalModel) -> str:
     _check_free(model.name)
     if model.key_file is not None:
         model.read_key()
-    config = load_config(paths, environment=False)
-    others = [other for other in read_external_models(config) if other.name.lower() != model.name.lower()]
-    with_external_models(config, [*others, model]).save(paths)
+    with changing(paths):
+        config = load_config(paths, environment=False)
+        others = [other for other in read_external_models(config) if other.name.lower() != model.name.lower()]
+        with_external_models(config, [*others, model]).save(paths)
     client = find_service(paths)
     known = client.take_over_providers() if client else [{"name": model.name, "problem": key_problem(model)}]
     return next((each["problem"] or "" for each in known if each["name"] == model.name), "")
@@ -47,14 +48,15 @@ def known() -> list[dict[str, Any]]:
 def remove(name: str) -> None:
     """Take a model out of the settings, or end its registration with the service. Raises `ModelNotFoundError`."""
     paths = Paths.from_environment()
-    config = load_config(paths, environment=False)
-    models = read_external_models(config)
-    kept = [model for model in models if model.name.lower() != name.strip().lower()]
+    with changing(paths):
+        config = load_config(paths, environment=False)
+        models = read_external_models(config)
+        kept = [model for model in models if model.name.lower() != name.strip().lower()]
+        if len(kept) < len(models):
+            with_external_models(config, kept).save(paths)
     client = find_service(paths)
-    if len(kept) < len(models):
-        with_external_models(config, kept).save(paths)
-        if client:
-            client.take_over_providers()
+    if client and len(kept) < len(models):
+        client.take_over_providers()
     is_registered = client is not None and _forget(client, name)
     if len(kept) == len(models) and not is_registered:
         hint = f"There is {', '.join(model.name for model in models) or 'none'}."

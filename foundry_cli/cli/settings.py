@@ -9,7 +9,7 @@ from foundry_cli.cli import output
 from foundry_cli.cli.cache_location import checked_directory, hand_over, with_cache
 from foundry_cli.cli.lifecycle import check_settings, named_log_level, restart_if_running
 from foundry_cli.cli.output import Format, Say
-from foundry_cli.config import check_engine, load_config, with_environment, without_credentials
+from foundry_cli.config import changing, check_engine, load_config, with_environment, without_credentials
 from foundry_cli.errors import ConfigError, InvalidRequestError
 from foundry_cli.paths import Paths
 
@@ -35,12 +35,13 @@ def store(given: dict[str, Any], say: Say) -> None:
     Raises `InvalidRequestError`, and what makes settings impossible to use.
     """
     paths = Paths.from_environment()
-    config = replace(load_config(paths, environment=False), **_checked(given))
-    if "cachedir" in given:
-        config = with_cache(config, checked_directory(given["cachedir"]), paths)
-    check_settings(paths, with_environment(config))
-    say("Saving new settings")
-    config.save(paths)
+    with changing(paths):
+        config = replace(load_config(paths, environment=False), **_checked(given))
+        if "cachedir" in given:
+            config = with_cache(config, checked_directory(given["cachedir"]), paths)
+        check_settings(paths, with_environment(config))
+        say("Saving new settings")
+        config.save(paths)
     if given.get("conversations") == 0:
         say("Conversations that were kept on disk are removed when the service starts.")
     if set(given) == {"cachedir"}:

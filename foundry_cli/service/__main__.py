@@ -135,7 +135,8 @@ def _serve(paths: Paths, config: Config) -> None:
                 write_atomically(paths.port_file, str(record.port).encode())
             record.write(paths.instance_file)
         except OSError as error:
-            raise ServiceStartError(f"{error.filename} cannot be written: {error.strerror}.") from error
+            place = error.filename or paths.home  # a write that fails does not say where
+            raise ServiceStartError(f"{place} cannot be written: {error.strerror}.") from error
         logger.info("version %s serves %s, process %d", __version__, record.base_url, record.pid)
         _report({"instance": asdict(record)})
         _leave_console(console)

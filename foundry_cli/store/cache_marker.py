@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from foundry_cli.errors import CacheError
-from foundry_cli.paths import write_atomically
+from foundry_cli.paths import SHARED, write_atomically
 
 MARKER = ".foundry-cache"
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -23,7 +23,7 @@ def mark_cache(directory: Path) -> str | None:
     if identity is None:
         identity = uuid.uuid4().hex
         try:
-            write_atomically(directory / MARKER, identity.encode())
+            write_atomically(directory / MARKER, identity.encode(), SHARED)
         except OSError as error:
             if error.errno in _READ_ONLY and directory.is_dir():
                 return None
@@ -48,6 +48,10 @@ def _read_id(directory: Path) -> str | None:
         descriptor = os.open(directory / MARKER, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as stream:
             text = stream.read(100).strip() if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    except PermissionError as error:  # of another user: it is one all the same, and not to be replaced
+        raise CacheError(
+            f"{directory / MARKER} cannot be read: {error.strerror}.", hint="Its owner can change that."
+        ) from error
     except OSError:
         return None
     return text.decode() if _ID.fullmatch(text) else None

@@ -22,7 +22,7 @@ from foundry_cli import mirror_index
 from foundry_cli.chunks import CHUNK_BYTES, HASH_NAME
 from foundry_cli.errors import SourceError
 from foundry_cli.model_record import from_record, to_record
-from foundry_cli.paths import write_atomically
+from foundry_cli.paths import SHARED, write_atomically
 from foundry_cli.types import ModelInfo
 
 MANIFEST = "foundry.manifest.json"
@@ -100,11 +100,12 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     chunks = {file.path: _pack(file.chunks) for file in manifest.files if file.chunks}
     if chunks:
         document = {"version": _VERSION, "chunkBytes": CHUNK_BYTES, "hash": HASH_NAME, "chunks": chunks}
-        write_atomically(root / CHUNKS, json.dumps(document).encode())
+        write_atomically(root / CHUNKS, json.dumps(document).encode(), SHARED)
     files = [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in manifest.files]
     record = {**to_record(manifest.model), "fileSizeBytes": manifest.size_bytes, "fileSizeMb": manifest.size_bytes >> 20}
     document = {"version": _VERSION, "model": record, "files": files}
-    write_atomically(root / MANIFEST, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(root / MANIFEST, text.encode("utf-8", "replace"), SHARED)
 
 
 def read_manifest(root: Path) -> Manifest | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from foundry_cli.errors import CacheError, ModelInvalidError
-from foundry_cli.paths import write_atomically
+from foundry_cli.paths import SHARED, write_atomically
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.cache import INCOMPLETE_MARKER
 from foundry_cli.store.copying import Report, check_room, copy_model, translated
@@ -118,7 +118,7 @@ def write_descriptions(root: Path, model: ModelInfo, files: Iterable[StoredFile]
     folders = [PurePosixPath(path).parent for path in sorted(present) if PurePosixPath(path).name == CONFIG]
     missing = [path for path in (str(folder / DESCRIPTION) for folder in folders) if path not in present]
     for path in missing:
-        write_atomically(root / path, data)
+        write_atomically(root / path, data, SHARED)
     return [StoredFile(path, len(data), digest, (digest,)) for path in missing]
 
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,10 @@ from foundry_cli.store.removal import RemovalPlan, no_download, plan_removal, re
 from foundry_cli.types import ModelInfo, split_model_id
 
 _CATALOG_LIST = "foundry.modelinfo.json"
+
+
+Copied = dict[Path, dict[str, tuple[int, int]]]
+"""Size and time of the files that were copied, by folder and path in it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def plan_move(cache: Path, destination: Path) -> MovePlan:
     found = scan(cache)
     models = [*found.models, *(_model_of(partial.id, partial.root) for partial in found.partials)]
     plans = [_with_unknown_files(plan_removal(model, cache)) for model in models]
-    kept = {plan.directory: problem for plan in plans if (problem := _link_in(plan))}
+    kept = {plan.directory: problem for plan in plans if (problem := _link_in(plan) or _lock_problem(plan))}
     items = tuple(plan for plan in plans if plan.directory not in kept)
     for item in items:
         with no_download(item.model.id, item.directory):
@@ -65,12 +69,13 @@ def plan_move(cache: Path, destination: Path) -> MovePlan:
     return plan
 
 
-def copy_models(plan: MovePlan, report: Report | None = None, cancelled: threading.Event | None = None) -> None:
-    """Copy everything and compare the copies; `report` gets bytes done and in total.
+def copy_models(plan: MovePlan, report: Report | None = None, cancelled: threading.Event | None = None) -> Copied:
+    """Copy everything and compare the copies; `report` gets bytes done and in total. Returns what the sources were then.
 
     Raises `IntegrityError`, `DiskFullError`, `CacheError`, `ModelInUseError`, `DownloadCancelledError`.
     """
     total, done = plan.size_bytes, 0
+    copied: Copied = {}
 
     def progress(count: int) -> None:
         nonlocal done
@@ -79,20 +84,28 @@ def copy_models(plan: MovePlan, report: Report | None = None, cancelled: threadi
             report(done, total)
 
     for item in plan.items:
+        copied[item.directory] = {path: _stamp(status) for path, status in _own_files(item)}
         if _is_there(item, plan):
             progress(item.size_bytes)
         else:
             _copy_model(item, _target(item, plan), progress, cancelled)
     if _is_newer(plan.source / _CATALOG_LIST, plan.destination / _CATALOG_LIST):
         copy_file(plan.source / _CATALOG_LIST, plan.destination / _CATALOG_LIST)
+    return copied
 
 
-def delete_moved(plan: MovePlan) -> list[str]:
-    """Delete what was copied, after the switch; what could not be deleted, as sentences."""
-    problems = []
+def delete_moved(plan: MovePlan, copied: Copied) -> list[str]:
+    """Delete what was copied, after the switch; what stays, as sentences: what has changed or come since, for example."""
+    problems = _arrived_since(plan)
     for item in plan.items:
         if added := _added_since(item, _target(item, plan)):
             problems.append(f"{item.directory} stays where it is, because {added} came into it meanwhile.")
+            continue
+        if changed := _changed_since(item, copied[item.directory]):
+            problems.append(
+                f"{item.directory} stays where it is, because {changed} in it was changed meanwhile; "
+                f"the copy in {_target(item, plan)} is older."
+            )
             continue
         try:
             remove(item, plan.source)
@@ -103,6 +116,40 @@ def delete_moved(plan: MovePlan) -> list[str]:
             (plan.source / name).unlink()
     remove_if_empty(plan.source)
     return problems
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _changed_since(item: RemovalPlan, copied: Mapping[str, tuple[int, int]]) -> str:
+    """The first file that is not any more what was copied; "" when there is none. One that has gone is no loss."""
+    return next((path for path, status in _own_files(item) if copied.get(path, _stamp(status)) != _stamp(status)), "")
+
+
+def _arrived_since(plan: MovePlan) -> list[str]:
+    """Sentences about models that came into the old directory after the plan was made."""
+    known = {item.directory for item in plan.items}
+    try:
+        found = scan(plan.source)
+    except CacheError as error:
+        return [error.message]
+    arrived = [(model.id, model.root) for model in found.models if model.root and model.root not in known]
+    arrived += [(partial.id, partial.root) for partial in found.partials if partial.root not in known]
+    return [
+        f"{model_id} came into {plan.source} meanwhile and stays there: 'foundry cache import {plan.source}' takes it over."
+        for model_id, root in arrived
+        if all(str(root) not in sentence for sentence in plan.left)
+    ]
+
+
+def _lock_problem(item: RemovalPlan) -> str:
+    """Why nobody can say whether a download goes on in a folder; "" for the usual case."""
+    try:
+        with no_download(item.model.id, item.directory):
+            return ""
+    except CacheError as error:
+        return f"{item.directory} stays where it is. {error.message}"
 
 
 def _check_apart(cache: Path, destination: Path) -> None:

@@ -77,7 +77,8 @@ def execute(item: PruneItem, cache: Path) -> None:
         if item.model is not None:
             remove(plan_removal(item.model, cache), cache)
         elif item.path.name.startswith(TRASH_PREFIX):
-            shutil.rmtree(item.path)
+            with contextlib.suppress(FileNotFoundError):  # another process is quicker
+                shutil.rmtree(item.path)
         elif item.path.is_dir():
             finish_removal(item.path)
         else:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry_cli.errors import CacheError, DownloadCancelledError, ModelInUseError
-from foundry_cli.paths import write_atomically
+from foundry_cli.paths import SHARED, write_atomically
 from foundry_cli.store.cache import INCOMPLETE_MARKER, REMOVED, TRASH_PREFIX, is_real_folder, scan
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
@@ -96,11 +96,11 @@ def trash_folders(cache: Path) -> list[Path]:
 
 
 def is_downloading(root: Path) -> bool:
-    """Whether a process is downloading into `root` now. Raises `CacheError` when its lock cannot be used."""
+    """Whether a process is downloading into `root` now, or may be: the lock of another user cannot be looked at."""
     try:
         with no_download(root.name, root):
             return False
-    except ModelInUseError:
+    except (ModelInUseError, CacheError):
         return True
 
 
@@ -112,7 +112,7 @@ def _begin_removal(root: Path) -> None:
         os.replace(root / MANIFEST, root / REMOVED)
     else:
         files = [{"path": path} for path in sorted(own_files(root))]
-        write_atomically(root / REMOVED, json.dumps({"files": files}).encode())
+        write_atomically(root / REMOVED, json.dumps({"files": files}).encode(), SHARED)
         (root / MANIFEST).unlink(missing_ok=True)
 
 

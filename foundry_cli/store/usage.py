@@ -13,6 +13,7 @@ from foundry_cli.types import ModelInfo
 
 _LARGEST = 16 * 1024 * 1024  # bytes
 _PATIENCE_SECONDS = 10.0  # the lock is held while a small file is written
+_LATEST = 2e11  # Unix seconds; what is later has no date
 _MOST = 10_000  # models that are remembered
 
 
@@ -23,7 +24,7 @@ def _file(paths: Paths) -> Path:
 def read_usage(paths: Paths) -> dict[str, float]:
     """Unix time of the last use by model id; what cannot be read is not there."""
     document = read_object(_file(paths), _LARGEST)
-    return {model: float(when) for model, when in document.items() if isinstance(when, (int, float)) and 0 <= when < 1e12}
+    return {model: float(when) for model, when in document.items() if isinstance(when, (int, float)) and 0 <= when < _LATEST}
 
 
 def note_use(paths: Paths, model_id: str, when: float | None = None) -> None:

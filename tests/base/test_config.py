@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 from foundry_cli.config import (
     LOG_LEVELS,
     Config,
+    MirrorSetting,
+    changing,
     check_log_level,
     check_minutes,
     check_origin,
@@ -157,3 +161,31 @@ def test_origins_that_are_malformed_are_named(paths: Paths, origin: str) -> None
 def test_origins_that_are_right() -> None:
     assert check_origin("http://localhost:3000") == ("http", "localhost", 3000)
     assert check_origin("https://app.example") == ("https", "app.example", None)
+
+
+def test_changes_at_the_same_time_are_all_kept(paths: Paths) -> None:
+    def change(number: int) -> None:
+        with changing(paths):
+            config = load_config(paths, environment=False)
+            replace(config, mirrors=(*config.mirrors, MirrorSetting(f"m{number}", f"/m{number}"))).save(paths)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(change, range(16)))
+    assert len(load_config(paths).mirrors) == 16
+
+
+def test_names_that_are_not_unicode_come_back_as_they_were(paths: Paths) -> None:
+    odd = os.fsdecode(b"/models-\xff")
+    Config(cache_directory=Path(odd), mirrors=(MirrorSetting("odd", odd),)).save(paths)
+    config = load_config(paths)
+    assert (str(config.cache_directory), config.mirrors[0].location) == (odd, odd)
+
+
+def test_a_file_that_is_a_link_stays_one(paths: Paths, tmp_path: Path) -> None:
+    real = tmp_path / "dotfiles.json"
+    real.write_text("{}")
+    paths.home.mkdir(exist_ok=True)
+    paths.config_file.symlink_to(real)
+    Config(port=5273).save(paths)
+    assert paths.config_file.is_symlink()
+    assert "5273" in real.read_text()

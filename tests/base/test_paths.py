@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.errors import ConfigError
 from foundry_cli.paths import SOCKET_PATH_LIMIT, Paths, write_atomically
 
 
@@ -18,6 +19,17 @@ def test_home_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert Paths.from_environment().home == tmp_path / "relative"
     monkeypatch.setenv("FOUNDRY_HOME", "")
     assert Paths.from_environment().home == Path.home() / ".foundry"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FOUNDRY_HOME", raising=False)
+    monkeypatch.setenv("HOME", "relative")
+    assert Paths.from_environment().home == Path.cwd() / "relative" / ".foundry"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)  # whom no list of users has
+    with pytest.raises(ConfigError) as caught:
+        Paths.from_environment()
+    assert "FOUNDRY_HOME" in str(caught.value.hint)
 
 
 def test_a_long_home_still_has_a_socket_path_that_fits(tmp_path: Path) -> None:

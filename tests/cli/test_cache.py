@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from foundry_cli.errors import CacheError
 from foundry_cli.paths import Paths
-from foundry_cli.store.cache_marker import MARKER
+from foundry_cli.store.cache_marker import MARKER, mark_cache
 from foundry_cli.store.manifest import MANIFEST
 from foundry_cli.store.usage import note_use
 from tests.cli.in_process import Command
 from tests.conftest import Foundry, RunningService, add_model
+from tests.models.scripted import write_scripted_model
 from tests.store.managed import add_managed
 from tests.store.test_removal import add_partial
 
@@ -292,16 +294,64 @@ def test_a_read_only_cache_lists_loads_and_runs_and_says_early_what_it_cannot(fo
         assert {"mine:1", "other:1", "half:1"} <= set(listed(foundry))
         assert foundry("model", "run", "mine", "--prompt", "x").stdout.strip() == "hello"
         assert foundry("cache", "verify").code == 0
-        for command in (
-            ["remove", "other", "--yes"],
-            ["remove", "half:1", "--yes"],
-            ["prune", "--yes"],
-            ["move", str(tmp_path / "n")],
-        ):
-            output = foundry("cache", *command)
+        for name in ("other", "half:1"):
+            output = foundry("cache", "remove", name, "--yes")
             assert (output.code, "Read-only file system" in output.stderr) == (1, True), output
+        assert foundry("cache", "prune", "--yes").code == 0  # whose download it is cannot be seen, so it stays
+        moved = foundry("cache", "move", str(tmp_path / "n"))
+        assert (moved.code, "Read-only file system" in moved.stderr) == (0, True), moved
         foundry("service", "stop")
     finally:
         subprocess.run(["umount", str(cache)], check=True)
     assert half.is_dir()
+    assert {"mine:1", "other:1"} <= set(listed(foundry))
+    assert "half:1" not in listed(foundry)
+    assert foundry("cache", "cd", str(cache)).code == 0
     assert {"mine:1", "other:1", "half:1"} <= set(listed(foundry))
+
+
+@pytest.mark.parametrize("command", [["export", ""], ["import", " "]])
+def test_a_directory_without_a_name_is_not_the_one_you_are_in(here: Command, cache: Path, command: list[str]) -> None:
+    output = here("cache", *command)
+    assert output.code != 0
+    assert "has no name" in output.stderr
+
+
+def test_a_time_that_has_no_date_is_no_obstacle(here: Command, tmp_path: Path) -> None:
+    add_model(Paths(tmp_path / "home"), "mine:1", ["hello"])
+    (tmp_path / "home" / "usage.json").write_text('{"mine:1": 3e11}')
+    assert "mine:1" in listed(here)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_others_may_read_in_a_cache_what_the_umask_lets_them(here: Command, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    before = os.umask(0o022)
+    try:
+        assert here("cache", "cd", str(shared)).code == 0
+        write_scripted_model(tmp_path / "mine", ["hello"], name="mine:1")
+        assert here("model", "add", str(tmp_path / "mine"), "--name", "mine:1").code == 0
+    finally:
+        os.umask(before)
+    files = [path for path in shared.rglob("*") if path.is_file()]
+    assert {MARKER, MANIFEST} <= {path.name for path in files}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt" or os.getuid() != 0, reason="only root can become another user")
+def test_the_marker_of_another_user_is_not_replaced(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    mark_cache(shared)
+    (shared / MARKER).chmod(0o600)
+    before = (shared / MARKER).read_bytes()
+    tmp_path.chmod(0o755)
+    shared.chmod(0o777)
+    os.seteuid(2002)
+    try:
+        with pytest.raises(CacheError, match="cannot be read"):
+            mark_cache(shared)
+    finally:
+        os.seteuid(0)
+    assert (shared / MARKER).read_bytes() == before

@@ -181,3 +181,14 @@ def test_the_verdict_on_a_removed_model_is_forgotten(
     assert list(read_verdicts(paths)) == ["other:1"]
     assert foundry("cache", "prune", "--max-size", "0", "--yes", home=paths.home).code == 0
     assert read_verdicts(paths) == {}
+
+
+def test_of_several_models_those_go_that_can(foundry: Command, cache: Path) -> None:
+    for name in ("a", "b", "c"):
+        add_managed(cache, f"{name}:1")
+    with downloading(cache / "Tests" / "b-1"):
+        output = foundry("cache", "remove", "--all", "--yes", "-o", "json")
+    assert output.code == 1
+    assert [model["id"] for model in json.loads(output.stdout)["removed"]] == ["a:1", "c:1"]
+    assert "b:1" in output.stderr
+    assert (cache / "Tests" / "b-1" / "foundry.manifest.json").exists()

@@ -6,12 +6,14 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from foundry_cli.catalog.stored_list import StoredList
 from foundry_cli.cli.errors import ExitCode
+from foundry_cli.config import load_config
 from foundry_cli.paths import Paths
 from foundry_cli.types import ModelInfo
 from tests.cli.in_process import Command
@@ -174,3 +176,51 @@ def test_search_looks_into_all_catalogs(foundry: Command, tmp_path: Path) -> Non
     assert "other-generic-cpu:1" not in foundry("model", "list", "--search", "hello").stdout
     assert foundry("model", "search", "nothing like it").stdout.endswith("No models match.\n")
     assert foundry("model", "list", "--source", "nobody").code == ExitCode.USAGE
+
+
+def test_settings_that_change_while_a_mirror_is_asked_stay_changed(foundry: Command, tmp_path: Path) -> None:
+    paths, other = Paths(tmp_path / "home"), tmp_path / "models"
+    other.mkdir()
+    index = (write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."}) / "index.json").read_bytes()
+
+    def answer(seen: Seen) -> Answer:
+        replace(load_config(paths, environment=False), cache_directory=other).save(paths)  # as another command would
+        return Answer(200, index)
+
+    with web_server(answer) as server:
+        assert foundry("catalog", "add", server.url, "--name", "slow").code == 0
+    assert "slow" in _catalogs(foundry)
+    assert str(other) in foundry("cache", "location").stdout
+
+
+def test_a_catalog_shows_what_another_one_offers_as_well(foundry: Command, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        mirror = write_mirror(tmp_path / name, {"hello-generic-cpu:1": "Hello."})
+        assert foundry("catalog", "add", str(mirror), "--name", name).code == 0
+    for name in ("one", "two"):
+        listed = json.loads(foundry("model", "list", "--source", name, "-o", "json").stdout)["models"]
+        assert [model["alias"] for model in listed] == ["hello-generic-cpu"]
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/mirror", "mirror-\udcff"])
+def test_odd_directories_are_places_like_others(foundry: Command, tmp_path: Path, name: str) -> None:
+    if name.startswith("~"):
+        output = foundry("catalog", "add", name)
+        assert output.code != 0
+        assert output.stderr.startswith("Exception: ")
+        return
+    mirror = write_mirror(tmp_path / name, {"hello-generic-cpu:1": "Hello."})
+    assert foundry("catalog", "add", str(mirror), "--name", "odd").code == 0
+    assert "odd" in _catalogs(foundry)
+    assert foundry("catalog", "remove", "odd").code == 0
+
+
+def test_a_location_that_is_none_can_be_removed_again(foundry: Command, tmp_path: Path) -> None:
+    settings = {"catalogSettings": {"mirrors": [{"name": "s", "location": "s3://bucket"}]}}
+    Paths(tmp_path / "home").config_file.parent.mkdir(exist_ok=True)
+    Paths(tmp_path / "home").config_file.write_text(json.dumps(settings))
+    output = foundry("catalog", "list")
+    assert "'s'" in output.stderr
+    assert "foundry catalog remove s" in output.stderr
+    assert foundry("catalog", "remove", "s").code == 0
+    assert foundry("catalog", "list").code == 0

@@ -52,8 +52,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 def move(plan: MovePlan) -> list[str]:
     """All of it."""
-    copy_models(plan)
-    return delete_moved(plan)
+    return delete_moved(plan, copy_models(plan))
 
 
 def test_everything_that_belongs_to_models_moves_and_nothing_else(cache: Path, tmp_path: Path) -> None:
@@ -61,10 +60,10 @@ def test_everything_that_belongs_to_models_moves_and_nothing_else(cache: Path, t
     new = tmp_path / "new" / "place"
     reports: list[tuple[int, int]] = []
     plan = plan_move(cache, new)
-    copy_models(plan, lambda done, total: reports.append((done, total)))
+    copied = copy_models(plan, lambda done, total: reports.append((done, total)))
     assert contents(cache) == before
     assert reports[-1] == (plan.size_bytes, plan.size_bytes)
-    assert delete_moved(plan) == []
+    assert delete_moved(plan, copied) == []
     notes = {path: content for path, content in before.items() if path.endswith("notes.txt")}
     assert contents(cache) == notes
     assert contents(new) == {path: content for path, content in before.items() if path not in notes}
@@ -222,11 +221,30 @@ def test_of_two_lists_of_the_catalog_the_newer_stays(cache: Path, tmp_path: Path
 
 def test_what_came_into_a_folder_after_the_copy_is_not_deleted_with_it(cache: Path, tmp_path: Path) -> None:
     plan = plan_move(cache, tmp_path / "new")
-    copy_models(plan)
+    copied = copy_models(plan)
     (cache / "own" / "late.txt").write_text("mine")
-    (problem,) = delete_moved(plan)
+    (problem,) = delete_moved(plan, copied)
     assert "late.txt" in problem
     assert (cache / "own" / "late.txt").read_text() == "mine"
+
+
+def test_what_was_changed_after_the_copy_is_not_deleted(cache: Path, tmp_path: Path) -> None:
+    plan = plan_move(cache, tmp_path / "new")
+    copied = copy_models(plan)
+    path = next(path for path in sorted((cache / "own").rglob("*")) if path.is_file() and path.name != "foundry.manifest.json")
+    path.write_bytes(path.read_bytes() + b"more")
+    (problem,) = delete_moved(plan, copied)
+    assert path.name in problem
+    assert path.read_bytes().endswith(b"more")
+
+
+def test_a_model_that_came_after_the_plan_stays_and_is_named(cache: Path, tmp_path: Path) -> None:
+    plan = plan_move(cache, tmp_path / "new")
+    copied = copy_models(plan)
+    add(cache, "late", "late:1")
+    (problem,) = delete_moved(plan, copied)
+    assert problem.startswith("late:1 came into")
+    assert [model.id for model in scan(cache).models] == ["late:1"]
 
 
 def test_a_model_inside_of_another_keeps_its_place(cache: Path, tmp_path: Path) -> None:

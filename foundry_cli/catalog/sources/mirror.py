@@ -107,7 +107,8 @@ class MirrorSource:
         self._name = name
         scheme = location.partition("://")[0].lower() if "://" in location else ""
         if scheme not in ("", "file", "http", "https"):
-            raise ConfigError(f"A mirror is a directory or an http address, not {scheme}.")
+            hint = f"'foundry catalog remove {name}' takes it out of the settings."
+            raise ConfigError(f"The catalog {name!r} is a mirror, so a directory or an http address, not {scheme}.", hint=hint)
         key = hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         self._stored = StoredList(directory / f"mirror-{key}.json", directory / f"mirror-{key}.state.json", name)
         self._server = WebDirectory.parse(location) if scheme.startswith("http") else None
