@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -41,7 +41,7 @@ _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
 class RetryPolicy:
     """How often and after which time a request is made again. Seconds."""
 
-    tries: int = 8  # of a transfer, without any progress between them
+    tries: int = 12  # of a transfer, without any progress between them
     document_tries: int = 4  # of an answer that is read as a whole: somebody waits for it
     first_wait: float = 0.5
     longest_wait: float = 30.0
@@ -144,6 +144,12 @@ class HttpClient:
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{host_of(url)} answers with something that is not JSON.") from error
 
+    def rest(self) -> None:
+        """Close the connections of this thread, which are kept for other requests until then."""
+        for session in vars(self._of_thread).values():
+            session.close()
+        vars(self._of_thread).clear()
+
     def pause(self, seconds: float) -> None:
         """Wait, unless the work is cancelled meanwhile: then `DownloadCancelledError`."""
         if self.cancelled.wait(seconds):
@@ -214,23 +220,33 @@ def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedReque
 
 
 def _content(response: requests.Response, largest: int) -> bytes:
+    import http.client
+
     import requests
+    import urllib3
 
     pieces, size, began = [], 0, time.monotonic()
     try:
-        for piece in response.iter_content(_PIECE):
+        for piece in _pieces(response):
             pieces.append(piece)
             size += len(piece)
             if size > largest:
                 raise SourceError(f"The answer of {host_of(response.url)} is larger than {largest} bytes.")
             if size < _SLOWEST * (time.monotonic() - began - _PATIENCE_SECONDS):
                 raise SourceUnreachableError(f"{host_of(response.url)} has sent only {size} bytes in all this time.")
-    except (requests.RequestException, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
         raise unreachable(response.url, error) from None
     declared = response.headers.get("Content-Length", "")
     if declared.isdigit() and "Content-Encoding" not in response.headers and size < int(declared):
         raise SourceUnreachableError(f"The answer of {host_of(response.url)} broke off.")
     return b"".join(pieces)
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """The content as it comes: waiting for large pieces nobody would see that it comes slowly."""
+    if "Content-Encoding" in response.headers:
+        return response.iter_content(_PIECE)
+    return iter(lambda: response.raw.read1(_PIECE, decode_content=False), b"")
 
 
 def _redirected(url: str, target: str) -> str:

@@ -50,6 +50,9 @@ class Behaviour:
     redirect: str = ""
     stalls: int = 0  # after `after` bytes nothing more comes, until `Origin.release`
     silent: int = 0  # not even a status comes, until `Origin.release`
+    keeps_back: int = 0  # answers of more bytes than that, until `Origin.release`, as a virus scanner on the way
+    most: int = 0  # bytes of one answer; 0: all that were asked for
+    unknown_size: bool = False  # Content-Range does not say it
     bytes_per_second: int = 0
     piece: int = _PIECE  # bytes per write
     etag: str | None = None  # None: from the content; "": none
@@ -296,6 +299,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, content, 0, headers)
         else:
             start, stop = int(asked[1]), min(int(asked[2]) + 1, len(content))
+            if 0 < self._behaviour.keeps_back < stop - start:
+                self.server.origin.release.wait()
+                raise _Broken
+            stop = min(stop, start + self._behaviour.most) if self._behaviour.most else stop
             self._send(206, content[start:stop], start, {**headers, **self._range(start, stop, len(content))})
 
     def _range(self, start: int, stop: int, total: int) -> dict[str, str]:
@@ -307,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
             start += 1
         if self._does("wrong_total"):
             total += 1
-        return {"Content-Range": f"bytes {start}-{stop - 1}/{total}"}
+        return {"Content-Range": f"bytes {start}-{stop - 1}/{'*' if self._behaviour.unknown_size else total}"}
 
     def _send(self, status: int, body: bytes, start: int, headers: dict[str, str]) -> None:
         body = self._spoilt(body, start, headers)

@@ -269,6 +269,29 @@ def test_d14_redirects_in_a_circle_or_to_other_things_are_refused(tmp_path: Path
         assert len(origin.requests) <= 6
 
 
+def test_d14_a_refusal_behind_a_redirect_is_a_reason_to_ask_for_another_one(tmp_path: Path, client: HttpClient) -> None:
+    with Origin({"a": CONTENT}) as elsewhere, Origin({"a": CONTENT}, Behaviour(redirect=elsewhere.url("a"))) as origin:
+        elsewhere.behave("a", status=403, statuses=2)
+        transfer(OriginModel(origin), tmp_path, client, ignore, streams=1)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_d15_a_source_that_is_away_when_an_address_expires_is_asked_again(tmp_path: Path, client: HttpClient) -> None:
+    with Origin({"a": CONTENT}, Behaviour(signature="two")) as origin:
+        model = OriginModel(origin, signatures=["one", "two"])
+        renew, failures = model.address, [SourceUnreachableError("away")] * 3
+
+        def address(file: RemoteFile, stale: FileAddress | None = None) -> FileAddress:
+            if stale and failures:
+                raise failures.pop()
+            return renew(file, stale)
+
+        model.address = address  # type: ignore[method-assign]
+        transfer(model, tmp_path, client, ignore)
+    assert failures == []
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
 def test_d15_an_address_that_expires_is_renewed_in_the_middle_of_a_file(tmp_path: Path, client: HttpClient) -> None:
     with Origin({"a": CONTENT}, Behaviour(signature="one", truncates=FOREVER, after=1_500_000)) as origin:
         model = OriginModel(origin, signatures=["one", "two"])
@@ -389,3 +412,44 @@ def test_faults_at_random_end_in_the_right_bytes_or_a_clear_error(tmp_path: Path
         else:
             pytest.fail("it never got through")
     assert all((tmp_path / path).read_bytes() == content for path, content in contents.items())
+
+
+@pytest.mark.parametrize("hashes", [True, False])
+def test_an_answer_may_be_shorter_than_what_was_asked_for(tmp_path: Path, client: HttpClient, hashes: bool) -> None:
+    with Origin({"a": CONTENT}, Behaviour(most=1_500_000, unknown_size=True)) as origin:
+        transfer(OriginModel(origin, hashes=hashes), tmp_path, client, ignore)
+        assert origin.sent == len(CONTENT)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_when_long_answers_do_not_come_shorter_ones_are_asked_for(tmp_path: Path, impatient: HttpClient) -> None:
+    content = CONTENT * 5
+    with Origin({"a": content}, Behaviour(keeps_back=5 * CHUNK_BYTES)) as origin:
+        transfer(OriginModel(origin), tmp_path, impatient, ignore)
+        assert origin.sent == len(content)
+    assert (tmp_path / "a").read_bytes() == content
+
+
+def test_more_wrong_files_than_may_be_open_are_all_replaced(tmp_path: Path, client: HttpClient) -> None:
+    contents = {f"{number}": f"right {number:4}".encode() for number in range(230)}
+    for path, content in contents.items():
+        (tmp_path / path).write_bytes(bytes(len(content)))
+    with Origin(contents) as origin:
+        transfer(OriginModel(origin), tmp_path, client, ignore)
+    assert {path: (tmp_path / path).read_bytes() for path in contents} == contents
+
+
+def test_no_connection_is_kept_that_waits_for_nothing(tmp_path: Path, client: HttpClient) -> None:
+    with Origin({"a": CONTENT, "b": b"{}"}, Behaviour(bytes_per_second=20_000_000)) as origin:
+        client.read("GET", origin.url("b"))
+        open_ones: list[int] = []
+        transfer(OriginModel(origin), tmp_path, client, lambda _: open_ones.append(origin.open_connections), streams=1)
+    assert max(open_ones[1:]) == 1  # the first report comes before all else
+
+
+def test_who_does_not_read_the_reports_is_not_a_disk(tmp_path: Path, client: HttpClient) -> None:
+    def report(progress: Progress) -> None:
+        raise BrokenPipeError
+
+    with Origin({"a": CONTENT}) as origin, pytest.raises(BrokenPipeError):
+        transfer(OriginModel(origin), tmp_path, client, report)

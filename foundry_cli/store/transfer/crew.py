@@ -63,6 +63,7 @@ def transfer(
     """
     files = list(remote.files)
     check_names(files)
+    client.rest()  # a server may count connections, and this thread has no more to ask
     try:
         journal = Journal(root, origin)
     except OSError as error:
@@ -74,6 +75,8 @@ def transfer(
         _Crew(work, root, fetchers, [writer.run, Hasher(work).run, Publisher(work, journal).run]).work(client.cancelled, report)
         _remove_partials(files, root)
         journal.sync()
+    except BrokenPipeError:
+        raise  # of who reads the reports
     except OSError as error:
         raise disk_error(error, root, missing_bytes(files, root, origin)) from error
     finally:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from foundry_cli.chunks import CHUNK_BYTES, chunk_size, new_chunk_hash
-from foundry_cli.errors import DownloadError, SourceError, SourceUnreachableError
+from foundry_cli.errors import DownloadError, OfflineError, SourceError, SourceUnreachableError
 from foundry_cli.http import HttpClient, host_of
 from foundry_cli.remote import FileAddress, RemoteFile, RemoteModel
 from foundry_cli.store.plain_file import write_all
@@ -31,6 +31,8 @@ from foundry_cli.store.transfer.range_request import (
 from foundry_cli.store.transfer.segments import AttemptOver, Segment, Workload
 
 _PIECE_BYTES = CHUNK_BYTES  # at most: as much as is there; smaller ones cost a tenth more processor time
+_LONGEST_SPAN = 1 << 60
+_SHORTEST_SPAN = 4 * CHUNK_BYTES
 _MOST_USELESS = 3  # answers in a row that bring nothing: an address that is refused, a wrong range
 
 
@@ -180,10 +182,11 @@ class Fetcher:
         self._client = client
         self._patience = patience
         self._body: RangeBody | None = None
+        self._span = _LONGEST_SPAN  # bytes of one request; fewer after one that nobody answered
 
     def run(self) -> None:
         """Fetch segments until the work is over. Raises `DownloadError` and its kinds, `OSError`."""
-        while segment := self._work.next_segment(self._number):
+        while segment := self._work.next_segment(self._number, self._client.rest):
             try:
                 self._fetch(Cursor(self._work, self._writer, segment))
             except AttemptOver:
@@ -201,9 +204,10 @@ class Fetcher:
 
     def _fetch(self, cursor: Cursor) -> None:
         setbacks = _Setbacks(self._client.retry.tries)
+        address = None
         while not cursor.is_done:
-            address = self._address(cursor)
             try:
+                address = self._address(cursor)
                 self._request(cursor, address)
             except ChangedSetback as setback:
                 self._work.restart(cursor.attempt, setback.error)
@@ -212,22 +216,29 @@ class Fetcher:
                 self._overcome(setback, cursor, address, setbacks)
 
     def _address(self, cursor: Cursor) -> FileAddress:
-        with self._away():
+        with self._away(), _source():
             return self._addresses.get(cursor.attempt.file)
 
     def _request(self, cursor: Cursor, address: FileAddress) -> None:
         attempt, segment = cursor.attempt, cursor.segment
-        with self._away():
-            body = open_range(self._client, address, attempt.file, cursor.position, segment.stop_byte, attempt.validator)
+        stop = min(segment.stop_byte, cursor.position + self._span)
+        try:
+            with self._away():
+                body = open_range(self._client, address, attempt.file, cursor.position, stop, attempt.validator)
+        except TransientSetback as setback:
+            if setback.is_silent:  # perhaps somebody on the way keeps an answer back until all of it is there
+                self._span = max(_SHORTEST_SPAN, (stop - cursor.position) // 4)
+            raise
         with body:
             self._body = body
             try:
                 self._check_ended()  # before anything is written: nobody may wait for this thread any more
                 if not self._work.agree(attempt, body.validator):
                     raise ChangedSetback(SourceError(f"{host_of(address.url)} keeps changing {attempt.file.path}."))
-                if (body.start, body.stop) != (cursor.position, segment.stop_byte):
+                if body.start != cursor.position or body.stop > segment.stop_byte:
                     cursor.widen()
                 self._receive(body, cursor, address)
+                self._span *= 2
             finally:
                 self._body = None
 
@@ -249,21 +260,26 @@ class Fetcher:
             offset += len(data)
             speed.add(len(data))
 
-    def _overcome(self, setback: Setback, cursor: Cursor, address: FileAddress, setbacks: _Setbacks) -> None:
+    def _overcome(self, setback: Setback, cursor: Cursor, address: FileAddress | None, setbacks: _Setbacks) -> None:
         count = setbacks.count(setback, cursor, sum(fellow.received for fellow in self.fellows))
         if isinstance(setback, RefusedSetback):
-            self._renew(cursor, address, setback)
+            try:
+                if address and not setback.is_redirected:
+                    self._renew(cursor, address, setback)
+            except TransientSetback as unreachable:
+                self._overcome(unreachable, cursor, address, setbacks)
+                return
             if count == 1:
                 return
         self._work.admit_stream()
         seconds = self._client.retry.wait(count, setback.retry_after)
-        self.note = f"waiting {seconds:.0f} s: {setback.error.message.rstrip('.')}"
+        self.note = f"waiting {max(seconds, 1):.0f} s: {setback.error.message.rstrip('.')}"
         self._work.ended.wait(seconds)
         self.note = ""
         self._check_ended()
 
     def _renew(self, cursor: Cursor, address: FileAddress, setback: Setback) -> None:
-        with self._away():
+        with self._away(), _source():
             self._addresses.renew(cursor.attempt.file, address, setback.error)
 
     @contextmanager
@@ -277,6 +293,17 @@ class Fetcher:
     def _check_ended(self) -> None:
         if self._work.ended.is_set():
             raise AttemptOver
+
+
+@contextmanager
+def _source() -> Iterator[None]:
+    """A source that cannot be reached for a moment is as a server of files that cannot: it is asked again."""
+    try:
+        yield
+    except OfflineError:
+        raise
+    except SourceUnreachableError as error:
+        raise TransientSetback(error) from error
 
 
 class _Speed:

@@ -14,19 +14,27 @@ from foundry_cli.remote import FileAddress, RemoteFile
 if TYPE_CHECKING:
     import requests
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
 _REFUSED = frozenset({401, 403})
 _GONE = frozenset({404, 410})
 
 
 class Setback(Exception):  # noqa: N818 - it is overcome by trying again
-    """An answer that did not bring what was asked for. `error` is raised when patience ends."""
+    """An answer that did not bring what was asked for. `error` is raised when patience ends.
 
-    def __init__(self, error: DownloadError, retry_after: float | None = None) -> None:
+    `is_silent`: not even its beginning came. `is_redirected`: it is not from the server that was asked, but from another one
+    that this one named, and may name anew.
+    """
+
+    def __init__(
+        self, error: DownloadError, retry_after: float | None = None, *, is_silent: bool = False, is_redirected: bool = False
+    ) -> None:
         super().__init__(error.message)
         self.error = error
         self.retry_after = retry_after
+        self.is_silent = is_silent
+        self.is_redirected = is_redirected
 
 
 class TransientSetback(Setback):
@@ -99,8 +107,8 @@ class RangeBody:
 def open_range(client: HttpClient, address: FileAddress, file: RemoteFile, start: int, stop: int, validator: str) -> RangeBody:
     """Ask for the bytes from `start` to `stop`, of the version that `validator` names; "" for any.
 
-    The answer holds them or, from a server that does no ranges, all bytes. Raises `Setback` and its kinds, `SourceError`
-    (there is no such file, a redirect is refused), `OfflineError`, `DownloadCancelledError`.
+    The answer holds them, or the first of them, or, from a server that does no ranges, all bytes of the file. Raises `Setback`
+    and its kinds, `SourceError` (there is no such file, a redirect is refused), `OfflineError`, `DownloadCancelledError`.
     """
     headers = {**address.headers, "Range": f"bytes={start}-{stop - 1}"}
     if validator and not validator.startswith("W/"):
@@ -110,7 +118,7 @@ def open_range(client: HttpClient, address: FileAddress, file: RemoteFile, start
     except OfflineError:
         raise
     except SourceUnreachableError as error:
-        raise TransientSetback(error) from error
+        raise TransientSetback(error, is_silent=True) from error
     try:
         return _checked(response, address.url, file, start, stop, validator)
     except BaseException:
@@ -131,7 +139,7 @@ def _checked(response: requests.Response, url: str, file: RemoteFile, start: int
     elif response.headers.get("Content-Type", "").lower().startswith("multipart/"):
         raise _unusable(url, file, "in several parts")
     else:
-        _check_range(response.headers.get("Content-Range", ""), url, file, start, stop)
+        stop = _check_range(response.headers.get("Content-Range", ""), url, file, start, stop)
     declared = response.headers.get("Content-Length", "")
     if declared and declared != str(stop - start):
         raise _unusable(url, file, f"with {declared[:20]} bytes instead of {stop - start}")
@@ -146,17 +154,22 @@ def _check_status(response: requests.Response, url: str, file: RemoteFile) -> No
         error = SourceUnreachableError(f"{host_of(url)} answers with status {status}.", hint="Try again later.")
         raise TransientSetback(error, retry_after_of(response.headers))
     if status in _REFUSED:
-        raise RefusedSetback(SourceError(f"{host_of(url)} refuses {file.path} (status {status})."))
+        refusal = SourceError(f"{host_of(response.url)} refuses {file.path} (status {status}).")
+        raise RefusedSetback(refusal, is_redirected=host_of(response.url) != host_of(url))
     if status in _GONE:
         raise SourceError(f"{host_of(url)} does not have {file.path} (status {status}).")
     raise _unusable(url, file, f"with status {status}")
 
 
-def _check_range(header: str, url: str, file: RemoteFile, start: int, stop: int) -> None:
+def _check_range(header: str, url: str, file: RemoteFile, start: int, stop: int) -> int:
+    """Where the answer ends: a server may send less than it was asked for, and need not know the size of the file."""
     match = _CONTENT_RANGE.fullmatch(header.strip())
-    if match is None or tuple(map(int, match.groups())) != (start, stop - 1, file.size):
+    first, last, size = match.groups() if match else ("-1", "-1", "*")
+    is_right = int(first) == start <= int(last) < stop and (size == "*" or int(size) == file.size)
+    if not is_right:
         said = f"the range {header[:80]!r}" if header else "no range"
         raise _unusable(url, file, f"with {said} instead of {start}-{stop - 1}/{file.size}")
+    return int(last) + 1
 
 
 def _validator(response: requests.Response, known: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,10 +110,10 @@ class Workload:
 
     # What the fetchers need
 
-    def next_segment(self, stream: int) -> Segment | None:
+    def next_segment(self, stream: int, rest: Callable[[], None] = lambda: None) -> Segment | None:
         """The next bytes to fetch, to be given back by `leave`; None when the work is over.
 
-        `stream` counts from 0; those with a higher number wait until they would be of use.
+        `stream` counts from 0; those with a higher number wait until they would be of use. `rest` is called before a wait.
         """
         with self._lock:
             while not self.ended.is_set():
@@ -121,6 +121,7 @@ class Workload:
                     first = -1 if attempt in self._whole else attempt.states.find(MISSING)
                     if first >= 0 and self._open(attempt):
                         return self._take(attempt, first)
+                rest()
                 self._fetchable.wait()
             return None
 
@@ -315,7 +316,12 @@ class Workload:
         """With a new file, because streams of the old attempt may still be writing."""
         attempt.is_current = False
         attempt.discard()
-        self._over.append(attempt)
+        if attempt.descriptor >= 0:
+            self._open_files -= 1
+        if attempt.is_adopted:
+            attempt.close()  # only the hasher reads it, and it is the hasher that gives it up
+        else:
+            self._over.append(attempt)
         self.done_bytes -= attempt.done_bytes
         self._unsynced -= attempt.unsynced
         fresh = Attempt(self._root, attempt.file)
