@@ -12,7 +12,7 @@ from foundry_cli import __version__
 from foundry_cli.cli import output
 from foundry_cli.cli.output import Say, symbol
 from foundry_cli.client.client import ServiceClient
-from foundry_cli.client.supervisor import find_service, start_service, stop_service
+from foundry_cli.client.supervisor import find_hanging_service, find_service, start_service, stop_service
 from foundry_cli.config import Config, check_address, check_exposure, check_log_level, load_config, with_environment
 from foundry_cli.errors import ConfigError, FoundryError, InvalidRequestError, ServiceStartError
 from foundry_cli.instance import InstanceRecord
@@ -149,3 +149,7 @@ def restart_if_running(paths: Paths, say: Say = output.line) -> None:
     """Let a running service take up new settings."""
     if find_service(paths):
         restart_service(paths, say)
+    elif find_hanging_service(paths) is not None:
+        output.note(
+            "The running service does not answer, and goes on with the old settings. 'foundry service restart' ends it."
+        )

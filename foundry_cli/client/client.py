@@ -6,6 +6,7 @@ Uses the standard library only and never a proxy: commands start fast, and local
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -164,7 +165,7 @@ class ServiceClient:
             raise _unreachable(path, error) from error
 
     def _connection(self, timeout: float | None) -> HTTPConnection:
-        if self.record.socket:
+        if self.record.socket and os.path.exists(self.record.socket):  # who cleans up /tmp may have removed it
             return _UnixConnection(self.record.socket, timeout)
         host = urlsplit(self.record.base_url).hostname or ""
         return HTTPConnection(host, self.record.port, timeout=timeout)

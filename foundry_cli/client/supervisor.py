@@ -29,7 +29,7 @@ _ALREADY_RUNNING = "service_already_running"
 def find_service(paths: Paths, timeout: float = _ANSWER_SECONDS) -> ServiceClient | None:
     """The service of this home directory, if it answers within `timeout` seconds and is not about to stop."""
     record = read_instance(paths.instance_file)
-    if record is None or (record.socket and not os.path.exists(record.socket)):
+    if record is None:
         return None
     client = ServiceClient(record)
     return client if client.is_alive(timeout) else None
@@ -87,6 +87,9 @@ def require_service(paths: Paths) -> ServiceClient:
     """The running service. Raises `ServiceUnreachableError`."""
     if client := find_service(paths):
         return client
+    if find_hanging_service(paths) is not None:
+        hint = "'foundry service restart' ends it and starts another."
+        raise ServiceUnreachableError("The service is running and does not answer.", hint=hint)
     raise ServiceUnreachableError(
         "Model management service is not running!",
         hint="To start the service, run the following command: foundry service start",

@@ -16,7 +16,6 @@ from foundry_cli.engine.admission import Admission
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
     EngineDiedError,
-    EngineError,
     InsufficientMemoryError,
     ModelInUseError,
     ServiceStoppingError,
@@ -225,7 +224,7 @@ class ModelManager:
     def _check_crashes(self, model_id: str, provider: str) -> None:
         crashes = self._crashes.get((model_id, provider), deque())
         if len(crashes) == _CRASHES and crashes[0] > time.monotonic() - _CRASH_SECONDS:
-            raise EngineError(
+            raise EngineDiedError(
                 f"The engine worker of {model_id} crashed {_CRASHES} times in the last {_CRASH_SECONDS:.0f} s.",
                 hint="Try again later, or another variant. 'foundry service diag --logs' shows what was reported.",
             )

@@ -28,6 +28,7 @@ logger = logging.getLogger("foundry.engine")
 WORKER_COMMAND = (sys.executable, "-m", "foundry_cli.engine.worker")
 _STDOUT, _STDERR, _LIFE = 1, 2, 3
 _STDERR_LINES = 20
+_LATE_SECONDS = 1.0  # of a timer: more is a pause of this whole process
 _STDERR_SECONDS = 0.2  # for what a dead worker wrote last
 
 
@@ -273,15 +274,21 @@ class EngineProcess(asyncio.SubprocessProtocol):
         if not self._answers:
             self._heard = self._loop.time()
         if self._watchdog is None:
-            self._watchdog = self._loop.call_later(self._patience.silence, self._check_silence)
+            self._look_in(self._patience.silence)
 
-    def _check_silence(self) -> None:
+    def _look_in(self, seconds: float) -> None:
+        self._watchdog = self._loop.call_later(seconds, self._check_silence, self._loop.time() + seconds)
+
+    def _check_silence(self, due: float) -> None:
         self._watchdog = None
         if self.ended.is_set() or not self._answers:
             return
-        rest = self._heard + self._patience.silence - self._loop.time()
+        now = self._loop.time()
+        if now - due > _LATE_SECONDS:  # we have not run for a while, a frozen container perhaps: nor could the worker
+            self._heard = now
+        rest = self._heard + self._patience.silence - now
         if rest > 0:
-            self._watchdog = self._loop.call_later(rest, self._check_silence)
+            self._look_in(rest)
             return
         self._fault = EngineError(
             f"The engine worker of {self._name} did not react for {self._patience.silence:g} s and was ended.",

@@ -21,7 +21,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,6 +52,7 @@ from foundry_cli.store.usage import note_use
 logger = logging.getLogger("foundry.service")
 
 ALREADY_RUNNING = "service_already_running"
+_OPEN_FILES = 4096
 _LOCK_SECONDS = 0.5  # others hold the lock for a moment to see whether a service runs
 
 
@@ -65,6 +66,7 @@ def main() -> None:
     """Run the service until it is told to stop."""
     os.umask(0o077)
     _leave_no_core()
+    _raise_file_limit()
     paths = Paths.from_environment()
     try:
         with _lock(paths):
@@ -96,6 +98,18 @@ def _leave_no_core() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _raise_file_limit() -> None:
+    """As many open files as the system allows, up to a number that is enough: the usual 256 of some are too few for sockets."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with suppress(OSError, ValueError):  # then it is as many as before
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _start_logging(paths: Paths, config: Config) -> None:

@@ -86,12 +86,12 @@ async def stream(request: Request, job: Job, encoder: EventEncoder, headers: dic
     return EventStream(_encoded(first, events, encoder), headers or {}, last_words=lambda: encoder.fail(stopping()))
 
 
-async def generate_choices(job: Job) -> ChoiceEvents:
-    """The events of all answers, each a request of its own to the engine."""
+async def generate_choices(job: Job, *, tries: int = 2) -> ChoiceEvents:
+    """The events of all answers, each a request of its own to the engine. `tries`: see `generate`."""
     requests = job.requests()
     if len(requests) > 1 and job.placement.is_demanded:
         await job.state.models.load(job.model, job.placement)  # none of the answers could move it while others wait for it
-    answers = [checked(generate(job, each), StructureCheck.of(each)) for each in requests]
+    answers = [checked(generate(job, each, tries=tries), StructureCheck.of(each)) for each in requests]
     if job.cancellation is not None:
         answers = [cancellable(answer, job.cancellation) for answer in answers]
     async with aclosing(interleaved(answers)) as events:
@@ -119,10 +119,10 @@ async def _checked(unchecked: Events, check: StructureCheck) -> Events:
             yield event
 
 
-async def generate(job: Job, request: GenerationRequest) -> Events:
-    """The events of one answer. When the worker dies before the first one, the request is tried once more."""
+async def generate(job: Job, request: GenerationRequest, *, tries: int = 2) -> Events:
+    """The events of one answer. When the worker dies before the first one, the request is tried again, `tries` times in all."""
     models = job.state.models
-    for is_last_try in (False, True):
+    for attempt in range(tries):
         has_begun = False
         try:
             is_background = request.priority == "background"
@@ -133,7 +133,7 @@ async def generate(job: Job, request: GenerationRequest) -> Events:
                     yield replace(event, engine=engine.engine) if isinstance(event, Finish) else event
             return
         except EngineDiedError:
-            if has_begun or is_last_try or models.is_closed:
+            if has_begun or attempt + 1 == tries or models.is_closed:
                 raise
 
 
@@ -153,7 +153,7 @@ async def _whole(job: Job) -> list[Answer]:
 
 async def _collect(job: Job) -> list[Answer]:
     answers = [Answer() for _ in job.requests()]
-    async with aclosing(generate_choices(job)) as events:
+    async with aclosing(generate_choices(job, tries=1)) as events:  # who calls this tries again
         async for index, event in events:
             answers[index].add(event)
     return answers

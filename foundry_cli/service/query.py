@@ -6,11 +6,11 @@ from foundry_cli.errors import InvalidRequestError
 
 
 def whole_number(name: str, text: str | None) -> int | None:
-    """A number of seconds; None for nothing. Raises `InvalidRequestError`."""
+    """A number; None for nothing. Raises `InvalidRequestError`."""
     if text is None or text == "":
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise InvalidRequestError(f"{name}: {text[:40]!r} is not a whole number of seconds.", param=name)
+        raise InvalidRequestError(f"{name}: {text[:40]!r} is not a whole number.", param=name)
     return int(text)
 
 

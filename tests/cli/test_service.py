@@ -337,10 +337,22 @@ def test_a_service_that_does_not_answer_is_not_called_stopped(here: Command, fre
     os.kill(pid, signal.SIGSTOP)
     try:
         output = here("service", "status", home=home)
+        processes = here("service", "ps", home=home)
+        changed = here("service", "set", "--ttl", "77", home=home)
     finally:
         os.kill(pid, signal.SIGCONT)
+    assert "does not answer" in processes.stderr
+    assert "old settings" in changed.stderr
     assert f"(process {pid}) does not answer" in output.stdout
     assert "foundry service restart" in output.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there are no Unix sockets")
+def test_a_service_without_its_socket_is_found_on_its_port(here: Command, fresh_service: RunningService) -> None:
+    os.unlink(fresh_service.client.record.socket)
+    output = here("service", "status", "-o", "json", home=fresh_service.paths.home)
+    assert json.loads(output.stdout)["state"] == "ready"
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(here: Command, tmp_path: Path) -> None:

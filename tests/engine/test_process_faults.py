@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -197,6 +198,18 @@ def test_a_stopped_process_is_noticed(tmp_path: Path) -> None:
             os.kill(process.pid, signal.SIGSTOP)
             with pytest.raises(EngineError, match="did not react"):
                 await answer(process, request())
+
+    asyncio.run(run())
+
+
+def test_a_pause_of_all_processes_is_no_silence_of_the_worker() -> None:
+    """As after `docker unpause`: our own timer is late, and the worker has had no time either."""
+    body = "ready(); frame = next(requests()); time.sleep(2.4); text(frame, 'ok'); finish(frame)"
+
+    async def run() -> None:
+        async with engine(HERE, command=program(body), patience=Patience(silence=1.0)) as process:
+            asyncio.get_running_loop().call_later(0.01, time.sleep, 2.2)
+            assert (await answer(process, request())).text == "ok"
 
     asyncio.run(run())
 

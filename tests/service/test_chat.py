@@ -166,6 +166,20 @@ def test_a_worker_that_dies_before_the_first_token_is_replaced_once(tmp_path: Pa
         assert local.chat(question(stream=stream))[0] == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_costs_no_more_than_two_workers(tmp_path: Path, stream: bool) -> None:
+    tries: list[object] = []
+
+    async def answer(request: GenerationRequest) -> AsyncGenerator[EngineEvent, None]:
+        tries.append(request)
+        raise EngineDiedError("It ended.")
+        yield
+
+    with local_service(tmp_path, answer) as local:
+        assert local.chat(question(stream=stream))[0] == 503
+    assert len(tries) == 2
+
+
 def test_a_worker_that_always_dies(tmp_path: Path) -> None:
     with local_service(tmp_path, _failing(EngineDiedError("It ended."))) as local:
         status, headers, answer = local.chat(question())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -368,3 +369,14 @@ def test_a_process_that_says_nothing(paths: Paths, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ServiceStartError, match="did not start") as caught:
         start_service(paths)
     assert "the last words" in (caught.value.hint or "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says what the limit of a process is")
+def test_a_low_limit_of_open_files_is_raised(paths: Paths) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        client, _ = start_service(paths)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert psutil.Process(client.record.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == min(4096, hard)
