@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from foundry_cli.cli.progress import DownloadProgress
 from foundry_cli.config import Config, load_config
 from foundry_cli.download.downloading import check_cache_in_force, download, repair
 from foundry_cli.download.planning import DownloadPlan, plan_download
-from foundry_cli.errors import LicenseNotAcceptedError, UnsuitableModelError
+from foundry_cli.errors import DownloadCancelledError, LicenseNotAcceptedError, UnsuitableModelError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import open_inventory
 from foundry_cli.paths import Paths
@@ -45,7 +46,7 @@ class Downloads:
             self._check_machine(plan, force=force)
             self._say(f"Downloading {model.id}...")
             self._describe(plan)
-            with DownloadProgress(self._stream) as progress:
+            with DownloadProgress(self._stream) as progress, _interrupts_cancel(self.client.cancelled):
                 download(plan, self.client, progress)
         check_cache_in_force(plan, self.inventory, self._paths)
         return self.inventory.resolve(model.id)
@@ -60,10 +61,10 @@ class Downloads:
         """Ctrl-C ends the threads of the transfer in an orderly way, so that nothing that has arrived is lost."""
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DownloadCancelledError):
             self.client.cancelled.set()
             output.note("\nStopped. What has arrived is kept; the same command goes on from there.")
-            raise
+            raise KeyboardInterrupt from None
 
     def _describe(self, plan: DownloadPlan) -> None:
         here = plan.total - plan.missing
@@ -107,6 +108,18 @@ class Downloads:
         fitting = largest_that_fits(others, machine)
         offer = f"'foundry model download {fitting.id}' gets the largest variant that runs here. " if fitting else ""
         raise UnsuitableModelError(reason, hint=f"{offer}Use --force to download it nevertheless.")
+
+
+@contextmanager
+def _interrupts_cancel(cancelled: threading.Event) -> Iterator[None]:
+    """Ctrl-C sets `cancelled`, however often: an exception at any place would leave threads and files as they happen to be."""
+    is_ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    previous = signal.signal(signal.SIGINT, lambda *_: cancelled.set()) if is_ours else None
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, previous)
 
 
 def _gigabytes(size: int) -> str:

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
@@ -53,6 +54,7 @@ logger = logging.getLogger("foundry.service")
 
 ALREADY_RUNNING = "service_already_running"
 _OPEN_FILES = 4096
+_WATCH_SECONDS = 5.0  # between two looks at the lock file
 _LOCK_SECONDS = 0.5  # others hold the lock for a moment to see whether a service runs
 
 
@@ -158,6 +160,7 @@ def _serve(paths: Paths, config: Config) -> None:
         gc.enable()
         _stop_when_idle(state, config.idle_minutes)
         threading.Thread(target=_sweep, args=(inventory,), daemon=True).start()
+        threading.Thread(target=_end_when_abandoned, args=(paths.lock_file, state.stop), daemon=True).start()
         threading.Thread(target=refresh_in_background, args=(paths, config, inventory.catalog), daemon=True).start()
 
     server = Server(create_app(state, _access(config, record)), on_ready, models.close)
@@ -178,6 +181,23 @@ def _stop_when_idle(state: ServiceState, minutes: int) -> None:
 
     if minutes:
         state.in_background(stop_when_idle(state.activity, 60.0 * minutes, is_busy, state.stop))
+
+
+def _end_when_abandoned(lock_file: Path, stop: Callable[[], None]) -> None:
+    """Stop when the lock file is not the one that we hold any more: no command would find us, and another service may start."""
+    held = os.stat(lock_file)
+    while True:
+        time.sleep(_WATCH_SECONDS)
+        try:
+            if os.path.samestat(held, os.stat(lock_file)):
+                continue
+        except FileNotFoundError:
+            pass
+        except OSError:  # a disk that does not answer says nothing
+            continue
+        logger.warning("%s was removed, so the service ends", lock_file)
+        stop()
+        return
 
 
 def engine_starter(paths: Paths, config: Config, budget: ConversationBudget) -> StartEngine:

@@ -205,7 +205,8 @@ def test_ctrl_c_keeps_what_has_arrived_and_the_next_command_goes_on(foundry: Com
         journal = _root(tmp_path) / "download.journal"
         while not journal.exists() or journal.stat().st_size < 1000:
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        for _ in range(3):  # of somebody in a hurry
+            process.send_signal(signal.SIGINT)
         gate.open_for(1000)
         _, stderr = process.communicate(timeout=30)
         assert process.returncode == ExitCode.INTERRUPTED

@@ -380,3 +380,11 @@ def test_a_low_limit_of_open_files_is_raised(paths: Paths) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert psutil.Process(client.record.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == min(4096, hard)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there files in use cannot be removed")
+def test_a_service_whose_directory_was_removed_ends(paths: Paths) -> None:
+    client, _ = start_service(paths)
+    shutil.rmtree(paths.run)
+    process = psutil.Process(client.record.pid)
+    assert psutil.wait_procs([process], timeout=60)[0]
