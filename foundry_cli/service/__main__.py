@@ -150,6 +150,7 @@ def _serve(paths: Paths, config: Config) -> None:
             if config.port == 0:  # a port that was asked for is not the one to keep
                 write_atomically(paths.port_file, str(record.port).encode())
             record.write(paths.instance_file)
+            held = os.stat(paths.lock_file)
         except OSError as error:
             place = error.filename or paths.home  # a write that fails does not say where
             raise ServiceStartError(f"{place} cannot be written: {error.strerror}.") from error
@@ -160,7 +161,7 @@ def _serve(paths: Paths, config: Config) -> None:
         gc.enable()
         _stop_when_idle(state, config.idle_minutes)
         threading.Thread(target=_sweep, args=(inventory,), daemon=True).start()
-        threading.Thread(target=_end_when_abandoned, args=(paths.lock_file, state.stop), daemon=True).start()
+        threading.Thread(target=_end_when_abandoned, args=(paths.lock_file, held, state.stop), daemon=True).start()
         threading.Thread(target=refresh_in_background, args=(paths, config, inventory.catalog), daemon=True).start()
 
     server = Server(create_app(state, _access(config, record)), on_ready, models.close)
@@ -183,9 +184,8 @@ def _stop_when_idle(state: ServiceState, minutes: int) -> None:
         state.in_background(stop_when_idle(state.activity, 60.0 * minutes, is_busy, state.stop))
 
 
-def _end_when_abandoned(lock_file: Path, stop: Callable[[], None]) -> None:
+def _end_when_abandoned(lock_file: Path, held: os.stat_result, stop: Callable[[], None]) -> None:
     """Stop when the lock file is not the one that we hold any more: no command would find us, and another service may start."""
-    held = os.stat(lock_file)
     while True:
         time.sleep(_WATCH_SECONDS)
         try:

@@ -238,7 +238,7 @@ class Fetcher:
                 if body.start != cursor.position or body.stop > segment.stop_byte:
                     cursor.widen()
                 self._receive(body, cursor, address)
-                self._span *= 2
+                self._span = min(self._span * 2, _LONGEST_SPAN)
             finally:
                 self._body = None
 
