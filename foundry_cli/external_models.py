@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from foundry_cli.config import Config
+from foundry_cli.config import Config, changing, load_config
 from foundry_cli.errors import ConfigError, InvalidRequestError
 from foundry_cli.http import host_of, is_loopback
+from foundry_cli.paths import Paths
 from foundry_cli.types import ModelInfo
 
 SECTION = "externalModels"  # of foundry.config.json
@@ -147,6 +148,14 @@ def read_external_models(config: Config) -> tuple[ExternalModel, ...]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{SECTION} in foundry.config.json is not a list of objects.")
     return tuple(_from_entry(entry) for entry in entries)
+
+
+def save_external_model(paths: Paths, model: ExternalModel) -> None:
+    """Put `model` into the settings, instead of another one of its name. Raises `ConfigError`."""
+    with changing(paths):
+        config = load_config(paths, environment=False)
+        others = [other for other in read_external_models(config) if other.name.lower() != model.name.lower()]
+        with_external_models(config, [*others, model]).save(paths)
 
 
 def with_external_models(config: Config, models: Iterable[ExternalModel]) -> Config:

@@ -99,9 +99,10 @@ def switch_azure(*, is_enabled: bool) -> None:
     paths = Paths.from_environment()
     with changing(paths):
         config = load_config(paths, environment=False)
+        if config.is_azure_enabled == is_enabled:
+            return
         replace(config, is_azure_enabled=is_enabled).save(paths)
-    if config.is_azure_enabled != is_enabled:
-        _tell_service(paths)
+    _tell_service(paths)
 
 
 def refresh(name: str | None) -> Iterator[tuple[SourceState, str]]:

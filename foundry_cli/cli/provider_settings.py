@@ -9,7 +9,13 @@ from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import find_service
 from foundry_cli.config import changing, load_config
 from foundry_cli.errors import InvalidRequestError, ModelNotFoundError
-from foundry_cli.external_models import ExternalModel, key_problem, read_external_models, with_external_models
+from foundry_cli.external_models import (
+    ExternalModel,
+    key_problem,
+    read_external_models,
+    save_external_model,
+    with_external_models,
+)
 from foundry_cli.paths import Paths
 
 
@@ -27,10 +33,7 @@ def add(model: ExternalModel) -> str:
     _check_free(model.name)
     if model.key_file is not None:
         model.read_key()
-    with changing(paths):
-        config = load_config(paths, environment=False)
-        others = [other for other in read_external_models(config) if other.name.lower() != model.name.lower()]
-        with_external_models(config, [*others, model]).save(paths)
+    save_external_model(paths, model)
     client = find_service(paths)
     known = client.take_over_providers() if client else [{"name": model.name, "problem": key_problem(model)}]
     return next((each["problem"] or "" for each in known if each["name"] == model.name), "")

@@ -12,9 +12,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from foundry_cli.config import changing, load_config
+from foundry_cli.config import load_config
 from foundry_cli.errors import ForbiddenError, InvalidRequestError, ModelNotFoundError
-from foundry_cli.external_models import ExternalModel, read_external_models, with_external_models
+from foundry_cli.external_models import ExternalModel, read_external_models, save_external_model
 from foundry_cli.paths import Paths
 from foundry_cli.service.external.registry import ExternalModels
 from foundry_cli.service.guard import MANAGEMENT_PREFIX, is_manager, is_same_user
@@ -113,11 +113,7 @@ async def _check_free(state: ServiceState, model: ExternalModel) -> None:
 
 
 def _save(model: ExternalModel) -> None:
-    paths = Paths.from_environment()
-    with changing(paths):
-        config = load_config(paths, environment=False)
-        others = [other for other in read_external_models(config) if other.name.lower() != model.name.lower()]
-        with_external_models(config, [*others, model]).save(paths)
+    save_external_model(Paths.from_environment(), model)
 
 
 async def _take_over(models: ExternalModels) -> None:
