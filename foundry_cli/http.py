@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 
 from foundry_cli import __version__
 from foundry_cli.config import LOOPBACK_HOSTS
-from foundry_cli.errors import DownloadCancelledError, OfflineError, SourceError, SourceUnreachableError
+from foundry_cli.errors import DownloadCancelledError, DownloadError, OfflineError, SourceError, SourceUnreachableError
 
 if TYPE_CHECKING:
     import requests
@@ -35,6 +35,7 @@ _WINDOW_BYTES = 1024 * 1024  # what a server may send ahead of what has been rea
 _TCP_WINDOW_CLAMP = 10  # Linux, tcp(7)
 _LOOPBACK_ADDRESS = re.compile(r"127(\.\d{1,3}){3}")
 _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
+_PROXY_ASKS_WHO = re.compile(r"(Tunnel connection failed: )?407\b")  # how `http.client` and `httpx` say it of a tunnel
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,7 @@ class HttpClient:
             except SourceUnreachableError as unreachable:
                 error, retry_after = unreachable, None
             failures += 1
-            if failures >= min(self.retry.tries, self.retry.document_tries):
-                raise error
-            seconds = self.retry.wait(failures, retry_after)
-            if seconds >= _WORTH_SAYING:
-                self._on_wait(f"{error.message} Asking again in {seconds:.0f} s.")
-            self.pause(seconds)
+            self.wait_to_ask_again(error, failures, retry_after)
 
     def read_json(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: Any = None
@@ -149,6 +145,15 @@ class HttpClient:
         for session in vars(self._of_thread).values():
             session.close()
         vars(self._of_thread).clear()
+
+    def wait_to_ask_again(self, error: SourceUnreachableError, failures: int, retry_after: float | None = None) -> None:
+        """Wait for a document that did not come so many times; raise `error` when that is enough, or as `pause`."""
+        if failures >= min(self.retry.tries, self.retry.document_tries):
+            raise error
+        seconds = self.retry.wait(failures, retry_after)
+        if seconds >= _WORTH_SAYING:
+            self._on_wait(f"{error.message} Asking again in {seconds:.0f} s.")
+        self.pause(seconds)
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the work is cancelled meanwhile: then `DownloadCancelledError`."""
@@ -169,7 +174,7 @@ class HttpClient:
         import requests
 
         try:
-            return self._session(window).request(
+            response = self._session(window).request(
                 method,
                 url,
                 headers=dict(headers),
@@ -181,6 +186,10 @@ class HttpClient:
             )
         except (requests.RequestException, OSError, ValueError) as error:
             raise unreachable(url, error) from None  # the chain holds the whole address, which may be secret
+        if response.status_code == 407:
+            response.close()
+            raise refused_by_proxy(url)
+        return response
 
     def _session(self, window: bool) -> requests.Session:
         """A session of this thread: `requests` promises nothing for sessions that threads share."""
@@ -307,18 +316,29 @@ def retry_after_of(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def unreachable(url: str, error: Exception) -> SourceUnreachableError:
-    """What is said when a server does not answer; the cause in a word, without the query of the address."""
+def unreachable(url: str, error: Exception) -> DownloadError:
+    """What is raised when a server does not answer; the cause in a word, without the query of the address.
+
+    It is a `SourceUnreachableError`, or what `refused_by_proxy` returns: that would not be better a second time.
+    """
+    if any(_PROXY_ASKS_WHO.match(str(link)) for link in _chain(error)):
+        return refused_by_proxy(url)
     return SourceUnreachableError(
         f"{host_of(url)} cannot be reached: {_cause(error)}.",
         hint="Check the network, and HTTPS_PROXY and NO_PROXY if there is a proxy.",
     )
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost reason: the outer ones repeat the whole address."""
-    import requests
+def refused_by_proxy(url: str) -> SourceError:
+    """What is raised when a proxy answers with status 407."""
+    return SourceError(
+        f"The proxy on the way to {host_of(url)} wants to know who asks (status 407).",
+        hint="Put a name and a password into the variable: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT (HTTP_PROXY likewise).",
+    )
 
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """`error` and its reasons, the innermost last."""
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and len(chain) < 10:
@@ -326,6 +346,14 @@ def _cause(error: BaseException) -> str:
         inner = getattr(current, "reason", None)
         nested = next((argument for argument in current.args if isinstance(argument, BaseException)), None)
         current = current.__cause__ or current.__context__ or (inner if isinstance(inner, BaseException) else nested)
+    return chain
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: the outer ones repeat the whole address."""
+    import requests
+
+    chain = _chain(error)
     for link in reversed(chain):
         if isinstance(link, socket.gaierror):
             return "its name cannot be resolved"

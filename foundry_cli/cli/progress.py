@@ -74,7 +74,7 @@ class DownloadProgress:
         seconds = max(time.monotonic() - self._began, 1e-6)
         rate = (progress.done - (self._first or 0)) / seconds
         remaining = _duration((progress.total - progress.done) / rate if rate else None)
-        text = f"{percent:6.2f} % [Time remaining: about {remaining}] {rate / _MIB:10.1f} MB/s"
+        text = f"{percent:6.2f} % [Time remaining: about {remaining}] {_rate(rate):>15}"
         self._stream.write(text + "\n")
         self._stream.flush()
 
@@ -89,7 +89,7 @@ def _new_bar(progress: Progress, stream: TextIO) -> Any:
             rate = fields["rate"] or (fields["n"] - fields["initial"]) / max(fields["elapsed"], 1e-6)
             rest = (fields["total"] or 0) - fields["n"]
             left = rest / rate if rate else 0.0 if rest == 0 else None
-            return {**fields, "remaining_about": _duration(left), "rate_megabytes": f"{rate / _MIB:.1f} MB/s"}
+            return {**fields, "remaining_about": _duration(left), "rate_text": _rate(rate)}
 
     return Bar(
         total=progress.total,
@@ -115,8 +115,15 @@ def _bar_format(columns: int) -> str:
     """The line for a terminal of so many columns: the bar becomes shorter and goes before the numbers do."""
     rate = min(_RATE, max(columns - _FORM_COLUMNS - 1, 0))
     bar = min(_BAR, columns - _FORM_COLUMNS - _RATE - 3)
-    form = f"{_FORM}{{rate_megabytes:>{rate}}}" if rate >= 10 else "{percentage:.2f} %"
+    form = f"{_FORM}{{rate_text:>{rate}}}" if rate >= 10 else "{percentage:.2f} %"
     return f"[{{bar:{bar}}}] {form}" if bar >= _NARROWEST_BAR else form
+
+
+def _rate(bytes_per_second: float) -> str:
+    """A speed in the original's unit; one that would be 0.0 there in a smaller one."""
+    if 0 < bytes_per_second < 0.05 * _MIB:
+        return f"{bytes_per_second / 1024:.1f} KB/s"
+    return f"{bytes_per_second / _MIB:.1f} MB/s"
 
 
 def _duration(seconds: float | None) -> str:

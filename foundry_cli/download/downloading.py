@@ -21,12 +21,11 @@ from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import Manifest, StoredFile, first_problem, read_manifest, write_manifest
 from foundry_cli.store.model_folder import write_descriptions
+from foundry_cli.store.plain_file import full_reason
 from foundry_cli.store.repair import begin_repair
 from foundry_cli.store.transfer import Progress, Report, transfer
 from foundry_cli.store.verify import FileCheck, verify
 from foundry_cli.types import ModelInfo
-
-_FULL = (28, 122, 27)  # ENOSPC, EDQUOT, EFBIG
 
 
 def download(plan: DownloadPlan, client: HttpClient, report: Report) -> bool:
@@ -78,8 +77,8 @@ def _complete(plan: DownloadPlan, client: HttpClient, report: Report, lock: Down
         write_manifest(plan.root, Manifest(plan.model, (*files, *descriptions)))
         lock.complete()
     except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFullError("The disk became full while the download was finished.", hint=_AGAIN) from error
+        if full := full_reason(error):
+            raise DiskFullError(f"The download of {plan.model.id} cannot be finished: {full}.", hint=_AGAIN) from error
         raise CacheError(f"{error.filename or plan.root} cannot be written: {error.strerror}.") from error
 
 

@@ -20,14 +20,13 @@ from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.journal import Journal
 from foundry_cli.store.manifest import StoredFile, check_paths
-from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, make_parents, sync_directory
+from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, full_reason, make_parents, sync_directory
 
 Progress = Callable[[int], None]  # is told each time how many bytes more are done
 Report = Callable[[int, int], None]  # bytes done, bytes in total
 
 _PARTIAL = ".partial"
 _CLONE = 0x40049409  # FICLONE of linux/fs.h: both files share their blocks until one is written
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _ROOM_HINT = "Make room, or choose another disk."
 
 
@@ -240,6 +239,6 @@ def translated(failure: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFullError(f"{failure}: the disk is full.", hint=_ROOM_HINT) from error
+        if full := full_reason(error):
+            raise DiskFullError(f"{failure}: {full}.", hint=_ROOM_HINT) from error
         raise CacheError(f"{failure}: {error.strerror}.") from error

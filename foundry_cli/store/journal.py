@@ -23,16 +23,26 @@ from foundry_cli.remote import RemoteFile
 from foundry_cli.store.plain_file import open_plain
 
 JOURNAL = "download.journal"
+ANY_VERSION = "*"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 1 << 28  # bytes; two million chunks
 _BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """The first `size` bytes of a chunk, with their digest."""
+
+    size: int
+    digest: str
 
 
 @dataclass
 class FileRecord:
     """What the journal knows about one file. `sha256` is what the whole file must have, "" when nobody says.
 
-    `origin` is the address of the model that the bytes are of, "" when that is not known.
+    `origin` is the address of the model that the bytes are of, "" when that is not known. `validator` is what the server names
+    the version of its bytes, `ANY_VERSION` when it has several names for the same.
     """
 
     size: int
@@ -40,12 +50,15 @@ class FileRecord:
     validator: str
     origin: str = ""
     chunks: dict[int, str] = field(default_factory=dict)
+    parts: dict[int, Part] = field(default_factory=dict)  # of chunks that are not there as a whole
     published: str = ""  # SHA-256 of the file under its final name
 
     @property
     def done_bytes(self) -> int:
         """Bytes that need not be fetched any more."""
-        return self.size if self.published else sum(chunk_size(self.size, index) for index in self.chunks)
+        if self.published:
+            return self.size
+        return sum(chunk_size(self.size, index) for index in self.chunks) + sum(part.size for part in self.parts.values())
 
     def fits(self, file: RemoteFile, origin: str) -> bool:
         """Whether it is about the same bytes as the source has now: those of another origin are proven by their hash only."""
@@ -110,6 +123,9 @@ class JournalReader:
             self.files[path] = FileRecord(*values)
         elif known and kind == "chunk" and _is_chunk(values, known.size):
             known.chunks[values[0]] = values[1]
+            known.parts.pop(values[0], None)
+        elif known and kind == "part" and _is_part(values, known.size):
+            known.parts[values[0]] = Part(*values[1:])
         elif known and kind == "validator" and isinstance(values[0], str):
             known.validator = values[0]
         elif known and kind == "bad" and type(values[0]) is int:
@@ -142,6 +158,10 @@ class Journal:
     def add_chunk(self, path: str, index: int, digest: str) -> None:
         """A chunk is in the partial file."""
         self._append("chunk", path, index, digest)
+
+    def add_part(self, path: str, index: int, part: Part) -> None:
+        """The beginning of a chunk is in the partial file."""
+        self._append("part", path, index, part.size, part.digest)
 
     def remove_chunk(self, path: str, index: int) -> None:
         """A chunk turned out to be wrong."""
@@ -195,3 +215,8 @@ def _is_file(values: Sequence[object]) -> bool:
 
 def _is_chunk(values: Sequence[Any], size: int) -> bool:
     return len(values) == 2 and type(values[0]) is int and 0 <= values[0] < chunk_count(size) and is_chunk_digest(values[1])
+
+
+def _is_part(values: Sequence[Any], size: int) -> bool:
+    is_of_chunk = len(values) == 3 and _is_chunk((values[0], values[2]), size)
+    return is_of_chunk and type(values[1]) is int and 0 < values[1] < chunk_size(size, values[0])

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from foundry_cli.errors import CacheError, DiskFullError, FoundryError
 
 O_CLEAN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class NotPlainError(OSError):
@@ -84,16 +83,23 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def full_reason(error: OSError) -> str:
+    """Why no more bytes can be written; "" when the error is another one."""
+    if error.errno == errno.EFBIG:
+        return "files cannot be larger there; FAT32, for example, ends at 4 GiB"
+    return {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota of this user is used up"}.get(error.errno or 0, "")
+
+
 def disk_error(error: OSError, root: Path, needed: int) -> FoundryError:
     """What is said when the files of the model in `root` cannot be written; `needed` bytes are still missing."""
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if full := full_reason(error):
         try:
             free = f"{shutil.disk_usage(root).free} bytes are free"
         except OSError:
             free = "it is not known how many are free"
         return DiskFullError(
-            f"The disk of {root} is full: {needed} bytes are needed and {free} ({reason.lower()}).",
+            f"Nothing more can be written to {root}, because {full}: {needed} bytes are needed and {free}.",
             hint="Make room, or set another cache with 'foundry cache cd', and download again: what has arrived is kept.",
         )
     where = error.filename or root

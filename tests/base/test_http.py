@@ -12,6 +12,7 @@ import pytest
 from foundry_cli.errors import DownloadCancelledError, OfflineError, SourceError, SourceUnreachableError
 from foundry_cli.http import HttpClient, RetryPolicy, host_of, is_loopback, retry_after_of
 from tests.fakes.web import Answer, Seen, web_server
+from tests.fakes.wire import proxy_that_refuses, wire_server
 
 _EAGER = RetryPolicy(tries=4, first_wait=0.001, longest_wait=0.002, longest_retry_after=0.01)
 
@@ -203,6 +204,19 @@ def test_a_dead_proxy_is_said_without_its_password(monkeypatch: pytest.MonkeyPat
         _client().open("GET", "https://models.example/")
     assert "pass-word" not in f"{caught.value.message}{caught.value.hint}"
     assert "https://models.example cannot be reached" in caught.value.message
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_name_is_told_apart_from_the_server_and_asked_once(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    seen: list[bytes] = []
+    with wire_server(proxy_that_refuses(seen)) as port:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with pytest.raises(SourceError, match=rf"The proxy on the way to {scheme}://models.example wants to know who asks"):
+            _client().read("GET", f"{scheme}://models.example/index.json?sig=1")
+    assert len(seen) == 1
 
 
 def test_a_wait_ends_when_the_work_is_cancelled() -> None:

@@ -29,7 +29,8 @@ from foundry_cli.http import HttpClient, RetryPolicy
 from foundry_cli.remote import RemoteModel
 from foundry_cli.types import ModelInfo
 from tests.fakes.hugging_face import COMMIT, FakeHub, FakeRepository, fake_hub
-from tests.fakes.web import Answer
+from tests.fakes.web import Answer, web_server
+from tests.fakes.wire import proxy_that_refuses, wire_server
 
 WEIGHTS = bytes(range(256)) * 8
 
@@ -426,6 +427,31 @@ def test_loopback_is_reached_without_the_proxy(hub: FakeHub, client: HttpClient,
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert resolve(hub, client, "hf:Tiny/One-onnx").name == "Tiny--One-onnx"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_name_is_told_apart_from_the_hub(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    import huggingface_hub
+
+    huggingface_hub.close_session()
+    seen: list[bytes] = []
+    with wire_server(proxy_that_refuses(seen)) as port:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{port}")
+        with pytest.raises(SourceError, match=f"The proxy on the way to {scheme}://hub.example wants to know who asks"):
+            HuggingFaceSource(f"{scheme}://hub.example", "").search("tiny", 1, HttpClient())
+    assert len(seen) == 1
+    huggingface_hub.close_session()
+
+
+def test_a_hub_that_does_not_answer_is_asked_again_and_that_is_said() -> None:
+    said: list[str] = []
+    retry = RetryPolicy(document_tries=2, first_wait=0.01)
+    client = HttpClient(is_offline=True, retry=retry, on_wait=said.append)
+    busy = Answer(503, b"", {"Retry-After": "3"})
+    with web_server(lambda _: busy) as server, pytest.raises(SourceUnreachableError, match="answers with status 503"):
+        HuggingFaceSource(server.url, "").search("tiny", 1, client)
+    assert said == [f"{server.url} answers with status 503. Asking again in 3 s."]
+    assert len(server.seen) == 2
 
 
 def test_nothing_about_the_machine_is_told_and_nothing_else_is_asked(hub: FakeHub, tmp_path: Path) -> None:

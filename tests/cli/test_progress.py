@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from foundry_cli.cli.progress import DownloadProgress, _bar_format
+from foundry_cli.cli.progress import DownloadProgress, _bar_format, _rate
 from foundry_cli.store.transfer import Progress
 
 _MIB = 1 << 20
@@ -61,8 +61,16 @@ def test_the_line_fits_the_terminal_and_keeps_its_numbers(columns: int) -> None:
     form = _bar_format(columns)
     bar = re.search(r"{bar:(\d+)}", form)
     width = int(bar[1]) + 3 if bar else 0
-    line = re.sub(r"\[{bar:\d+}\] ", "", form).format(percentage=99.994, remaining_about="59s", rate_megabytes="1234.5 MB/s")
+    line = re.sub(r"\[{bar:\d+}\] ", "", form).format(percentage=99.994, remaining_about="59s", rate_text="1234.5 MB/s")
     assert "99.99 %" in line
     assert width + len(line) <= columns
     assert ("MB/s" in line) == (columns >= 60)
     assert (width == 39) == (columns >= 96)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(0, "0.0 MB/s"), (20_000, "19.5 KB/s"), (60_000, "0.1 MB/s"), (3e9, "2861.0 MB/s")],
+)
+def test_a_slow_download_has_a_speed_other_than_zero(rate: float, text: str) -> None:
+    assert _rate(rate) == text

@@ -83,6 +83,16 @@ def tunnel_to(port: int, seen: list[bytes]) -> Talk:
     return talk
 
 
+def proxy_that_refuses(seen: list[bytes]) -> Talk:
+    """A proxy that wants a name and a password, and keeps what it was asked in `seen`."""
+
+    def talk(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+        connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    return talk
+
+
 def _copy(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while data := source.recv(1 << 16):

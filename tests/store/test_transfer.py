@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from foundry_cli.chunks import CHUNK_BYTES
+from foundry_cli.chunks import CHUNK_BYTES, chunk_digest
 from foundry_cli.errors import SourceError
 from foundry_cli.http import HttpClient
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.journal import JOURNAL, Journal
+from foundry_cli.store.journal import JOURNAL, Journal, JournalReader, Part
 from foundry_cli.store.manifest import StoredFile
 from foundry_cli.store.transfer import Progress, missing_bytes, transfer
 from tests.fakes.origin import Behaviour, Origin, OriginModel, chunk_digests
@@ -33,6 +33,12 @@ def client() -> HttpClient:
 
 def stored(path: str, content: bytes) -> StoredFile:
     return StoredFile(path, len(content), hashlib.sha256(content).hexdigest(), chunk_digests(content))
+
+
+def read_journal(root: Path) -> JournalReader:
+    reader = JournalReader(root)
+    reader.poll()
+    return reader
 
 
 def put_partial(root: Path, path: str, content: bytes, have: set[int], validator: str = "", origin: str = "") -> None:
@@ -113,6 +119,65 @@ def test_a_chunk_that_a_power_cut_has_torn_is_fetched_again(tmp_path: Path, clie
     with Origin({"a": CONTENT}) as origin:
         transfer(OriginModel(origin), tmp_path, client, ignore)
         assert origin.sent == len(CONTENT) - 9 * CHUNK_BYTES
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_a_chunk_that_takes_long_is_continued_in_its_middle(tmp_path: Path, client: HttpClient) -> None:
+    with Origin({"a": CONTENT}, Behaviour(bytes_per_second=200_000)) as origin:
+        model = OriginModel(origin)
+
+        def cancel(_: Progress) -> None:
+            if len(read_journal(tmp_path).files["a"].parts) >= 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            transfer(model, tmp_path, client, cancel)
+        kept = read_journal(tmp_path).done_bytes()
+        assert missing_bytes(model.files, tmp_path) == len(CONTENT) - kept
+        earlier = len(origin.requests)
+        origin.behave("a", bytes_per_second=0)
+        progress: list[Progress] = []
+        assert transfer(model, tmp_path, client, progress.append) == (stored("a", CONTENT),)
+        ranges = [request.headers["Range"][len("bytes=") :].split("-") for request in origin.requests[earlier:]]
+        asked = sum(int(last) - int(first) + 1 for first, last in ranges)
+        assert (progress[0].resumed, asked) == (kept, len(CONTENT) - kept)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("damage", ["bytes", "length"])
+def test_the_beginning_of_a_chunk_is_believed_only_if_its_digest_is_right(
+    tmp_path: Path, client: HttpClient, damage: str
+) -> None:
+    put_partial(tmp_path, "a", CONTENT, {0, 1, 2})
+    journal = Journal(tmp_path)
+    for index in (4, 12):
+        start = CONTENT[index * CHUNK_BYTES :][:9_999]
+        journal.add_part("a", index, Part(len(start), chunk_digest(start)))
+        with (tmp_path / "a.partial").open("r+b") as stream:
+            stream.seek(index * CHUNK_BYTES)
+            stream.write(start)
+    journal.close()
+    with (tmp_path / "a.partial").open("r+b") as stream:
+        if damage == "bytes":
+            stream.seek(4 * CHUNK_BYTES + 77)
+            stream.write(b"damaged")
+        else:
+            stream.truncate(12 * CHUNK_BYTES + 5)
+    with Origin({"a": CONTENT}) as origin:
+        transfer(OriginModel(origin), tmp_path, client, ignore)
+        assert origin.sent == len(CONTENT) - 3 * CHUNK_BYTES - 9_999
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_sends_a_file_whose_chunk_was_begun(tmp_path: Path, client: HttpClient) -> None:
+    put_partial(tmp_path, "a", CONTENT, {0})
+    journal = Journal(tmp_path)
+    journal.add_part("a", 5, Part(9_999, chunk_digest(bytes(9_999))))
+    journal.close()
+    with Origin({"a": CONTENT}, Behaviour(ignores_range=1 << 60)) as origin:
+        progress: list[Progress] = []
+        transfer(OriginModel(origin), tmp_path, client, progress.append)
+        assert progress[-1].done == progress[-1].total == len(CONTENT)
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 

@@ -80,6 +80,7 @@ def test_d5_a_limit_for_files_is_a_full_disk_too(tmp_path: Path) -> None:
         files, root, log = OriginModel(origin).files, tmp_path / "model", tmp_path / "log"
         assert downloads.wait(downloads.start(origin.base, files, root, log, file_limit=5 * CHUNK_BYTES + 7)) == FAILED
         assert log.read_text().startswith("disk_full\n")
+        assert "files cannot be larger there" in log.read_text()
         assert downloads.wait(downloads.start(origin.base, files, root, log)) == COMPLETED
     assert (root / "a").read_bytes() == CONTENT
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from foundry_cli import __version__
 from foundry_cli.errors import ConfigError, ModelNotFoundError, OfflineError, SourceError, SourceUnreachableError
-from foundry_cli.http import CONNECT_SECONDS, READ_SECONDS, HttpClient, host_of, retry_after_of, unreachable
+from foundry_cli.http import CONNECT_SECONDS, READ_SECONDS, HttpClient, host_of, refused_by_proxy, retry_after_of, unreachable
 from foundry_cli.remote import RemoteFile
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ class HuggingFaceApi:
                 raise
             except SourceUnreachableError as error:
                 failures += 1
-                if failures >= client.retry.tries:
-                    raise
-                client.pause(client.retry.wait(failures, error.retry_after if isinstance(error, _BusyError) else None))
+                client.wait_to_ask_again(error, failures, error.retry_after if isinstance(error, _BusyError) else None)
 
     def _hub(self) -> HfApi:
         _prepare_library()
@@ -160,6 +158,8 @@ def _client_class(base: Any) -> Any:
                 response = super().send(request, **options)
             except _library_error() as error:
                 raise unreachable(str(request.url), error) from error
+            if response.status_code == 407:
+                raise refused_by_proxy(str(request.url))
             if response.status_code in _TRANSIENT:
                 message = f"{host_of(str(request.url))} answers with status {response.status_code}."
                 raise _BusyError(message, retry_after_of(response.headers))

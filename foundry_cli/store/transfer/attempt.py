@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundry_cli.chunks import CHUNK_BYTES, chunk_count, chunk_size
+from foundry_cli.chunks import CHUNK_BYTES, chunk_count, chunk_digest, chunk_size
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.journal import FileRecord
+from foundry_cli.store.journal import FileRecord, Part
 from foundry_cli.store.manifest import StoredFile
 from foundry_cli.store.plain_file import NotPlainError, make_parents, open_plain
 
@@ -46,6 +46,7 @@ class Attempt:
         self.validator = record.validator if record else ""
         self.states = bytearray(chunk_count(file.size))
         self.digests = [""] * len(self.states)
+        self.parts: dict[int, Part] = {}  # beginnings of missing chunks
         self.unsynced = 0  # bytes on disk that a power cut would take
         self.hashed = 0  # chunks that `hash` has seen
         self.hash = hashlib.sha256()
@@ -58,6 +59,7 @@ class Attempt:
         elif record:
             size = _size(self.path)
             self._claim((i for i in record.chunks if i * CHUNK_BYTES + chunk_size(file.size, i) <= size), record)
+            self.parts = {i: part for i, part in record.parts.items() if i * CHUNK_BYTES + part.size <= size}
 
     def _claim(self, indices: Iterable[int], record: FileRecord | None) -> None:
         for index in indices:
@@ -67,7 +69,8 @@ class Attempt:
     @property
     def done_bytes(self) -> int:
         """Bytes that are on disk."""
-        return sum(chunk_size(self.file.size, index) for index, state in enumerate(self.states) if state >= CLAIMED)
+        chunks = sum(chunk_size(self.file.size, index) for index, state in enumerate(self.states) if state >= CLAIMED)
+        return chunks + sum(part.size for part in self.parts.values())
 
     @property
     def is_hashable(self) -> bool:
@@ -114,6 +117,11 @@ class Attempt:
     def refuse_direct(self) -> None:
         """It cannot be after all."""
         self._can_be_direct = False
+
+    def read_part(self, index: int, part: Part) -> bytes:
+        """The bytes of a part, empty when they are not those that were written. Raises `OSError`."""
+        data = os.pread(self.descriptor, part.size, index * CHUNK_BYTES)
+        return data if len(data) == part.size and chunk_digest(data) == part.digest else b""
 
     def expected_digest(self, index: int) -> str:
         """What a chunk must have, "" when nobody says."""

@@ -15,6 +15,7 @@ from foundry_cli.chunks import CHUNK_BYTES, chunk_size, new_chunk_hash
 from foundry_cli.errors import DownloadError, OfflineError, SourceError, SourceUnreachableError
 from foundry_cli.http import HttpClient, host_of
 from foundry_cli.remote import FileAddress, RemoteFile, RemoteModel
+from foundry_cli.store.journal import Part
 from foundry_cli.store.plain_file import write_all
 from foundry_cli.store.transfer.attempt import FileHash
 from foundry_cli.store.transfer.direct_writer import DirectWriter, WholeChunk
@@ -33,6 +34,7 @@ from foundry_cli.store.transfer.segments import AttemptOver, Segment, Workload
 _PIECE_BYTES = CHUNK_BYTES  # at most: as much as is there; smaller ones cost a tenth more processor time
 _LONGEST_SPAN = 1 << 60
 _SHORTEST_SPAN = 4 * CHUNK_BYTES
+_PART_SECONDS = 2.0  # what the end of the process may cost a stream that is so slow that a chunk takes longer
 _MOST_USELESS = 3  # answers in a row that bring nothing: an address that is refused, a wrong range
 
 
@@ -83,7 +85,10 @@ class Cursor:
         self._work = work
         self._writer = writer
         self._buffer: mmap.mmap | None = None  # for the chunk, if it is to be written as a whole
+        self._kept_at = 0.0  # when something of the chunk was journaled last
         self._begin_chunk()
+        if segment.part:
+            self._go_on(segment.first, segment.part)
 
     @property
     def is_done(self) -> bool:
@@ -102,6 +107,14 @@ class Cursor:
             self.position = 0
             self._begin_chunk()
 
+    def _go_on(self, index: int, part: Part) -> None:
+        """Begin with what an earlier run has of the first chunk."""
+        data = self.attempt.read_part(index, part)
+        if data:
+            self._is_wanted = True
+            self._hash_piece(index, data)
+            self.position += len(data)
+
     def accept(self, data: bytes) -> int:
         """Write the bytes at `position` unless they are there; how many were needed.
 
@@ -116,6 +129,7 @@ class Cursor:
         if self._is_wanted:
             self._write(data, offset)
             self._hash_piece(index, data)
+            self._keep_part(index, offset + len(data))
         self.received += needed
         self.position += len(data)
         if offset + len(data) == chunk_size(self.attempt.file.size, index):
@@ -127,6 +141,13 @@ class Cursor:
             self._buffer[offset : offset + len(data)] = data
         else:
             write_all(self.attempt.descriptor, data, self.position)
+
+    def _keep_part(self, index: int, size: int) -> None:
+        now = time.monotonic()
+        is_part = size < chunk_size(self.attempt.file.size, index)
+        if is_part and self._buffer is None and now - self._kept_at >= _PART_SECONDS:
+            self._kept_at = now
+            self._work.add_part(self.attempt, index, Part(size, self._hash.hexdigest()))
 
     def _end_chunk(self, index: int) -> None:
         file_hash = FileHash(self._file_hash, self._hash_before) if self._file_hash and self._hash_before else None
@@ -145,6 +166,7 @@ class Cursor:
         self._unhashed: list[bytes] = []  # pieces of this chunk that `_file_hash` has not seen
         self._is_wanted = False
         self._buffer = None
+        self._kept_at = time.monotonic()
 
     def _hash_piece(self, index: int, data: bytes) -> None:
         """Let the hash of the file see the bytes while they are in the processor's cache, if it has come so far."""
@@ -188,7 +210,9 @@ class Fetcher:
         """Fetch segments until the work is over. Raises `DownloadError` and its kinds, `OSError`."""
         while segment := self._work.next_segment(self._number, self._client.rest):
             try:
-                self._fetch(Cursor(self._work, self._writer, segment))
+                cursor = Cursor(self._work, self._writer, segment)
+                self.in_hand = cursor.position % CHUNK_BYTES
+                self._fetch(cursor)
             except AttemptOver:
                 continue
             finally:

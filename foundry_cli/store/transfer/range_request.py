@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from foundry_cli.errors import DownloadError, OfflineError, SourceError, SourceUnreachableError
 from foundry_cli.http import HttpClient, host_of, retry_after_of, unreachable
 from foundry_cli.remote import FileAddress, RemoteFile
+from foundry_cli.store.journal import ANY_VERSION
 
 if TYPE_CHECKING:
     import requests
@@ -105,11 +106,12 @@ class RangeBody:
 
 
 def open_range(client: HttpClient, address: FileAddress, file: RemoteFile, start: int, stop: int, validator: str) -> RangeBody:
-    """Ask for the bytes from `start` to `stop`, of the version that `validator` names; "" for any.
+    """Ask for the bytes from `start` to `stop`, of the version that `validator` names; "" or `ANY_VERSION` for any.
 
     The answer holds them, or the first of them, or, from a server that does no ranges, all bytes of the file. Raises `Setback`
     and its kinds, `SourceError` (there is no such file, a redirect is refused), `OfflineError`, `DownloadCancelledError`.
     """
+    validator = "" if validator == ANY_VERSION else validator
     headers = {**address.headers, "Range": f"bytes={start}-{stop - 1}"}
     if validator and not validator.startswith("W/"):
         headers["If-Range"] = validator

@@ -12,13 +12,14 @@ from pathlib import Path
 from foundry_cli.chunks import CHUNK_BYTES, chunk_size
 from foundry_cli.errors import FoundryError, IntegrityError
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.journal import Journal
+from foundry_cli.store.journal import ANY_VERSION, Journal, Part
 from foundry_cli.store.manifest import StoredFile
 from foundry_cli.store.transfer.attempt import CLAIMED, HERE, MISSING, TAKEN, Attempt, FileHash, plan_file
 
 _MOST_CHUNKS = 256  # of one request: each costs the server some 10 ms
 _FEWEST_CHUNKS = 4  # near the end, when the streams share what is left
 _MOST_RESTARTS = 3  # of a file that changes at the server
+_MOST_PROVABLE_RESTARTS = 1  # of one whose hash would tell; servers that share a name may have several names for a version
 _ROUNDS = 2  # of a file or chunk whose hash is wrong
 _MOST_OPEN = 200  # files at once; many systems allow a process 1,024
 _SYNC_BYTES = 64 * 1024 * 1024  # what a power cut may cost
@@ -38,6 +39,7 @@ class Segment:
     attempt: Attempt
     first: int
     end: int
+    part: Part | None = None  # of its first chunk, from an earlier run
     is_whole: bool = False  # the server sends all bytes or none
     begun: deque[float] = field(default_factory=deque)  # when its last chunks were, on the monotonic clock
 
@@ -156,12 +158,14 @@ class Workload:
 
     def _take(self, attempt: Attempt, first: int) -> Segment:
         attempt.users += 1
-        end, limit = first, first + self._segment_chunks()
-        while end < min(limit, len(attempt.states)) and attempt.states[end] == MISSING:
+        part = attempt.parts.pop(first, None)
+        self.done_bytes -= part.size if part else 0  # until its chunk is there
+        end, limit = first, min(first + self._segment_chunks(), len(attempt.states))
+        while end < limit and attempt.states[end] == MISSING and end not in attempt.parts:
             attempt.states[end] = TAKEN
             end += 1
         self.current_file = attempt.file.path
-        return Segment(attempt, first, end)
+        return Segment(attempt, first, end, part)
 
     def _segment_chunks(self) -> int:
         """How long a segment is to be: near the end the streams share what is left."""
@@ -199,6 +203,8 @@ class Workload:
             while attempt.users > 1 and self._is_needed(segment):  # two writers could spoil what is hashed already
                 self._fetchable.wait()
             attempt.states[:] = attempt.states.replace(bytes([MISSING]), bytes([TAKEN]))
+            self.done_bytes -= sum(part.size for part in attempt.parts.values())
+            attempt.parts.clear()
             segment.first, segment.end, segment.is_whole = 0, len(attempt.states), True
             return True
 
@@ -218,7 +224,7 @@ class Workload:
             if validator and not attempt.validator and attempt.is_current and not self.ended.is_set():
                 attempt.validator = validator
                 self._journal.set_validator(attempt.file.path, validator)
-            return attempt.validator == validator
+            return attempt.validator in (validator, ANY_VERSION)
 
     def add(self, attempt: Attempt, index: int, digest: str, file_hash: FileHash | None = None) -> None:
         """A chunk has been written; one with a wrong digest counts as not written."""
@@ -242,6 +248,12 @@ class Workload:
                 self._hashable.notify()
             if self._unsynced >= _SYNC_BYTES:
                 self._publishable.notify()
+
+    def add_part(self, attempt: Attempt, index: int, part: Part) -> None:
+        """The beginning of a chunk has been written: another run can go on from there."""
+        with self._lock:
+            if attempt.is_current and not self.ended.is_set():
+                self._journal.add_part(attempt.file.path, index, part)
 
     # What the hasher needs
 
@@ -302,12 +314,19 @@ class Workload:
     # Beginning again
 
     def restart(self, attempt: Attempt, error: FoundryError) -> None:
-        """The server has another version of the file: begin it from zero, or raise `error` when that happens too often."""
+        """The server has another version of the file: begin it from zero.
+
+        When that happens too often the version is of no matter any more if a hash decides; if none does, `error` is raised.
+        """
         with self._lock:
             if not attempt.is_current:
                 return
             path = attempt.file.path
             self._restarts[path] = self._restarts.get(path, 0) + 1
+            if attempt.sha256 and self._restarts[path] > _MOST_PROVABLE_RESTARTS:
+                attempt.validator = ANY_VERSION
+                self._journal.set_validator(path, ANY_VERSION)
+                return
             if self._restarts[path] > _MOST_RESTARTS:
                 raise error
             self._begin_again(attempt)
@@ -326,7 +345,8 @@ class Workload:
         self._unsynced -= attempt.unsynced
         fresh = Attempt(self._root, attempt.file)
         fresh.sha256 = attempt.sha256
-        self._journal.begin(fresh.file.path, fresh.file.size, fresh.sha256, "")
+        fresh.validator = ANY_VERSION if attempt.validator == ANY_VERSION else ""
+        self._journal.begin(fresh.file.path, fresh.file.size, fresh.sha256, fresh.validator)
         self._attempts[self._attempts.index(attempt)] = fresh
         self._fetchable.notify_all()
         self._hashable.notify()
