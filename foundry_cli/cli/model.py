@@ -172,7 +172,9 @@ def unload(
         if output_format is Format.json:
             output.document({"models": []})
         return
-    loaded = {name.lower(): entry["id"] for entry in client.status()["loadedModels"] for name in _names(entry)}
+    status = client.status()
+    here = [*status["loadedModels"], *status.get("loadingModels", [])]  # not there in a service of before an update
+    loaded = {name.lower(): entry["id"] for entry in here for name in _names(entry)}
     model_id = loaded.get(model.strip().lower())
     if model_id is None:
         model_id = local_inventory().resolve(model).id

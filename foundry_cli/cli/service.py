@@ -114,18 +114,22 @@ def list_loaded(output_format: OutputOption = Format.text) -> None:
     from foundry_cli.client.supervisor import require_service
     from foundry_cli.paths import Paths
 
-    models = require_service(Paths.from_environment()).status()["loadedModels"]
+    status = require_service(Paths.from_environment()).status()
+    models, loading = status["loadedModels"], status.get("loadingModels", [])  # not there before an update
     if output_format is Format.json:
-        output.document({"models": models})
-    elif not models:
+        output.document({"models": models, "loading": loading})
+    elif not models and not loading:
         output.line("No models are currently loaded in the service")
     else:
-        width = max(len("Model ID"), *(len(model["id"]) for model in models)) + 2
+        width = max(len("Model ID"), *(len(model["id"]) for model in (*models, *loading))) + 2
         output.line("Models running in service:")
         output.line(f"    {'Alias':<31}{'Model ID':<{width}}Engine")
         for model in models:
             engine = model.get("engine", "")  # unknown to a service that was started before an update
             output.line(f"{symbol('🟢  ') or '    '}{model['alias']:<31}{model['id']:<{width}}{engine}".rstrip())
+        for model in loading:
+            since = f"loading for {model['seconds']} s"
+            output.line(f"{symbol('🕓  ') or '    '}{model['alias']:<31}{model['id']:<{width}}{since}")
 
 
 @app.command()

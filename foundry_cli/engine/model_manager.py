@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from foundry_cli.engine.admission import Admission
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
     EngineDiedError,
+    EngineError,
+    FoundryError,
     InsufficientMemoryError,
     ModelInUseError,
     ServiceStoppingError,
@@ -60,6 +62,8 @@ class LoadingModel:
     model: ModelInfo
     provider: str
     task: asyncio.Task[LoadedModel]
+    began: float = field(default_factory=time.monotonic)
+    is_given_up: bool = False
 
 
 _ANYWHERE = Placement()
@@ -142,15 +146,30 @@ class ModelManager:
                 self._rest(still_loaded)
 
     async def unload(self, model_id: str, *, force: bool = False) -> bool:
-        """Unload a model; False when it was not loaded. Raises `ModelInUseError` unless `force`."""
-        loaded = self._loaded.get(model_id)
-        if loaded is None:
+        """Unload a model, or give its load up; False when it was not loaded. Raises `ModelInUseError` unless `force`.
+
+        Who waits for a load that is given up gets an `EngineError`.
+        """
+        loading = self._loading.get(model_id)
+        if loading is None and model_id not in self._loaded:
             return False
         if self._users(model_id) and not force:
-            message = f"The model {model_id} is answering {self._users(model_id)} request(s)."
+            work = "being loaded for" if loading else "answering"
+            message = f"The model {model_id} is {work} {self._users(model_id)} request(s)."
             raise ModelInUseError(message, hint="Wait for the answer, or use --force.")
-        await self._unload(loaded)
+        if loading is not None:
+            await asyncio.shield(self._in_background(self._give_up(loading)))
+        if loaded := self._loaded.get(model_id):  # perhaps since this moment
+            await self._unload(loaded)
         return True
+
+    async def _give_up(self, loading: LoadingModel) -> None:
+        loading.is_given_up = True
+        loading.task.cancel()
+        await asyncio.wait({loading.task})
+        with suppress(FoundryError, asyncio.CancelledError):
+            loading.task.result()  # nobody else may be there to look at it
+        logger.info("gave the load of %s up", loading.model.id)
 
     async def close(self) -> None:
         """Unload everything and load nothing more."""
@@ -201,6 +220,10 @@ class ModelManager:
                 self._check_crashes(model.id, provider)
                 await self._make_room(model)
                 loaded = LoadedModel(model, await self._start(model, provider), self.default_ttl, provider)
+        except asyncio.CancelledError:
+            if self._loading[model.id].is_given_up:
+                raise EngineError(f"The model {model.id} was unloaded while it was being loaded.") from None
+            raise
         finally:
             del self._loading[model.id]
         self._loaded[model.id] = loaded

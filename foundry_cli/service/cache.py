@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from foundry_cli.config import load_config
-from foundry_cli.errors import BundledModelError, FoundryError, ModelInUseError
+from foundry_cli.errors import BundledModelError, ModelInUseError
 from foundry_cli.inventory import open_inventory
 from foundry_cli.paths import Paths
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
@@ -54,12 +53,8 @@ async def remove_model(name: str, request: Request, force: str | None = None) ->
 
 async def _end_use(state: ServiceState, model: ModelInfo, *, force: bool) -> None:
     """Take a model out of memory. Raises `ModelInUseError` unless `force`."""
-    is_loading = state.models.is_loading(model)
-    if not force and (is_loading or state.models.is_loaded(model)):
+    if not force and (state.models.is_loading(model) or state.models.is_loaded(model)):
         raise ModelInUseError(
             f"The model {model.id} is loaded.", hint="Unload it with 'foundry model unload', or use --force to do both."
         )
-    if is_loading:
-        with suppress(FoundryError):  # then there is nothing to unload
-            await state.models.load(model)
     await state.models.unload(model.id, force=force)

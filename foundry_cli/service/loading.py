@@ -48,7 +48,7 @@ async def load_model(
 
 
 async def unload_model(name: str, request: Request, force: str | None = None) -> bool:
-    """Unload a model; False when it is not loaded. Without `force` a model that is answering stays: 409."""
+    """Unload a model, or give its load up; False when it is not loaded. Without `force` a model that is needed stays: 409."""
     state = state_of(request)
     if state.external.find(name):
         return False
@@ -74,7 +74,10 @@ async def load_later_form(is_loaded_now: IsLoadedNow) -> dict[str, str]:
 
 @router.get("/openai/unload/{name:path}", response_class=Response)
 async def unload(is_unloaded_now: IsUnloadedNow) -> Response:
-    """Unload a model; nothing happens when it is not loaded. Without `force` a model that is answering stays: 409."""
+    """Unload a model, or give its load up; nothing happens when it is not loaded.
+
+    Without `force` a model that is answering, or that requests wait for, stays: 409.
+    """
     return Response()
 
 
@@ -86,17 +89,18 @@ async def unload_later_form(is_unloaded_now: IsUnloadedNow) -> dict[str, str]:
 
 @router.get("/openai/unloadall", response_class=Response)
 async def unload_all(request: Request, force: str | None = None) -> Response:
-    """Unload every model; those that are answering stay unless `force`."""
+    """Unload every model, and give up all loads; those that are answering, or that requests wait for, stay unless `force`."""
     state = state_of(request)
     is_forced = truth("force", force, default=False)
     busy = []
-    for loaded in state.models.loaded():
+    loading = [loading.model.id for loading in state.models.loading()]
+    for model_id in (*loading, *(loaded.model.id for loaded in state.models.loaded())):
         try:
-            await state.models.unload(loaded.model.id, force=is_forced)
+            await state.models.unload(model_id, force=is_forced)
         except ModelInUseError:
-            busy.append(loaded.model.id)
+            busy.append(model_id)
     if busy:
-        raise ModelInUseError(f"Still answering, and therefore loaded: {', '.join(busy)}.", hint="Wait, or use force=true.")
+        raise ModelInUseError(f"Still needed, and therefore loaded: {', '.join(busy)}.", hint="Wait, or use force=true.")
     return Response()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from foundry_cli import __version__
-from foundry_cli.engine.model_manager import LoadedModel
+from foundry_cli.engine.model_manager import LoadedModel, LoadingModel
 from foundry_cli.execution_providers import CPU
 from foundry_cli.service.errors import stopping
 from foundry_cli.service.state import ServiceState, state_of, valid_providers
@@ -41,7 +42,7 @@ async def status(request: Request) -> dict[str, Any]:
         "startedAt": state.record.started_at,
         "defaultTtl": state.models.default_ttl,
         "loadedModels": [_loaded_fields(loaded) for loaded in state.models.loaded()],
-        "loadingModels": [{"id": loading.model.id, "ep": loading.provider} for loading in state.models.loading()],
+        "loadingModels": [_loading_fields(loading) for loading in state.models.loading()],
     }
 
 
@@ -56,6 +57,15 @@ def _loaded_fields(loaded: LoadedModel) -> dict[str, Any]:
         "kernels": loaded.engine.kernels,
         "mostRunning": loaded.engine.most_running,
         "threads": loaded.engine.threads,
+    }
+
+
+def _loading_fields(loading: LoadingModel) -> dict[str, Any]:
+    return {
+        "id": loading.model.id,
+        "alias": loading.model.alias,
+        "ep": loading.provider,
+        "seconds": int(time.monotonic() - loading.began),
     }
 
 

@@ -195,6 +195,31 @@ def test_a_restart_loads_what_was_being_loaded(here: Command, tmp_path: Path) ->
     here("service", "stop")
 
 
+@pytest.mark.slow
+def test_a_load_that_hangs_is_shown_and_can_be_given_up(here: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    config = add_model(paths, "slow:1", ["Hello"]) / "genai_config.json"
+    content = config.read_text()
+    here("service", "start")
+    client = require_service(paths)
+    config.unlink()
+    os.mkfifo(config)  # the worker waits until it is written to
+    loading = threading.Thread(target=_load_quietly, args=(client, "slow:1"))
+    loading.start()
+    deadline = time.monotonic() + 30
+    while "loading for" not in here("service", "ps").stdout:
+        assert time.monotonic() < deadline
+    assert json.loads(here("service", "ps", "--output", "json").stdout)["loading"][0]["id"] == "slow:1"
+    assert here("model", "unload", "slow").stdout == "🔴 Model slow unloaded successfully\n"
+    loading.join(30)
+    assert not loading.is_alive()
+    assert here("service", "ps").stdout == "No models are currently loaded in the service\n"
+    config.unlink()
+    config.write_text(content)
+    client.load("slow:1")
+    here("service", "stop")
+
+
 def _load_quietly(client: ServiceClient, model: str) -> None:
     """The service is stopped meanwhile."""
     with suppress(FoundryError):

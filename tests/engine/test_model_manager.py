@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -82,6 +82,14 @@ async def managing(start: StartEngine, ttl: float = 600.0, memory: int = 1 << 50
 async def ask(manager: ModelManager, wanted: ModelInfo, *, ttl: float | None = None, background: bool = False) -> str:
     async with manager.use(wanted, ttl=ttl, is_background=background) as process:
         return (await answer(process, request())).text
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async def look() -> None:
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(look(), 20)
 
 
 def names(manager: ModelManager) -> list[str]:
@@ -288,6 +296,61 @@ def test_unloading_under_use() -> None:
                 with pytest.raises(EngineError, match="unloaded while it was needed"):
                     await anext(events)
             assert names(manager) == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("body", ["", "os.kill(os.getpid(), signal.SIGSTOP)"])
+def test_unloading_what_hangs_while_it_is_loaded(body: str) -> None:
+    async def run() -> None:
+        start = Starter(program(f"{body}\nsignal.pause()"))
+        async with managing(start) as manager:
+            loads = [asyncio.create_task(manager.load(model("a"))) for _ in range(2)]
+            await until(lambda: start.started == ["a:1"])
+            start.command = OBEDIENT
+            next_one = asyncio.create_task(manager.load(model("b")))
+            await until(lambda: len(manager.loading()) == 2)
+            assert await manager.unload("a:1") is True
+            for load in loads:
+                with pytest.raises(EngineError, match="a:1 was unloaded while it was being loaded"):
+                    await load
+            await next_one
+            assert names(manager) == ["b"]
+            assert await ask(manager, model("a")) == "ok"
+
+    asyncio.run(run())
+
+
+def test_unloading_what_requests_wait_for() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            asked = asyncio.create_task(ask(manager, model("a")))
+            await until(lambda: start.started == ["a:1"])
+            with pytest.raises(ModelInUseError, match="being loaded for 1 request"):
+                await manager.unload("a:1")
+            assert await manager.unload("a:1", force=True) is True
+            with pytest.raises(EngineError, match="unloaded while it was being loaded"):
+                await asked
+            assert manager.loading() == []
+
+    asyncio.run(run())
+
+
+def test_giving_a_load_up_when_nobody_waits_any_more() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            load = asyncio.create_task(manager.load(model("a")))
+            await until(lambda: start.started == ["a:1"])
+            unloading = asyncio.create_task(manager.unload("a:1"))
+            await asyncio.sleep(0)
+            unloading.cancel()
+            load.cancel()
+            await asyncio.gather(unloading, load, return_exceptions=True)
+            await until(lambda: manager.loading() == [])
 
     asyncio.run(run())
 
