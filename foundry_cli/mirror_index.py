@@ -51,26 +51,43 @@ def read_index(content: bytes, source: str | None = None) -> list[MirrorModel]:
 
     Raises `SourceError` for something that is not an index.
     """
+    models = (_model(entry, source) for entry in _document(content)["models"])
+    return [model for model in models if model is not None]
+
+
+def write_index(models: Iterable[MirrorModel], earlier: bytes = b"") -> bytes:
+    """The index of `models`, and of what `earlier`, an index, has beside them, sorted by id.
+
+    What is not understood of `earlier` stays as it is: perhaps another version of this program does. Raises as `read_index`.
+    """
+    document = _document(earlier) if earlier else {"format": _FORMAT, "version": _VERSION, "models": []}
+    new = {_entry_id(entry): entry for entry in map(_entry, models)}
+    kept = [entry for entry in document["models"] if _entry_id(entry) not in new]
+    document["models"] = sorted((*kept, *new.values()), key=_entry_id)
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+def _document(content: bytes) -> dict[str, Any]:
+    """An index whose entries have not been looked at. Raises `SourceError`."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise SourceError("The index of the mirror is not JSON.") from error
-    entries = document.get("models") if isinstance(document, dict) and document.get("format") == _FORMAT else None
-    if not isinstance(entries, list):
+    is_index = isinstance(document, dict) and document.get("format") == _FORMAT
+    if not is_index or not isinstance(document.get("models"), list):
         raise SourceError("The index is not that of a mirror of models.")
     if document.get("version") != _VERSION:
         raise SourceError("The index of the mirror has a version that is not known.", hint="Update this program.")
-    if len(entries) > _MOST_MODELS:
+    if len(document["models"]) > _MOST_MODELS:
         raise SourceError(f"The index of the mirror has more than {_MOST_MODELS} models.")
-    models = (_model(entry, source) for entry in entries)
-    return [model for model in models if model is not None]
+    assert isinstance(document, dict)
+    return document
 
 
-def write_index(models: Iterable[MirrorModel]) -> bytes:
-    """The index of `models`, sorted by id."""
-    entries = [_entry(model) for model in sorted(models, key=lambda each: each.model.id.lower())]
-    document = {"format": _FORMAT, "version": _VERSION, "models": entries}
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+def _entry_id(entry: object) -> str:
+    """By which an entry is replaced; "" when it cannot be used."""
+    model = from_record(entry)
+    return model.id.lower() if model else ""
 
 
 def read_chunks(content: bytes) -> dict[str, tuple[str, ...]]:

@@ -88,24 +88,25 @@ def _list(destination: Path, place: str, manifest: Manifest) -> MirrorModel:
 
 def _add_to_index(destination: Path, listed: Sequence[MirrorModel]) -> int:
     """Replace or add the entries, atomically; returns how many there are now."""
-    entries = {entry.model.id.lower(): entry for entry in (*_read_mirror(destination), *listed)}
-    if not listed:
-        return len(entries)
-    new = destination / f".{INDEX}.new"
-    with translated(f"{destination / INDEX} cannot be written"):
-        write_atomically(new, write_index(entries.values()))
-        os.chmod(new, _READABLE_FILE)
-        os.replace(new, destination / INDEX)
-    return len(entries)
+    index = _read_mirror(destination)
+    if listed:
+        new, index = destination / f".{INDEX}.new", write_index(listed, index)
+        with translated(f"{destination / INDEX} cannot be written"):
+            write_atomically(new, index)
+            os.chmod(new, _READABLE_FILE)
+            os.replace(new, destination / INDEX)
+    return len(read_index(index)) if index else 0
 
 
-def _read_mirror(destination: Path) -> list[MirrorModel]:
-    """What the directory lists already. Raises `CacheError` when its `index.json` is of something else."""
+def _read_mirror(destination: Path) -> bytes:
+    """The `index.json` that the directory has already, empty if none. Raises `CacheError` when it is of something else."""
     try:
         with (destination / INDEX).open("rb") as stream:
-            return read_index(stream.read(LARGEST_INDEX))
+            content = stream.read(LARGEST_INDEX)
+        read_index(content)
+        return content
     except FileNotFoundError:
-        return []
+        return b""
     except OSError as error:
         raise CacheError(f"{destination / INDEX} cannot be read: {error.strerror}.") from error
     except SourceError as error:

@@ -121,6 +121,30 @@ def test_a_second_export_adds_to_the_list_and_copies_nothing_twice(tmp_path: Pat
     assert (again.st_ino, again.st_mtime_ns) == (copied.st_ino, copied.st_mtime_ns)
 
 
+def test_what_another_version_wrote_into_the_index_stays(tmp_path: Path, cache: Path) -> None:
+    add_downloaded(cache, MODEL)
+    mirror = tmp_path / "mirror"
+    export(scan_cache(cache), mirror, cache)
+    document = json.loads((mirror / "index.json").read_bytes())
+    strange = [{"id": "later:1", "files": "in another form"}, {"unknown": 1}, "text"]
+    known = {**document["models"][0], "id": "known:1", "name": "known", "later": [1]}
+    document = {
+        **document,
+        "owner": "lab",
+        "models": [*strange, known, {**document["models"][0], "id": "TINY:2", "name": "TINY"}],
+    }
+    (mirror / "index.json").write_text(json.dumps(document))
+    assert export(scan_cache(cache), mirror, cache).models_in_mirror == 2
+    written = json.loads((mirror / "index.json").read_bytes())
+    assert written["owner"] == "lab"
+    assert all(entry in written["models"] for entry in (*strange, known))
+    assert [entry["id"] for entry in written["models"] if isinstance(entry, dict) and "id" in entry] == [
+        "known:1",
+        "later:1",
+        "tiny:2",
+    ]
+
+
 def test_a_damaged_copy_in_the_mirror_is_mended(tmp_path: Path, cache: Path) -> None:
     add_downloaded(cache, MODEL)
     export(scan_cache(cache), tmp_path / "mirror", cache)
