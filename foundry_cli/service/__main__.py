@@ -66,7 +66,7 @@ class AlreadyRunningError(ServiceStartError):
 
 def main() -> None:
     """Run the service until it is told to stop."""
-    os.umask(0o077)
+    umask = os.umask(0o077)
     _leave_no_core()
     _raise_file_limit()
     paths = Paths.from_environment()
@@ -76,7 +76,7 @@ def main() -> None:
             check_address(config.host)
             check_exposure(config.host, config.api_key)
             _start_logging(paths, config)
-            _serve(paths, config)
+            _serve(paths, config, umask)
     except FoundryError as error:  # who reads this may ask at once whether a service runs: the lock is free by now
         _report({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
         sys.exit(1)
@@ -121,7 +121,8 @@ def _start_logging(paths: Paths, config: Config) -> None:
         raise ServiceStartError(f"The directory {paths.logs} cannot be used: {error.strerror}.") from error
 
 
-def _serve(paths: Paths, config: Config) -> None:
+def _serve(paths: Paths, config: Config, umask: int) -> None:
+    """`umask`: that of the person who has started the service."""
     tcp = bind_tcp(config.host, config.port, _read_port(paths.port_file))
     unix = bind_unix(paths.socket, paths.home)
     record = _record(paths, config, tcp.getsockname()[1], has_unix=unix is not None)
@@ -142,6 +143,7 @@ def _serve(paths: Paths, config: Config) -> None:
         is_stopping=lambda: server.should_exit,
         external=ExternalModels(read_external_models(config), is_offline=config.is_offline),
         is_strict=config.is_strict,
+        umask=umask,
     )
 
     def on_ready() -> None:

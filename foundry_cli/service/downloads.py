@@ -125,6 +125,7 @@ async def _lines(state: ServiceState, model_id: str, *, is_accepted: bool) -> As
         stdin=PIPE,
         stdout=PIPE,
         cwd=Path(sys.executable).anchor,
+        umask=state.umask,
     )
     state.downloads.add(process)
     try:

@@ -93,6 +93,7 @@ class ServiceState:
     responses: ResponseStore = field(default_factory=ResponseStore)
     activity: Activity = field(default_factory=Activity)
     is_strict: bool = False  # fields of requests that would be ignored are refused
+    umask: int = -1  # for files of the cache, which users may share; -1: that of the service, whose own files are private
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` while nobody waits for it; it ends with the service."""

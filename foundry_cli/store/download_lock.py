@@ -34,7 +34,7 @@ class DownloadLock:
         try:
             self._root.parent.mkdir(parents=True, exist_ok=True)
             make_directory(self._root)
-            self._descriptor = open_plain(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._descriptor = open_plain(self._path, os.O_RDWR | os.O_CREAT)
             is_held = _try_lock(self._descriptor) or self._wait(cancelled, waiting)
             is_held = is_held and self._is_named()
         except OSError as error:

@@ -144,7 +144,7 @@ class Journal:
         self.files = reader.files
         self.origin = origin
         self._lock = threading.Lock()
-        self._descriptor = open_plain(root / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._descriptor = open_plain(root / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._is_torn = os.fstat(self._descriptor).st_size > 0  # perhaps
 
     def begin(self, path: str, size: int, sha256: str, validator: str) -> None:

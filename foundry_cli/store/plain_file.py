@@ -10,6 +10,7 @@ import sys
 from pathlib import Path, PurePosixPath
 
 from foundry_cli.errors import CacheError, DiskFullError, FoundryError
+from foundry_cli.paths import SHARED
 
 O_CLEAN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -21,10 +22,10 @@ class NotPlainError(OSError):
         super().__init__(errno.EINVAL, "it is a link or not a plain file", str(path))
 
 
-def open_plain(path: Path, flags: int, mode: int = 0o644) -> int:
-    """A descriptor of a regular file that has no second name. Raises `NotPlainError`, `OSError`."""
+def open_plain(path: Path, flags: int) -> int:
+    """A descriptor of a regular file without a second name; a new one follows the umask. Raises `NotPlainError`, `OSError`."""
     try:
-        descriptor = os.open(path, flags | O_CLEAN, mode)
+        descriptor = os.open(path, flags | O_CLEAN, SHARED)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link; a pipe, socket; a directory
             raise NotPlainError(path) from error

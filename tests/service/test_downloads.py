@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -151,6 +152,19 @@ def test_the_service_fetches_the_list_of_azure_by_itself(tmp_path: Path, monkeyp
         monkeypatch.setenv("FOUNDRY_CATALOG_URL", azure.gallery_url)
         for service in run_service(tmp_path / "home"):
             assert "phi-tiny-generic-cpu:1" in [model["name"] for model in service.client.models()]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_others_may_read_what_the_umask_of_who_started_the_service_lets_them(tmp_path: Path, mirror: WebServer) -> None:
+    before = os.umask(0o002)
+    try:
+        for shop in _service(tmp_path, mirror):
+            assert json.loads(_post(shop, _request("hello-generic-cpu:1"))[1][-1])["success"] is True
+            files = [path for path in (shop.paths.default_cache / "Tests").rglob("*") if path.is_file()]
+            assert files
+            assert {path.name: oct(path.stat().st_mode) for path in files if path.stat().st_mode & 0o777 != 0o664} == {}
+    finally:
+        os.umask(before)
 
 
 def test_a_client_that_goes_away_ends_the_download_and_keeps_what_arrived(tmp_path: Path) -> None:
