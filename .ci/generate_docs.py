@@ -44,7 +44,6 @@ KINDS = {
     "cache cd path": "directory",
     "catalog add location": "directory",
     "directory": "directory",
-    "model convert output_directory": "directory",
     "service set cachedir": "directory",
     "service set default_log_level": f"words {' '.join(LOG_LEVELS)}",
     "log_level": f"words {' '.join(LOG_LEVELS)}",

@@ -60,7 +60,7 @@ def write_index(models: Iterable[MirrorModel], earlier: bytes = b"") -> bytes:
 
     What is not understood of `earlier` stays as it is: perhaps another version of this program does. Raises as `read_index`.
     """
-    document = _document(earlier) if earlier else {"format": _FORMAT, "version": _VERSION, "models": []}
+    document: dict[str, Any] = _document(earlier) if earlier else {"format": _FORMAT, "version": _VERSION, "models": []}
     new = {_entry_id(entry): entry for entry in map(_entry, models)}
     kept = [entry for entry in document["models"] if _entry_id(entry) not in new]
     document["models"] = sorted((*kept, *new.values()), key=_entry_id)
@@ -73,14 +73,13 @@ def _document(content: bytes) -> dict[str, Any]:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise SourceError("The index of the mirror is not JSON.") from error
-    is_index = isinstance(document, dict) and document.get("format") == _FORMAT
-    if not is_index or not isinstance(document.get("models"), list):
+    entries = document.get("models") if isinstance(document, dict) and document.get("format") == _FORMAT else None
+    if not isinstance(document, dict) or not isinstance(entries, list):
         raise SourceError("The index is not that of a mirror of models.")
     if document.get("version") != _VERSION:
         raise SourceError("The index of the mirror has a version that is not known.", hint="Update this program.")
-    if len(document["models"]) > _MOST_MODELS:
+    if len(entries) > _MOST_MODELS:
         raise SourceError(f"The index of the mirror has more than {_MOST_MODELS} models.")
-    assert isinstance(document, dict)
     return document
 
 

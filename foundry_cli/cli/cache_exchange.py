@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from foundry_cli.cli import output
 from foundry_cli.cli.cache_verification import reporting
+from foundry_cli.cli.directories import given_directory
 from foundry_cli.cli.errors import sentence
 from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.output import gigabytes
-from foundry_cli.errors import InvalidRequestError, ModelInvalidError, ModelNotFoundError
+from foundry_cli.errors import ModelInvalidError, ModelNotFoundError
 from foundry_cli.inventory import COMPLETE, Inventory, way_out
 from foundry_cli.store import export as exporting
 from foundry_cli.store import importing
@@ -20,7 +19,7 @@ from foundry_cli.types import ModelInfo
 
 def export(directory: str, names: Sequence[str]) -> None:
     """Write the models called `names`, or all in the cache, as a mirror in `directory`."""
-    destination = _directory(directory)
+    destination = given_directory(directory)
     inventory = local_inventory()
     models = _chosen(inventory, names)
     with reporting() as report:
@@ -36,7 +35,7 @@ def import_models(directory: str) -> bool:
     inventory = local_inventory()
     inventory.require_cache()
     with reporting() as report:
-        result = importing.import_models(_directory(directory), inventory.cache, report)
+        result = importing.import_models(given_directory(directory), inventory.cache, report)
     for model in result.imported:
         output.line(f"Imported {model.id}")
     for model in result.skipped:
@@ -58,9 +57,3 @@ def _chosen(inventory: Inventory, names: Sequence[str]) -> list[ModelInfo]:
         if not entries:
             raise ModelNotFoundError("There is no model in the cache.", hint="'foundry model download' fetches one.")
     return list({entry.model.id: entry.model for entry in entries}.values())
-
-
-def _directory(text: str) -> Path:
-    if not text.strip():
-        raise InvalidRequestError("The directory has no name.", hint="Give a path; '.' is the directory you are in.")
-    return Path(os.path.abspath(os.path.expanduser(text)))

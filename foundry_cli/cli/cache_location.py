@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foundry_cli import __version__
 from foundry_cli.cli import output
+from foundry_cli.cli.directories import given_directory
 from foundry_cli.cli.lifecycle import restart_if_running
 from foundry_cli.cli.output import Say, symbol
 from foundry_cli.client.supervisor import find_hanging_service, find_service
@@ -58,13 +59,11 @@ def checked_directory(text: str) -> Path:
 
     Raises `InvalidRequestError`, `CacheError`.
     """
-    if not text.strip():
-        raise InvalidRequestError("The cache directory has no name.", hint="Give a path.")
+    directory = given_directory(text)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequestError("The name of the cache directory is not Unicode, so it cannot be stored.") from error
-    directory = Path(os.path.abspath(os.path.expanduser(text)))
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise CacheError(f"{directory} is not a directory.")
     try:

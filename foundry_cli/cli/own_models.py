@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foundry_cli.cli import output
+from foundry_cli.cli.directories import given_directory
 from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputOption
 from foundry_cli.cli.output import Format, symbol
 
@@ -56,7 +57,7 @@ AliasOption = Annotated[
 
 def add(
     directory: Annotated[
-        Path, typer.Argument(help="Folder with genai_config.json, or one that holds such a folder.", show_default=False)
+        str, typer.Argument(help="Folder with genai_config.json, or one that holds such a folder.", show_default=False)
     ],
     name: NameOption = None,
     alias: AliasOption = None,
@@ -64,15 +65,15 @@ def add(
     """Check a model folder and copy it into the cache. The folder stays as it is."""
     from foundry_cli.own_models.adding import find_model_folder
 
-    _add(find_model_folder(directory), name, alias)
+    _add(find_model_folder(given_directory(directory)), name, alias)
 
 
 def convert(
     source: Annotated[
         str, typer.Argument(help="Directory of a checkpoint, or owner/repo[@revision] of Hugging Face.", show_default=False)
     ],
-    output_directory: Annotated[
-        Path, typer.Option("--output", metavar="DIRECTORY", help="Where the model is put; new or empty.", show_default=False)
+    directory: Annotated[
+        str, typer.Option("--output", metavar="DIRECTORY", help="Where the model is put; new or empty.", show_default=False)
     ],
     precision: Annotated[Precision, typer.Option(help="Type of the weights.", case_sensitive=False)] = Precision.int4,
     device: Annotated[Target, typer.Option(help="What the model will run on.", case_sensitive=False)] = Target.cpu,
@@ -88,6 +89,7 @@ def convert(
     from foundry_cli.own_models.identity import make_identity
 
     check_precision(precision.value, device.value)
+    output_directory = given_directory(directory)
     check_output(output_directory, is_replacing=force)
     check_source(source)
     identity = make_identity(name, alias, suggest_name(source, output_directory))

@@ -87,7 +87,7 @@ def test_a_running_service_takes_a_setting_up(here: Command, tmp_path: Path) -> 
         (["set", "idle-timeout-minutes", "999999999999"], "a number of minutes up to 525600"),
         (["set", "strict-fields", "perhaps"], "strict-fields is 'perhaps'; it is true or false."),
         (["set", "log-level", "loud"], "the log level is 'loud'; it is one of trace"),
-        (["set", "cache-directory", " "], "The cache directory has no name."),
+        (["set", "cache-directory", " "], "The directory has no name."),
         (["set", "port"], "VALUE"),
     ],
 )

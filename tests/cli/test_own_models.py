@@ -61,6 +61,13 @@ def test_a_damaged_folder_is_refused_in_one_line(foundry: Command, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("add", ""), ("add", " "), ("convert", "x", "--output", "")])
+def test_a_directory_without_a_name_is_not_the_current_one(foundry: Command, arguments: tuple[str, ...]) -> None:
+    output = foundry("model", *arguments)
+    assert (output.code, output.stdout) == (2, "")
+    assert "The directory has no name." in output.stderr
+
+
 def test_an_added_model_takes_no_verdict_over_from_one_that_had_its_name(foundry: Command, tmp_path: Path) -> None:
     paths = Paths(tmp_path / "home")
     (paths.home / "verdicts.json").write_text(json.dumps({"again:1": {"verdict": "passed", "date": "x", "failed": []}}))
