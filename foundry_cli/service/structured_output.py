@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.grammar_limits import LARGEST_GRAMMAR
+from foundry_cli.engine.reply_formats.json_object import NestedScanner
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Tool
 from foundry_cli.errors import InvalidRequestError, StructuredOutputError
 from foundry_cli.service.answer import Answer
@@ -31,6 +32,7 @@ _BESIDE_PATTERNS = ("additionalProperties", "unevaluatedProperties")
 _INEXACT_KEYWORDS = ("multipleOf",)  # by the remainder of two floats: 0.3 is no multiple of 0.1
 _KEPT_SCHEMAS = 64
 _LONGEST_REASON = 200  # characters
+_MOST_DIGITS = 1000
 _MOST_STEPS = 100_000  # keywords applied to a value: about half a second
 
 _steps_left: ContextVar[Iterator[int]] = ContextVar("steps_left")
@@ -90,10 +92,22 @@ class StructureCheck:
 def _mismatch(text: str, schema: str) -> str | None:
     """Why `text` is not JSON that satisfies `schema`; None when it is."""
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = json.loads(text, parse_int=_integer)
+    except RecursionError:  # the grammar has let it through; more than whether it was cut cannot be told
+        return None if _is_closed(text.strip()) else "it is not JSON: it is not complete"
+    except json.JSONDecodeError as error:
         return f"it is not JSON: {error}"
     return _first_error(schema, document)
+
+
+def _is_closed(text: str) -> bool:
+    scanner = NestedScanner()
+    return [index for index, character in enumerate(text) if scanner.read(character)] == [len(text) - 1]
+
+
+def _integer(text: str) -> int:
+    """Python takes no more digits than that; whether it is an integer, and about how large, is the same."""
+    return int(text[:_MOST_DIGITS])
 
 
 def _first_error(schema: str, document: Any) -> str | None:

@@ -434,12 +434,10 @@ def called(arguments: str, *, is_older: bool = False) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("is_older", [False, True])
 @pytest.mark.parametrize("count", [65, 500, 100_000])
-def test_arguments_that_are_nested_too_deep(count: int, is_older: bool) -> None:
-    field = "messages[1].function_call.arguments" if is_older else "messages[1].tool_calls[0].function.arguments"
+def test_arguments_that_are_nested_too_deep_stay_a_text(count: int, is_older: bool) -> None:
     for text in ('{"a":' * count + "1" + "}" * count, '{"a":' + "[" * count + "]" * count + "}"):
-        with pytest.raises(InvalidRequestError) as caught:
-            read_chat_request(body(messages=called(text, is_older=is_older)))
-        assert (caught.value.param, caught.value.message.startswith(field)) == (field, True)
+        messages = read_chat_request(body(messages=called(text, is_older=is_older))).generation.messages
+        assert messages[1]["tool_calls"][0]["function"]["arguments"] == text
 
 
 @pytest.mark.parametrize("is_older", [False, True])

@@ -45,6 +45,8 @@ GOOD: list[tuple[dict[str, Any], tuple[EngineEvent, ...]]] = [
     ({"tools": [LOOK], "response_format": FORMAT}, call('{"a":4}')),
     ({"tools": [LOOK]}, text("no call")),
     ({"tools": [LOOK]}, call('{"a":1}')),  # nobody said strict
+    ({"response_format": FORMAT}, text(f'{{"a":{"9" * 5000}}}')),
+    ({"response_format": {"type": "json_object"}}, text(f'{{"a": {"[" * 5000}{"]" * 5000}}}')),  # more cannot be told
 ]
 
 
@@ -64,6 +66,7 @@ BAD: list[tuple[dict[str, Any], tuple[EngineEvent, ...]]] = [
     ({"response_format": FORMAT}, text('{"a":3')),
     ({"response_format": {"type": "json_object"}}, text("[1]")),
     ({"response_format": {"type": "json_object"}}, text("[" * 100_000)),
+    ({"response_format": {"type": "json_object"}}, text(f'{{"a": {"[" * 5000}}}')),
     ({"tools": [LOOK], "tool_choice": "required"}, text("no call")),
     ({"tools": [LOOK], "tool_choice": {"type": "function", "function": {"name": "look"}}}, call('{"a":1}')),
     ({"tools": [STRICT]}, call('{"a":1}')),

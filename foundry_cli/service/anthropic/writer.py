@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic_core import from_json
-
 from foundry_cli.api.anthropic import error_body
 from foundry_cli.api.sse import encode_event
 from foundry_cli.engine.request import EngineEvent, Finish, Progress, ReasoningChunk, TextChunk, ToolCallChunk, Usage
 from foundry_cli.errors import FoundryError
-from foundry_cli.service.answer import Answer, ToolCall
+from foundry_cli.service.answer import Answer
+from foundry_cli.service.call_arguments import arguments_as_object
 from foundry_cli.service.errors import status_of
 from foundry_cli.types import ModelInfo
 
@@ -42,7 +41,9 @@ class MessageWriter:
             content.append(_block("thinking", thinking=answer.reasoning, signature=""))
         if answer.text:
             content.append(_block("text", text=answer.text))
-        content += [_block("tool_use", id=call.identity, name=call.name, input=_input(call)) for call in answer.tool_calls]
+        for call in answer.tool_calls:
+            arguments = arguments_as_object(call.arguments)
+            content.append(_block("tool_use", id=call.identity, name=call.name, input=arguments))
         return {**self.message(content, usage_fields(answer.finish.usage)), **stop_fields(answer.finish)}
 
     def message(self, content: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
@@ -79,14 +80,6 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
 
 def _block(kind: BlockKind, **fields: Any) -> dict[str, Any]:
     return {"type": kind, **fields}
-
-
-def _input(call: ToolCall) -> Any:
-    """The arguments of a call; when `max_tokens` cut it short, those that are whole, as Anthropic's clients read streams.
-
-    Of a text or a number that is cut nothing is left: half of a path or of a price is another one.
-    """
-    return from_json(call.arguments or "{}", allow_partial=True)
 
 
 class MessageStream:

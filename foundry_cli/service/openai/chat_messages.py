@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from foundry_cli.api.chat_messages import (
     content_text,
 )
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
-from foundry_cli.service.json_body import DEEPEST, parse_object
+from foundry_cli.service.call_arguments import arguments_of_history
 
 _OLD_CALL = "function_call"  # the identifier of calls in the older form, which has none
 
@@ -28,8 +27,7 @@ Message = dict[str, Any]
 def engine_messages(messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
     """What `GenerationRequest.messages` takes.
 
-    Raises `InvalidRequestError` when nothing is said, a result belongs to no call, or arguments are an object that cannot
-    be read, `UnsupportedFieldError` for sound.
+    Raises `InvalidRequestError` when nothing is said or a result belongs to no call, `UnsupportedFieldError` for sound.
     """
     calls: dict[str, str] = {}  # identifier to name
     converted = []
@@ -56,7 +54,7 @@ def _converted(message: ChatMessage, index: int, calls: dict[str, str]) -> Messa
         case UserMessage():
             return {"role": "user", "content": content_text(message.content)}
         case AssistantMessage():
-            return _assistant(message, f"messages[{index}]", calls)
+            return _assistant(message, calls)
         case ToolMessage():
             name = calls.get(message.tool_call_id)
             if name is None:
@@ -67,45 +65,22 @@ def _converted(message: ChatMessage, index: int, calls: dict[str, str]) -> Messa
             return _result(_OLD_CALL, message.name, content_text(message.content))
 
 
-def _assistant(message: AssistantMessage, field: str, calls: dict[str, str]) -> Message:
+def _assistant(message: AssistantMessage, calls: dict[str, str]) -> Message:
     converted: Message = {"role": "assistant", "content": content_text(message.content) or message.refusal or ""}
     if message.reasoning_content:
         converted["reasoning_content"] = message.reasoning_content
-    made = [
-        _call(call.id, call.function, f"{field}.tool_calls[{index}].function")
-        for index, call in enumerate(message.tool_calls or ())
-    ]
+    made = [_call(call.id, call.function) for call in message.tool_calls or ()]
     if message.function_call:
-        made.append(_call(_OLD_CALL, message.function_call, f"{field}.function_call"))
+        made.append(_call(_OLD_CALL, message.function_call))
     if made:
         converted["tool_calls"] = made
         calls.update((call["id"], call["function"]["name"]) for call in made)
     return converted
 
 
-def _call(identity: str, function: FunctionCall, field: str) -> Message:
-    arguments = _arguments(function.arguments, f"{field}.arguments")
+def _call(identity: str, function: FunctionCall) -> Message:
+    arguments = arguments_of_history(function.arguments)
     return {"id": identity, "type": "function", "function": {"name": function.name, "arguments": arguments}}
-
-
-def _arguments(text: str, field: str) -> dict[str, Any] | str:
-    """The object that `text` is; what is none at all stays a text, since models write such things."""
-    try:
-        return parse_object(text.encode("utf-8", "surrogatepass"))
-    except InvalidRequestError as error:
-        if _is_object(text):
-            message = f"{field}: an object must be strict JSON of at most {DEEPEST} levels, with each key once."
-            raise InvalidRequestError(message, param=field) from error
-    return text
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except RecursionError:
-        return True
-    except ValueError:
-        return False
 
 
 def _result(identity: str, name: str, content: str) -> Message:

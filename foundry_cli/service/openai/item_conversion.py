@@ -5,7 +5,6 @@ An item is kept as the plain object that `input_items` and `output` show, so a s
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from foundry_cli.api.response_items import (
     ReasoningItem,
 )
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
-from foundry_cli.service.json_body import parse_object
+from foundry_cli.service.call_arguments import arguments_of_history
 
 Item = dict[str, Any]
 Message = dict[str, Any]
@@ -36,8 +35,8 @@ def new_identity(prefix: str) -> str:
 def read_items(wire: str | Sequence[InputItem], earlier: Sequence[Item], find: FindItem) -> list[Item]:
     """The `input` of a request as items; `earlier` is what was said before.
 
-    Raises `InvalidRequestError` for arguments that are no object and for the result of a call that nobody made,
-    `UnsupportedFieldError`, and what `find` raises.
+    Raises `InvalidRequestError` for the result of a call that nobody made or that was cut off, `UnsupportedFieldError`, and
+    what `find` raises.
     """
     if isinstance(wire, str):
         return [_message_fields(MessageItem(role="user", content=wire))]
@@ -47,8 +46,12 @@ def read_items(wire: str | Sequence[InputItem], earlier: Sequence[Item], find: F
         item = _item_fields(each, f"input[{index}]", find)
         calls.update(complete_calls([item]))
         if item["type"] == "function_call_output" and item["call_id"] not in calls:
-            field = f"input[{index}].call_id"
-            raise InvalidRequestError(f"{field}: no call {item['call_id']!r} comes before its result.", param=field)
+            field, call = f"input[{index}].call_id", item["call_id"]
+            if any(other["type"] == "function_call" and other["call_id"] == call for other in (*earlier, *items)):
+                reason = f"the call {call!r} was cut off before it was complete, so it can have no result."
+            else:
+                reason = f"no call {call!r} comes before its result."
+            raise InvalidRequestError(f"{field}: {reason}", param=field)
         items.append(item)
     return items
 
@@ -65,7 +68,7 @@ def _item_fields(item: InputItem, field: str, find: FindItem) -> Item:
         case MessageItem():
             return _message_fields(item)
         case FunctionCallItem():
-            return _call_fields(item, field)
+            return _call_fields(item)
         case FunctionCallOutputItem():
             output = item.output if isinstance(item.output, str) else _part_fields(item.output, "input_text")
             head = {"id": item.id or new_identity("fco"), "type": "function_call_output", "status": "completed"}
@@ -94,12 +97,7 @@ def _part(part: Part, kind: str) -> Item:
     return {**text, "annotations": [], "logprobs": []} if kind == "output_text" else text
 
 
-def _call_fields(item: FunctionCallItem, field: str) -> Item:
-    try:
-        parse_object(item.arguments.encode("utf-8", "surrogatepass") or b"{}")
-    except InvalidRequestError as error:
-        message = f"{field}.arguments: this is not the text of a JSON object."
-        raise InvalidRequestError(message, param=f"{field}.arguments") from error
+def _call_fields(item: FunctionCallItem) -> Item:
     head = {"id": item.id or new_identity("fc"), "type": "function_call", "status": item.status or "completed"}
     return {**head, "call_id": item.call_id, "name": item.name, "arguments": item.arguments or "{}"}
 
@@ -160,7 +158,7 @@ class _Conversation:
         if item["status"] == "incomplete":
             return
         self._names[item["call_id"]] = item["name"]
-        function = {"name": item["name"], "arguments": json.loads(item["arguments"])}
+        function = {"name": item["name"], "arguments": arguments_of_history(item["arguments"])}
         call = {"id": item["call_id"], "type": "function", "function": function}
         self._turn(3).setdefault("tool_calls", []).append(call)
 
