@@ -192,7 +192,7 @@ def _cors(headers: Headers) -> list[tuple[bytes, bytes]]:
     """Headers for an origin that is allowed. Never with credentials, so that `*` covers what libraries send."""
     return [
         (b"access-control-allow-origin", headers[b"origin"][0]),
-        (b"access-control-allow-methods", b"GET, POST"),
+        (b"access-control-allow-methods", b"GET, POST, DELETE"),
         (b"access-control-allow-headers", b"authorization, content-type, *"),
         (b"access-control-expose-headers", b"x-foundry-ignored-fields, retry-after, x-request-id, request-id"),
         (b"vary", b"origin"),

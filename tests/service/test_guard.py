@@ -58,6 +58,7 @@ POST open /v1/completions
 POST open /v1/messages
 POST open /v1/messages/count_tokens
 POST open /v1/responses
+POST open /v1/responses/input_tokens
 POST open /v1/responses/{identity}/cancel
 """
 """Every route there is. Whoever adds one decides here whether it manages: deletes, stops or configures."""
@@ -164,6 +165,7 @@ def test_an_allowed_origin(tmp_path: Path, configured: str) -> None:
             assert "access-control-allow-credentials" not in headers
             status, headers, _ = local.get("/v1/chat/completions", "OPTIONS", Origin=origin)
             assert (status, headers["access-control-allow-headers"]) == (204, "authorization, content-type, *")
+            assert headers["access-control-allow-methods"] == "GET, POST, DELETE"
             assert local.get(f"{MANAGEMENT_PREFIX}/stop", Origin=origin)[0] == 403
         assert _untouched(local)
 

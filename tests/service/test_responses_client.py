@@ -96,6 +96,7 @@ def test_a_stream_is_cancelled(client: openai.OpenAI) -> None:
     stream = client.responses.create(model="slow", input="Hi", stream=True)
     begun = next(iter(stream))
     assert begun.type == "response.created"
+    assert client.responses.retrieve(begun.response.id).status == "in_progress"
     cancelled = client.responses.cancel(begun.response.id)
     assert (cancelled.status, cancelled.id) == ("cancelled", begun.response.id)
     *_, last = stream
@@ -103,6 +104,13 @@ def test_a_stream_is_cancelled(client: openai.OpenAI) -> None:
     assert last.response.status == "cancelled"
     with pytest.raises(openai.BadRequestError):
         client.responses.cancel(client.responses.create(model="echo", input="Hi").id)
+
+
+def test_counting_what_a_response_would_read(client: openai.OpenAI) -> None:
+    counted = client.responses.input_tokens.count(model="echo", input="Hi", instructions="Be kind.")
+    response = client.responses.create(model="echo", input="Hi", instructions="Be kind.")
+    assert response.usage is not None
+    assert (counted.object, counted.input_tokens) == ("response.input_tokens", response.usage.input_tokens)
 
 
 def test_a_limit(client: openai.OpenAI) -> None:

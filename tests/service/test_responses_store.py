@@ -82,22 +82,24 @@ def test_a_response_may_come_again() -> None:
 
 def test_cancelling() -> None:
     store = ResponseStore()
-    cancelled = response(1, status="cancelled")
+    begun, cancelled = response(1, status="in_progress"), response(1, status="cancelled")
 
     def cancel() -> dict[str, Any]:
         store.keep(cancelled, Conversation())
         return cancelled
 
-    with store.running("resp_1", cancel) as is_cancelled:
+    with store.running("resp_1", cancel, lambda: begun) as is_cancelled:
         assert not is_cancelled.is_set()
+        assert store.show("resp_1") == begun
         assert store.cancel("resp_1") == cancelled
         assert is_cancelled.is_set()
+        assert store.show("resp_1") == cancelled
         assert store.cancel("resp_1") == cancelled
     assert store.cancel("resp_1") == cancelled
     store.keep(response(2), Conversation())
     with pytest.raises(InvalidRequestError, match="it is completed"):
         store.cancel("resp_2")
-    with store.running("resp_3", cancel):
+    with store.running("resp_3", cancel, lambda: begun):
         pass
     with pytest.raises(ResponseNotFoundError):
         store.cancel("resp_3")

@@ -50,6 +50,7 @@ class StoredResponse:
 class _Running:
     is_cancelled: asyncio.Event
     cancel: Callable[[], Response]
+    show: Callable[[], Response]
 
 
 class ResponseStore:
@@ -74,6 +75,11 @@ class ResponseStore:
         if stored is None:
             raise _not_found("response", identity, param)
         return stored[0]
+
+    def show(self, identity: str) -> Response:
+        """The response with that id, which may still be generated. Raises `ResponseNotFoundError`."""
+        running = self._running.get(identity)
+        return running.show() if running is not None and identity not in self._stored else self.find(identity).response
 
     def find_item(self, identity: str, param: str) -> Item:
         """An item of the input or the output of any response: the first that had the id. Raises `ResponseNotFoundError`."""
@@ -102,9 +108,12 @@ class ResponseStore:
         self._forget(identity)
 
     @contextmanager
-    def running(self, identity: str, cancel: Callable[[], Response]) -> Iterator[asyncio.Event]:
-        """Let a response be cancelled while it is generated: the event says so, and `cancel` keeps and gives what there is."""
-        running = _Running(asyncio.Event(), cancel)
+    def running(self, identity: str, cancel: Callable[[], Response], show: Callable[[], Response]) -> Iterator[asyncio.Event]:
+        """Let a response be looked at and cancelled while it is generated.
+
+        The event says that it was cancelled; `cancel` keeps and gives what there is, `show` gives it as it is now.
+        """
+        running = _Running(asyncio.Event(), cancel, show)
         self._running[identity] = running
         try:
             yield running.is_cancelled

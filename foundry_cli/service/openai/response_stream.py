@@ -46,6 +46,10 @@ class ResponseStream:
             self._cancelled = self._end(Finish("cancelled", Usage(), Timing()))
         return self._cancelled[0]
 
+    def show(self) -> Response:
+        """The response before its end; nothing of it is final."""
+        return self._writer.unfinished()
+
     def _opening(self) -> bytes:
         """The first two events, once. They come with the first one of the engine, so that they mark real progress."""
         if self._next_number:

@@ -24,6 +24,7 @@ from foundry_cli.service.openai.response_writer import ResponseWriter
 from foundry_cli.service.query import truth
 from foundry_cli.service.request_body import takes
 from foundry_cli.service.state import state_of
+from foundry_cli.service.tokens import prompt_tokens
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -51,7 +52,7 @@ async def _respond(request: Request, asked: ResponseRequest) -> Response:
     if wire.stream:
         encoder = ResponseStream(writer, keep if asked.is_stored else _forget)
         if asked.is_stored:
-            job = replace(job, cancellation=partial(store.running, writer.identity, encoder.cancel))
+            job = replace(job, cancellation=partial(store.running, writer.identity, encoder.cancel, encoder.show))
         return await stream(request, job, encoder, headers)
     answers = await collect(request, job)
     if answers is None:
@@ -66,6 +67,23 @@ def _forget(_: dict[str, Any]) -> None:
     """Keep nothing."""
 
 
+@router.post(_PATH + "/input_tokens", response_class=JSONResponse)
+@takes(ResponsesRequest)
+async def count_input_tokens(request: Request) -> Response:
+    """How many tokens a response with this body would read."""
+    store = state_of(request).responses
+    asked = await read_json(request, lambda document: read_response_request(document, store))
+    headers = ignored_header(request, asked.ignored_fields)
+    try:
+        job = await prepare(request, asked.wire.model, asked.generation, ttl=asked.wire.ttl, ep=asked.wire.ep)
+        tokens = await prompt_tokens(request, job)
+    except InvalidRequestError as error:
+        raise in_own_terms(error) from error
+    if tokens is None:
+        return CLIENT_GONE
+    return JSONResponse({"object": "response.input_tokens", "input_tokens": len(tokens)}, headers=headers)
+
+
 @router.get(_PATH, response_class=JSONResponse)
 async def list_responses(
     request: Request, limit: str | None = None, order: str | None = None, after: str | None = None
@@ -77,11 +95,11 @@ async def list_responses(
 
 @router.get(_PATH + "/{identity}", response_class=JSONResponse)
 async def retrieve_response(identity: str, request: Request, stream: str | None = None) -> Response:
-    """A response that is stored."""
+    """A response that is stored, or that is being streamed and will be."""
     _check_include(request)
     if truth("stream", stream):
         raise UnsupportedFieldError("stream: a stored response is not told in events again.", param="stream")
-    return JSONResponse(state_of(request).responses.find(identity).response)
+    return JSONResponse(state_of(request).responses.show(identity))
 
 
 @router.delete(_PATH + "/{identity}")
