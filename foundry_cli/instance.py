@@ -50,10 +50,12 @@ def read_instance(path: Path) -> InstanceRecord | None:
         values = {key: document[key] for key in _TYPES}
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    is_right = all(type(values[key]) is kind and _is_plain(values[key]) for key, kind in _TYPES.items())
+    is_right = all(type(values[key]) is kind and _is_usable(key, values[key]) for key, kind in _TYPES.items())
     return InstanceRecord(started_at=started_at, **values) if is_right and values["port"] <= 65535 else None
 
 
-def _is_plain(value: str | int) -> bool:
-    """Whether it may stand in a header, a path or an address."""
-    return value >= 0 if isinstance(value, int) else "\0" not in value and value.isprintable()
+def _is_usable(key: str, value: str | int) -> bool:
+    """Whether it may stand in a header, an address or, that of the socket, in a path, which has any characters but one."""
+    if isinstance(value, int):
+        return value >= 0
+    return "\0" not in value and (key == "socket" or value.isprintable())

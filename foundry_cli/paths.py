@@ -99,6 +99,11 @@ class Paths:
             return user_runtime_path("foundry") / f"{digest}.sock"
 
 
+def shown(path: Path) -> str:
+    """`path` as text that can be sent: names of files are bytes, and need not be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def make_private_directory(directory: Path) -> None:
     """Create `directory` and its parents if missing, readable by the owner only (0700)."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

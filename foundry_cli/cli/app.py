@@ -8,12 +8,11 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from foundry_cli import __version__
 from foundry_cli.cli import output
 from foundry_cli.cli.errors import report as report_error
-from foundry_cli.cli.group import Command, Commands, group, make_group, make_single
+from foundry_cli.cli.group import Command, Commands, SteadyGroup, group, make_group, make_single
 from foundry_cli.cli.options import OutputOption
 from foundry_cli.cli.output import Format
 from foundry_cli.errors import FoundryError
@@ -49,7 +48,7 @@ def _load(name: str, place: str) -> Command:
     return made
 
 
-class _Root(TyperGroup):
+class _Root(SteadyGroup):
     """Commands in sections. A line of the list begins with the name: programs look for `server` and `service` there."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -118,4 +117,6 @@ def main() -> None:
     except FoundryError as error:
         sys.exit(report_error(error))
     except OSError as error:  # a full disk behind standard output, say
+        if code := getattr(error.__context__, "exit_code", 0):  # or behind standard error, where a wrong use was to be told
+            sys.exit(code)
         sys.exit(report_error(FoundryError(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")))

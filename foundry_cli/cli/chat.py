@@ -13,7 +13,7 @@ from foundry_cli.cli.lifecycle import running_service
 from foundry_cli.cli.output import Say, symbol
 from foundry_cli.cli.resolution import find_model
 from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
-from foundry_cli.errors import InvalidRequestError, ModelInUseError
+from foundry_cli.errors import FoundryError, InvalidRequestError, ModelInUseError
 from foundry_cli.repl.settings import ChatSettings
 from foundry_cli.types import ModelInfo
 
@@ -28,6 +28,8 @@ def read_question(prompt: str | None) -> str | None:
 def read_text(prompt: str | None) -> str:
     """`prompt`, or all of standard input. Raises `InvalidRequestError` when there is nothing in it."""
     if prompt is None:
+        if sys.stdin.isatty():
+            output.note("Type the prompt; Ctrl-D on a line of its own ends it.")
         prompt = sys.stdin.buffer.read().decode("utf-8", "replace")
     if not prompt.strip():
         raise InvalidRequestError("Prompt cannot be empty.", hint="Give a text on the command line, or on standard input.")
@@ -98,14 +100,19 @@ def answer_once(client: ServiceClient, model: ModelInfo, question: str, settings
     write = _writer()
     began = time.monotonic()
     first: float | None = None
-    for event in client.chat(model.id, _messages(settings.system, question), **settings.request_parameters()):
-        if isinstance(event, TextDelta):
-            first = first or time.monotonic() - began
-            write(event.text)
-            continue
-        write("\n")
-        if settings.verbose:
-            _report_speed(event, first)
+    try:
+        for event in client.chat(model.id, _messages(settings.system, question), **settings.request_parameters()):
+            if isinstance(event, TextDelta):
+                first = first or time.monotonic() - began
+                write(event.text)
+                continue
+            write("\n")
+            if settings.verbose:
+                _report_speed(event, first)
+    except FoundryError:
+        if first is not None and sys.stdout.isatty():
+            write("\n")  # what went wrong is told on a line of its own
+        raise
 
 
 def answer_fields(client: ServiceClient, model: ModelInfo, question: str, settings: ChatSettings) -> dict[str, Any]:

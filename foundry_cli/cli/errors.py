@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from enum import IntEnum
 
 from foundry_cli import errors
@@ -43,6 +44,7 @@ def sentence(error: errors.FoundryError) -> str:
 
 
 def report(error: errors.FoundryError) -> ExitCode:
-    """Print `error` on standard error and return the exit code."""
-    print(sentence(error), file=sys.stderr)  # noqa: T201
+    """Print `error` on standard error and return the exit code, which counts also where nothing can be printed."""
+    with suppress(OSError):
+        print(sentence(error), file=sys.stderr, flush=True)  # noqa: T201
     return exit_code(error)

@@ -40,7 +40,24 @@ class Commands(Mapping[str, Command]):
         return len(self._makers)
 
 
-def group(help_text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
+class _SteadyHelp:
+    """Names the option for help in the order in which it was given; Click shows them in that of a set."""
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """Called by Click."""
+        free = super().get_help_option_names(ctx)  # type: ignore[misc]
+        return [name for name in ctx.help_option_names if name in free]
+
+
+class SteadyGroup(_SteadyHelp, TyperGroup):
+    """A group whose help is the same each time."""
+
+
+class _SteadyCommand(_SteadyHelp, TyperCommand):
+    """The same for a command."""
+
+
+def group(help_text: str, cls: type[SteadyGroup] = SteadyGroup) -> typer.Typer:
     """A command group that shows its help when called without a command."""
     return typer.Typer(cls=cls, help=help_text, no_args_is_help=True, **_OF_ALL)
 
@@ -66,5 +83,6 @@ def _name(info: CommandInfo) -> str:
 
 
 def _make(info: CommandInfo) -> TyperCommand:
+    info.cls = _SteadyCommand
     made = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=_OF_ALL["rich_markup_mode"])
     return cast("TyperCommand", made)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.errors import FoundryError, ServiceStartError, ServiceUnreachableError, error_for_code
@@ -19,8 +20,12 @@ from foundry_cli.instance import InstanceRecord, read_instance
 from foundry_cli.paths import Paths, make_private_directory
 from foundry_cli.processes import detached
 
+if TYPE_CHECKING:
+    import psutil
+
 START_SECONDS = 30.0
 STOP_SECONDS = 18.0  # ten for the drain, some for the workers
+_MODULE = "foundry_cli.service"
 _ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _ALREADY_RUNNING = "service_already_running"
@@ -119,20 +124,32 @@ def stop_service(paths: Paths, *, patience: float = STOP_SECONDS) -> bool:
 
 
 def _end_by_force(paths: Paths) -> None:
-    """Kill the process of the record, after making sure that it is the service: it has the lock file open."""
+    """Kill the process of the record, or another service, after making sure that it is the one: it has the lock file open."""
     import psutil
 
     record = read_instance(paths.instance_file)
     lock = os.path.realpath(paths.lock_file)
-    try:
-        process = psutil.Process(record.pid) if record else None
-        if process is not None and any(file.path == lock for file in process.open_files()):
-            process.kill()
-            process.wait(STOP_SECONDS)
-            return
-    except psutil.Error:
-        pass
+    services = (process.pid for process in psutil.process_iter() if _is_service(process))
+    for pid in [record.pid] if record else services:
+        try:
+            process = psutil.Process(pid)
+            if any(file.path == lock for file in process.open_files()):
+                process.kill()
+                process.wait(STOP_SECONDS)
+                return
+        except psutil.Error:
+            continue
     raise FoundryError("The service does not stop, and its process cannot be told for certain.")
+
+
+def _is_service(process: psutil.Process) -> bool:
+    """Whether it is a service of any directory."""
+    import psutil
+
+    try:
+        return _MODULE in process.cmdline()
+    except psutil.Error:  # somebody else's, or gone
+        return False
 
 
 def _launch(paths: Paths, variables: Mapping[str, str]) -> ServiceClient | None:
@@ -163,7 +180,7 @@ def _spawn(paths: Paths, variables: Mapping[str, str]) -> subprocess.Popen[bytes
         raise ServiceStartError(f"The directory {paths.logs} cannot be used: {error.strerror}.") from error
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "foundry_cli.service"],
+            [sys.executable, "-m", _MODULE],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=console,

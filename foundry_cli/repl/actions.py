@@ -52,6 +52,7 @@ def _model(chat: Chat, printer: Printer, argument: str) -> None:
 
 def _clear(chat: Chat, printer: Printer, _argument: str) -> None:
     chat.replace_conversation(chat.conversation.without_messages())
+    chat.file = None  # what was saved stays as it is
     kept = " The system prompt is kept." if chat.conversation.system else ""
     printer.line(f"The conversation is forgotten.{kept}")
 

@@ -12,7 +12,7 @@ from typing import cast
 
 from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
 from foundry_cli.client.supervisor import start_service
-from foundry_cli.errors import EngineDiedError, FoundryError, ServiceUnreachableError
+from foundry_cli.errors import EngineDiedError, FoundryError, ServiceStoppingError, ServiceUnreachableError
 from foundry_cli.paths import Paths
 from foundry_cli.repl.conversation import Conversation
 from foundry_cli.repl.settings import ChatSettings
@@ -165,7 +165,7 @@ class Chat:
 
     def has_lost_service(self, error: FoundryError) -> bool:
         """Whether `error` means that the service has gone; the next question then needs `reconnect`."""
-        if isinstance(error, ServiceUnreachableError):
+        if isinstance(error, (ServiceUnreachableError, ServiceStoppingError)):
             self.is_connected = False
         elif isinstance(error, EngineDiedError):  # a broken answer: of the model's process, or of the whole service
             self.is_connected = self._client.is_alive(_ALIVE_SECONDS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
+from contextlib import suppress
 from typing import Protocol, TextIO
 
 from rich.cells import cell_len
@@ -61,8 +63,24 @@ def console_for(stream: TextIO) -> Console:
     """A console on `stream`, which is a terminal only if it really is one, whatever the environment says."""
     is_terminal = None if stream.isatty() else False
     return Console(
-        file=stream, force_terminal=is_terminal, highlight=False, emoji=False, markup=False, theme=Theme(ANSWER_STYLE)
+        file=stream,
+        force_terminal=is_terminal,
+        highlight=False,
+        emoji=False,
+        markup=False,
+        theme=Theme(ANSWER_STYLE),
+        _environ=_environment(stream),
     )
+
+
+def _environment(stream: TextIO) -> dict[str, str]:
+    """Without the size of the window where that can be asked for: COLUMNS is as old as the shell."""
+    variables = dict(os.environ)
+    with suppress(OSError, ValueError):
+        if os.get_terminal_size(stream.fileno()).columns > 0:
+            variables.pop("COLUMNS", None)
+            variables.pop("LINES", None)
+    return variables
 
 
 class Printer:
@@ -127,6 +145,11 @@ class Printer:
         if self._waiting:
             self._write(f"\r{' ' * cell_len(self._waiting)}\r")
         self._waiting = ""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a part of an answer has been shown."""
+        return self._view is not None
 
     def answer(self, text: str) -> None:
         """A piece of the answer, shown at once."""

@@ -15,7 +15,13 @@ from prompt_toolkit.output import Output
 from prompt_toolkit.styles import Style
 
 from foundry_cli.client.client import ServiceClient
-from foundry_cli.errors import EngineDiedError, FoundryError
+from foundry_cli.errors import (
+    ContextLengthError,
+    EngineDiedError,
+    FoundryError,
+    ServiceStoppingError,
+    ServiceUnreachableError,
+)
 from foundry_cli.paths import Paths
 from foundry_cli.repl.actions import ACTIONS
 from foundry_cli.repl.chat import Answer, Chat
@@ -35,6 +41,8 @@ Interactive Chat. Enter /? or /help for help.
 Press Ctrl+C to cancel generation. Type /exit to leave the chat.
 
 Interactive mode, please enter your prompt"""
+
+_FULL = "/clear forgets the conversation; /save FILE keeps it before."
 
 
 def run_chat(paths: Paths, client: ServiceClient, model: str, settings: ChatSettings) -> None:
@@ -113,6 +121,7 @@ class ChatSession:
             text = self._prompt.prompt(default=offered)
         except OSError as error:
             raise TerminalGoneError from error
+        text = text.replace("\0", "")  # of a paste; models are given none
         return text.encode("utf-8", "replace").decode()  # bytes that are no UTF-8 arrive as lone surrogates
 
     def _take(self, text: str) -> bool:
@@ -132,8 +141,18 @@ class ChatSession:
         return True
 
     def _answer(self, ask: Callable[[], Answer]) -> None:
+        """Have a question answered. A service that has ended since the last one is started again, once."""
         self._connect()
-        answer = ask()
+        try:
+            self._show(ask())
+        except (ServiceUnreachableError, ServiceStoppingError) as error:
+            if self._printer.is_answering or not self._chat.has_lost_service(error):
+                raise
+            self._printer.end_wait()
+            self._connect()
+            self._show(ask())
+
+    def _show(self, answer: Answer) -> None:
         is_cancelled = False
         self._printer.wait()
         with InterruptGate() as gate:
@@ -163,9 +182,12 @@ class ChatSession:
         """Say what went wrong; a question that was not answered to its end is offered again."""
         self._printer.end_answer()
         was_connected = self._chat.is_connected
+        is_full = isinstance(error, ContextLengthError) and bool(self._chat.conversation.messages)
         if was_connected and self._chat.has_lost_service(error):
             self._printer.line("The service has gone. It is started again when you send the next question.", "error")
+        elif is_full:
+            self._printer.error(FoundryError(error.message, hint=_FULL))
         else:
             self._printer.error(error)
-        if not self._chat.is_connected or isinstance(error, EngineDiedError):
+        if is_full or not self._chat.is_connected or isinstance(error, EngineDiedError):
             self._offered = text

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from foundry_cli.config import load_config
 from foundry_cli.errors import BundledModelError, ModelInUseError
 from foundry_cli.inventory import open_inventory
-from foundry_cli.paths import Paths
+from foundry_cli.paths import Paths, shown
 from foundry_cli.service.guard import MANAGEMENT_PREFIX
 from foundry_cli.service.query import truth
 from foundry_cli.service.state import ServiceState, state_of
@@ -29,7 +29,7 @@ async def take_over_cache(request: Request) -> dict[str, Any]:
     inventory = open_inventory(paths, await asyncio.to_thread(load_config, paths))
     await asyncio.to_thread(inventory.require_cache)
     state.inventory = inventory
-    return {"path": str(inventory.cache)}
+    return {"path": shown(inventory.cache)}
 
 
 @router.post(f"{MANAGEMENT_PREFIX}/remove/{{name:path}}")

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from foundry_cli import __version__
 from foundry_cli.engine.model_manager import LoadedModel, LoadingModel
 from foundry_cli.execution_providers import CPU
+from foundry_cli.paths import shown
 from foundry_cli.service.errors import stopping
 from foundry_cli.service.state import ServiceState, state_of, valid_providers
 
@@ -33,8 +34,8 @@ async def status(request: Request) -> dict[str, Any]:
     state = state_of(request)
     return {
         "endpoints": [state.record.base_url],
-        "modelDirPath": str(state.inventory.cache),
-        "modelCachePath": str(state.inventory.cache),
+        "modelDirPath": shown(state.inventory.cache),
+        "modelCachePath": shown(state.inventory.cache),
         "pipeName": None,
         **_provider_fields(state),
         "pid": state.record.pid,

@@ -13,7 +13,7 @@ import pytest
 from foundry_cli import __version__
 from foundry_cli.cli.app import app
 from tests.cli.in_process import Command
-from tests.conftest import Foundry, clean_environment
+from tests.conftest import FOUNDRY, Foundry, clean_environment
 
 
 @pytest.mark.parametrize("option", ["--help", "-h", "-?"])
@@ -29,6 +29,18 @@ def test_help_names_every_command(here: Command) -> None:
     shown = here("--help").stdout
     for command in (*app.registered_commands, *app.registered_groups):
         assert f"\n  {command.name} " in shown
+
+
+def test_help_is_the_same_each_time(foundry: Foundry) -> None:
+    for arguments in ((), ("model",), ("status",), ("model", "run")):
+        assert "-h, -?, --help" in foundry(*arguments, "--help").stdout
+
+
+def test_an_error_that_cannot_be_printed_has_its_exit_code(foundry: Foundry) -> None:
+    command = 'exec "$0" "$@" 2>/dev/full'
+    for arguments, code in ((("model", "info", "nope"), 4), (("model", "bogus"), 2)):
+        done = subprocess.run(["bash", "-c", command, str(FOUNDRY), *arguments], capture_output=True, timeout=60)
+        assert done.returncode == code
 
 
 def test_help_exists_at_every_level(here: Command) -> None:

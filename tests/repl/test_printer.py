@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import struct
+import sys
 
 import pytest
 from rich.console import Console
@@ -24,6 +27,21 @@ class Terminal(io.TextIOWrapper):
     def text(self) -> str:
         assert isinstance(self.buffer, io.BytesIO)
         return self.buffer.getvalue().decode(self.encoding)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
+def test_the_window_counts_and_not_what_the_shell_remembers_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+    import pty
+    import termios
+
+    monkeypatch.setenv("COLUMNS", "132")
+    monkeypatch.setenv("LINES", "9")
+    main, terminal = pty.openpty()
+    with os.fdopen(main, "rb"), os.fdopen(terminal, "w") as stream:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+        assert console_for(stream).width != 132
+    assert console_for(io.StringIO()).width == 132
 
 
 def answer(printer: Printer, *pieces: str) -> None:

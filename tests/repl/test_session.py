@@ -192,6 +192,41 @@ def test_conversations_are_saved_and_loaded(start: Start, tmp_path: Path) -> Non
     assert "cannot be read" in talk.type(f"/load {path}x", "/load ~nobody/x")
 
 
+def test_a_cleared_conversation_does_not_replace_the_saved_one(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    talk = start("echo:1")
+    talk.type("one", f"/save {path}")
+    kept = path.read_bytes()
+    assert "For example: /save" in talk.type("/clear", "/save")
+    assert "exists already" in talk.type("two", f"/save {path}")
+    assert path.read_bytes() == kept
+
+
+def test_a_conversation_that_fills_the_context_can_be_left(start: Start, fresh_service: RunningService) -> None:
+    add_model(fresh_service.paths, "wordy:1", ["0123456789" * 20], context_length=128)
+    talk = start("wordy:1", where=fresh_service)
+    assert "reached the limit of its length" in talk.type("one")
+    shown = talk.type("two", "\x03/clear", "two")
+    assert "maximum context length" in shown
+    assert "/clear forgets the conversation; /save FILE keeps it before." in shown
+    assert talk.chat.conversation.turns == 1
+    assert talk.chat.conversation.last_question == "two"
+
+
+def test_a_service_that_stops_during_an_answer_leaves_the_question(start: Start, fresh_service: RunningService) -> None:
+    add_model(fresh_service.paths, "slow:1", ["0123456789" * 400], context_length=8192, busy=40)
+    talk = start("slow:1", where=fresh_service)
+    talk.stream.at("🤖 01", fresh_service.client.stop)
+    shown = talk.type("hello", "\x03")  # the question stands at the prompt, and is taken back
+    assert shown.endswith("\n\nThe service has gone. It is started again when you send the next question.\n")
+
+
+def test_nul_in_a_paste_is_left_out(start: Start) -> None:
+    talk = start("echo:1")
+    assert talk.type("\x1b[200~o\x00ne\x1b[201~") == FIRST
+    assert talk.chat.conversation.last_question == "one"
+
+
 def test_an_unknown_model_changes_nothing(start: Start) -> None:
     talk = start("echo:1")
     shown = talk.type("/model nosuch", "/model", "one")
@@ -223,10 +258,8 @@ def test_a_service_that_has_gone_is_started_again(start: Start, fresh_service: R
     talk = start("echo:1", where=fresh_service)
     assert talk.type("one") == FIRST
     kill(fresh_service)
-    shown = talk.type("two", "")
-    assert shown == (
-        "The service has gone. It is started again when you send the next question.\nThe service was started again.\n" + SECOND
-    )
+    shown = talk.type("two")
+    assert shown == f"The service was started again.\n{SECOND}"
     assert find_service(fresh_service.paths) is not None
     assert [message.content for message in talk.chat.conversation.messages][::2] == ["one", "two"]
 

@@ -329,6 +329,29 @@ def test_the_process_is_detached(paths: Paths, tmp_path: Path) -> None:
         assert os.readlink(f"/proc/{pid}/fd/{number}") == target
 
 
+@pytest.mark.parametrize("name", ["a\u3000b", "fa\u200dmily", "no\xa0break", "\udcff", "ö 漢 'q"])
+def test_a_home_of_any_name(tmp_path: Path, name: str) -> None:
+    home = tmp_path / name
+    environment = clean_environment(home)
+
+    def foundry(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([str(FOUNDRY), *arguments], env=environment, capture_output=True, timeout=60)
+
+    assert b"is Started" in foundry("service", "start").stdout
+    try:
+        assert foundry("service", "status").returncode == 0
+    finally:
+        assert b"is stopped" in foundry("service", "stop").stdout
+
+
+def test_a_service_without_a_record_can_be_ended(paths: Paths) -> None:
+    client, _ = start_service(paths)
+    paths.instance_file.write_text("{}")
+    assert stop_service(paths, patience=0.5)
+    _wait_for_end(client.record.pid)
+    assert not psutil.pid_exists(client.record.pid)
+
+
 def test_a_long_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
