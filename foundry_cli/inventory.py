@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidErro
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import CacheScan, PartialModel, check_incomplete, is_readable, scan
 from foundry_cli.store.cache_marker import check_cache
-from foundry_cli.store.manifest import read_manifest
 from foundry_cli.types import DEVICES, ModelInfo, split_model_id, variant_order
 
 FILTER_KEYS = ("device", "provider", "task", "alias")
@@ -98,7 +97,7 @@ class Inventory:
             found = CacheScan(problems=(f"{error.message} {error.hint or ''}".strip(),))
         known = {model.id.lower(): model for model in self.catalog.models()}
         entries = [_entry(model) for model in known.values() if model.is_cached]
-        entries += [_entry(_joined(known.get(model.id.lower()), model)) for model in found.models]
+        entries += [_entry(_joined(known, model)) for model in found.models]
         entries += [_partial_entry(known.get(partial.id.lower()), partial) for partial in found.partials]
         return CacheContents(tuple(sorted(entries, key=lambda entry: _order(entry.model))), found.problems)
 
@@ -148,12 +147,12 @@ class Inventory:
 
     def _merge(self, found: CacheScan) -> list[ModelInfo]:
         known = {model.id.lower(): model for model in self.catalog.models()}
+        all_models = dict(known)
         for cached in found.models:
             key = cached.id.lower()
-            model = known.get(key)
-            if model is None or not model.is_cached:  # of two copies the first that is complete counts
-                known[key] = _joined(model, cached)
-        return sorted(known.values(), key=_order)
+            if key not in all_models or not all_models[key].is_cached:  # of two copies the first that is complete counts
+                all_models[key] = _joined(known, cached)
+        return sorted(all_models.values(), key=_order)
 
     def _explain_absence(self, wanted: str) -> None:
         """Raise what is better to know than that there is no model called `wanted`."""
@@ -189,12 +188,51 @@ def _order(model: ModelInfo) -> tuple[object, ...]:
     return (model.alias.lower(), *variant_order(model))
 
 
-def _joined(known: ModelInfo | None, cached: ModelInfo) -> ModelInfo:
-    """The catalog describes it, the cache has it: a copy of what comes with the program is a model like others."""
-    if known is None:
+def _joined(known: Mapping[str, ModelInfo], cached: ModelInfo) -> ModelInfo:
+    """The catalog describes it, the cache has it: a copy of what comes with the program is a model like others.
+
+    With a manifest of something else the cache describes it itself: an own model, say, whose id another one has, too.
+    """
+    model = known.get(cached.id.lower())
+    if model is None:
+        return cached if cached.is_managed else _like_another_version(known, cached)
+    if cached.is_managed and (cached.source == _OWN_SOURCE or (cached.uri and model.uri and cached.uri != model.uri)):
         return cached
-    size = cached.size_bytes or known.size_bytes
-    return replace(known, path=cached.path, root=cached.root, size_bytes=size, problem=cached.problem, is_bundled=False)
+    return replace(
+        model,
+        path=cached.path,
+        root=cached.root,
+        size_bytes=cached.size_bytes or model.size_bytes,
+        is_managed=cached.is_managed,
+        problem=cached.problem,
+        is_bundled=False,
+    )
+
+
+def _like_another_version(known: Mapping[str, ModelInfo], cached: ModelInfo) -> ModelInfo:
+    """What was put into the cache without a manifest, by the original for example, when catalogs only have another version.
+
+    It goes on to be found by its alias, and to be what it is.
+    """
+    versions = [model for model in known.values() if model.name.lower() == cached.name.lower() and not model.is_bundled]
+    if not versions:
+        return cached
+    newest = max(versions, key=lambda model: model.version)
+    return replace(
+        newest,
+        name=cached.name,
+        version=cached.version,
+        size_bytes=cached.size_bytes,
+        prompt_template=cached.prompt_template or newest.prompt_template,
+        uri=cached.uri,
+        context_length=cached.context_length or newest.context_length,
+        created=cached.created,
+        min_version=None,
+        source=cached.source,
+        path=cached.path,
+        root=cached.root,
+        problem=cached.problem,
+    )
 
 
 def _entry(model: ModelInfo) -> CacheEntry:
@@ -215,7 +253,7 @@ def _incomplete(partial: PartialModel) -> ModelInvalidError:
 
 def is_repairable(model: ModelInfo) -> bool:
     """Whether it is known what the files of a cached model were, and where they could be fetched."""
-    return model.source != _OWN_SOURCE and model.root is not None and read_manifest(model.root) is not None
+    return model.source != _OWN_SOURCE and model.is_managed
 
 
 def way_out(model: ModelInfo, state: str) -> str:

@@ -39,6 +39,7 @@ class ModelInfo:
     source: str = "local"  # name of the catalog source
     path: Path | None = None  # directory with genai_config.json; None: not on this machine
     root: Path | None = None  # directory of everything that belongs to it; `path` or above it
+    is_managed: bool = False  # its folder has a manifest: what is said here is what it was when it came
     problem: str = ""  # why its files on this machine cannot be used
     is_bundled: bool = False
     is_external: bool = False  # another server runs it, see `external_models.py`

@@ -208,7 +208,8 @@ def _describe_managed(root: Path) -> ModelInfo:
         return ModelInfo(name, version or 0, name, root=root, problem=f"{MANIFEST} cannot be used")
     problem = _find_problem(root, manifest)
     path = None if problem else root / _config_folder(manifest)
-    return replace(manifest.model, path=path, root=root, size_bytes=manifest.size_bytes, problem=problem)
+    size = manifest.size_bytes
+    return replace(manifest.model, path=path, root=root, size_bytes=size, is_managed=True, problem=problem)
 
 
 def _find_problem(root: Path, manifest: Manifest) -> str:

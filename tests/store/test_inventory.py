@@ -14,6 +14,7 @@ from foundry_cli.inventory import COMPLETE, DAMAGED, PARTIAL, Inventory, check_s
 from foundry_cli.store.cache_marker import MARKER, mark_cache
 from foundry_cli.types import ModelInfo
 from tests.store.managed import add_managed
+from tests.store.model_directories import add_downloaded
 
 
 class FixedSource:
@@ -293,3 +294,34 @@ def test_a_way_out_of_an_unfinished_work_does_not_lead_in_a_circle(tmp_path: Pat
     with pytest.raises(ModelInvalidError) as caught:
         Inventory(tmp_path, CATALOG).resolve("stranger")
     assert caught.value.hint == way_out(entry.model, entry.state)
+
+
+def test_a_version_that_no_catalog_lists_any_more_keeps_its_alias(tmp_path: Path) -> None:
+    folder = cached(tmp_path, "Phi-4-cuda-gpu:1")
+    inventory = Inventory(tmp_path, CATALOG)
+    model = inventory.resolve("phi-4")
+    assert (model.id, model.path, model.device, model.alias) == ("Phi-4-cuda-gpu:1", folder, "GPU", "phi-4")
+    assert (model.source, model.uri) == ("local", "local://Phi-4-cuda-gpu")  # nobody can be asked for it
+    assert inventory.resolve("Phi-4-cuda-gpu:2").path is None
+    assert [entry.model.alias for entry in inventory.contents().entries] == ["phi-4"]
+
+
+def test_a_catalog_does_not_take_an_own_model_over(tmp_path: Path) -> None:
+    own = ModelInfo("phi-4-cpu", 1, "mine", license="none", uri="local://phi-4-cpu")
+    root = add_downloaded(tmp_path, own)
+    inventory = Inventory(tmp_path, CATALOG)
+    assert inventory.resolve("mine").license == inventory.resolve("Phi-4-cpu:1").license == "none"
+    (root / "v1" / "model.onnx").unlink()
+    (entry,) = inventory.contents().entries
+    assert (entry.state, entry.model.source) == (DAMAGED, "local")
+    assert "cannot be repaired" in way_out(entry.model, entry.state)
+
+
+def test_a_download_of_another_source_describes_itself(tmp_path: Path) -> None:
+    other = ModelInfo("Phi-4-cpu", 1, "office-phi", uri="office://phi", source="office")
+    add_downloaded(tmp_path, other)
+    same = ModelInfo("qwen-cpu", 1, "old-alias", uri="", source="azure")
+    add_downloaded(tmp_path, same)
+    inventory = Inventory(tmp_path, CATALOG)
+    assert inventory.resolve("Phi-4-cpu:1").alias == "office-phi"
+    assert inventory.resolve("qwen-cpu:1").alias == "qwen"  # of the same, what the catalog says now
