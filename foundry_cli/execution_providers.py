@@ -107,19 +107,23 @@ def required_provider(model: ModelInfo, available: Sequence[str]) -> str:
     if not family and (recorded := find_provider(model.execution_provider)):
         return recorded.name
     if not family and not model.execution_provider and model.path is not None:
-        return _configured_provider(model.path)
+        return configured_provider(_read_object(model.path / "genai_config.json"))[0]
     if kind == "gpu":
         return CUDA if CUDA in available else WEBGPU
     return CPU if kind == "cpu" else model.execution_provider
 
 
-def _configured_provider(directory: Path) -> str:
-    """The first provider that genai_config.json names, the CPU's when it names none."""
-    value: object = _read_object(directory / "genai_config.json")
+def configured_provider(config: object) -> tuple[str, str]:
+    """Execution provider and device that the content of genai_config.json asks for; the processor when it asks for none."""
+    value: Any = config
     for key in ("model", "decoder", "session_options", "provider_options"):
         value = value.get(key) if isinstance(value, dict) else None
-    names = [name for entry in value if isinstance(entry, dict) for name in entry] if isinstance(value, list) else []
-    return next((provider.name for name in names if (provider := find_provider(name))), CPU)
+    entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    for name, options in ((name, options) for entry in entries for name, options in entry.items()):
+        if (provider := find_provider(name)) and provider.name != CPU:
+            asked = str(options.get("device_type", "")).upper() if isinstance(options, dict) else ""
+            return provider.name, asked if asked in provider.devices else provider.devices[0]
+    return CPU, "CPU"
 
 
 def provider_obstacle(provider: Provider, report: ProviderReport, hardware: Hardware) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli.errors import EngineError, FoundryError, error_for_code
-from foundry_cli.execution_providers import CPU, find_provider
+from foundry_cli.execution_providers import CPU, configured_provider
 from foundry_cli.store.manifest import read_object
 
 CHECK_COMMAND = (sys.executable, "-m", "foundry_cli.engine.model_check")
@@ -87,12 +87,4 @@ def _error(fields: dict[str, Any]) -> FoundryError:
 
 def _made_for(folder: Path) -> tuple[str, str]:
     """Execution provider and device that genai_config.json asks for; the processor when it asks for none."""
-    value: Any = read_object(folder / "genai_config.json", _LARGEST_CONFIG)
-    for key in ("model", "decoder", "session_options", "provider_options"):
-        value = value.get(key) if isinstance(value, dict) else None
-    entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-    for name, options in ((name, options) for entry in entries for name, options in entry.items()):
-        if (provider := find_provider(name)) and provider.name != CPU:
-            asked = str(options.get("device_type", "")).upper() if isinstance(options, dict) else ""
-            return provider.name, asked if asked in provider.devices else provider.devices[0]
-    return CPU, "CPU"
+    return configured_provider(read_object(folder / "genai_config.json", _LARGEST_CONFIG))

@@ -269,16 +269,18 @@ def _describe(cache: Path, directory: Path) -> ModelInfo:
     """What the files say. A damaged description still gives an entry, so that the model can be seen and removed."""
     description = read_object(directory / "inference_model.json", _LARGEST_DESCRIPTION)
     name, version = split_model_id(_plain(description.get("Name")) or _plain(directory.name) or "unnamed")
-    model = read_object(directory / "genai_config.json", _LARGEST_DESCRIPTION).get("model")
+    config = read_object(directory / "genai_config.json", _LARGEST_DESCRIPTION)
+    model = config.get("model")
     context = model.get("context_length") if isinstance(model, dict) else None
     template = description.get("PromptTemplate")
-    device, others = _device(name), other_models(directory, ())
+    device, provider = _made_for(name, config)
+    others = other_models(directory, ())
     return ModelInfo(
         name=name,
         version=version or 0,
         alias=name,
         device=device,
-        execution_provider="CPUExecutionProvider" if device == "CPU" else "",
+        execution_provider=provider,
         display_name=name,
         publisher=_publisher(cache, directory),
         size_bytes=sum(status.st_size for path, status in plain_files(directory) if not is_inside(path, others)),
@@ -302,8 +304,14 @@ def _texts(template: dict[str, Any]) -> dict[str, str]:
     return {key: value.encode("utf-8", "replace").decode() for key, value in texts.items()}
 
 
-def _device(name: str) -> str:
-    return next((device.upper() for device in ("npu", "gpu") if f"-{device}" in name.lower()), "CPU")
+def _made_for(name: str, config: dict[str, Any]) -> tuple[str, str]:
+    """Device and execution provider: what the configuration says, else the end of the name, which leaves the provider open."""
+    from foundry_cli.execution_providers import CPU, configured_provider  # not for models with a manifest
+
+    provider, device = configured_provider(config)
+    if provider == CPU and name.lower().endswith(("-npu", "-gpu")):
+        return name[-3:].upper(), ""
+    return device, provider
 
 
 def _publisher(cache: Path, directory: Path) -> str:

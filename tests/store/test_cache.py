@@ -349,3 +349,26 @@ def test_the_record_of_a_transfer_names_the_model_by_the_folder_above(cache: Pat
     (cache / "Microsoft" / "phi-4-cpu-7" / "v4" / "x.dlstate").touch()
     (partial,) = scan(cache).partials
     assert partial.id == "phi-4-cpu:7"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "device", "provider"),
+    [
+        ("hand", [{"cuda": {}}], "GPU", "CUDAExecutionProvider"),
+        ("hand", [{"OpenVINO": {"device_type": "NPU"}}], "NPU", "OpenVINOExecutionProvider"),
+        ("my-gpu-thing", [], "CPU", "CPUExecutionProvider"),
+        ("thing-generic-gpu", [], "GPU", ""),
+        ("thing-npu", "odd", "NPU", ""),
+        ("thing", [{"cuda": "odd"}, 5], "GPU", "CUDAExecutionProvider"),
+    ],
+)
+def test_what_a_model_without_manifest_is_made_for(
+    tmp_path: Path, name: str, options: object, device: str, provider: str
+) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    config = {"model": {"decoder": {"session_options": {"provider_options": options}}}}
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    (folder / "inference_model.json").write_text(json.dumps({"Name": name}))
+    (model,) = scan_cache(tmp_path)
+    assert (model.device, model.execution_provider) == (device, provider)
