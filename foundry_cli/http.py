@@ -114,6 +114,7 @@ class HttpClient:
         back, too, when it is none of those. Raises as `open`, and `DownloadCancelledError`."""
         failures = 0
         while True:
+            began = time.monotonic()
             try:
                 with self.open(method, url, headers=headers, body=body) as response:
                     content = _content(response, largest)
@@ -126,7 +127,7 @@ class HttpClient:
             except SourceUnreachableError as unreachable:
                 error, retry_after = unreachable, None
             failures += 1
-            self.wait_to_ask_again(error, failures, retry_after)
+            self.wait_to_ask_again(error, failures, retry_after, time.monotonic() - began)
 
     def read_json(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: Any = None
@@ -146,13 +147,18 @@ class HttpClient:
             session.close()
         vars(self._of_thread).clear()
 
-    def wait_to_ask_again(self, error: SourceUnreachableError, failures: int, retry_after: float | None = None) -> None:
-        """Wait for a document that did not come so many times; raise `error` when that is enough, or as `pause`."""
+    def wait_to_ask_again(
+        self, error: SourceUnreachableError, failures: int, retry_after: float | None = None, took: float = 0.0
+    ) -> None:
+        """Wait for a document that did not come so many times; raise `error` when that is enough, or as `pause`.
+
+        `took`: seconds of the last try, which is worth a word if it was long.
+        """
         if failures >= min(self.retry.tries, self.retry.document_tries):
             raise error
         seconds = self.retry.wait(failures, retry_after)
-        if seconds >= _WORTH_SAYING:
-            self._on_wait(f"{error.message} Asking again in {seconds:.0f} s.")
+        if max(seconds, took) >= _WORTH_SAYING:
+            self._on_wait(f"{error.message} Asking again in {max(seconds, 1):.0f} s.")
         self.pause(seconds)
 
     def pause(self, seconds: float) -> None:

@@ -7,8 +7,8 @@ import contextlib
 from filelock import FileLock, Timeout
 
 from foundry_cli.catalog.assembly import open_catalog
+from foundry_cli.catalog.fetching import fetch_lists
 from foundry_cli.config import load_config
-from foundry_cli.errors import CacheError, DownloadError
 from foundry_cli.http import HttpClient, RetryPolicy
 from foundry_cli.paths import Paths, make_private_directory
 
@@ -22,9 +22,7 @@ def main() -> None:
     make_private_directory(paths.catalogs)
     with contextlib.suppress(Timeout), FileLock(paths.catalogs / "refresh.lock", timeout=_LOCK_SECONDS, mode=0o600):
         client = HttpClient(is_offline=config.is_offline, retry=RetryPolicy(tries=3))
-        for source in open_catalog(paths, config).stale(is_offline=config.is_offline):
-            with contextlib.suppress(DownloadError, CacheError):  # the source has noted it, and who asks is told
-                source.refresh(client)
+        list(fetch_lists(open_catalog(paths, config).stale(is_offline=config.is_offline), client))  # each notes its failure
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from foundry_cli.catalog.catalog import Catalog
-from foundry_cli.catalog.sources.azure import AzureSource
+from foundry_cli.catalog.sources.azure import AzureSource, without_query
 from foundry_cli.catalog.sources.base import CatalogSource
 from foundry_cli.catalog.sources.bundled import BundledSource
 from foundry_cli.catalog.stored_list import StoredList
@@ -21,6 +21,8 @@ def open_catalog(paths: Paths, config: Config) -> Catalog:
 
         sources += [MirrorSource(mirror.name, mirror.location, paths.catalogs) for mirror in config.mirrors]
     if config.is_azure_enabled:
-        stored = StoredList(config.cache_path(paths) / AZURE_LIST, paths.catalogs / "azure.json", AzureSource.name)
+        location = without_query(config.catalog_url or "")
+        attempts = paths.catalogs / "azure.json"
+        stored = StoredList(config.cache_path(paths) / AZURE_LIST, attempts, AzureSource.name, location=location)
         sources.append(AzureSource(stored, catalog_url=config.catalog_url, registry_url=config.registry_url))
     return Catalog(sources)

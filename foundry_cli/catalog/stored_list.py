@@ -31,12 +31,18 @@ _LATEST = 2e11  # Unix seconds; what is later has no date
 class StoredList:
     """One stored list. Reading never fails: what cannot be read is not there."""
 
-    def __init__(self, file: Path, attempts: Path, source: str, clock: Callable[[], float] = time.time) -> None:
-        """`file` holds the list, `attempts` the record of refreshes; `source` is the name of its models' source."""
+    def __init__(
+        self, file: Path, attempts: Path, source: str, clock: Callable[[], float] = time.time, location: str = ""
+    ) -> None:
+        """`file` holds the list, `attempts` the record of refreshes; `source` is the name of its models' source.
+
+        `location` is the address that is asked now. A list of another one is shown until this one has answered.
+        """
         self.file = file
         self._attempts = attempts
         self._source = source
         self._clock = clock
+        self._location = location
         self._known: tuple[tuple[int, int], list[ModelInfo], float] | None = None  # stamp of the file, models, time in it
 
     def models(self) -> list[ModelInfo]:
@@ -70,14 +76,20 @@ class StoredList:
     @property
     def problem(self) -> str:
         """Why the last refresh failed; "" when it did not."""
-        return str(self._record().get("problem") or "")
+        return str(self._attempts_here().get("problem") or "")
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether the list is known to have come from another address than the one that is asked now."""
+        return bool(self._record().get("location", self._location) != self._location)
 
     def is_stale(self) -> bool:
-        """Whether the list is older than six hours, missing or empty, and the pause after the last failure is over."""
+        """Whether the list is old (six hours), missing, empty or another's, and the pause after the last failure is over."""
         now, refreshed = self._clock(), self.refreshed
-        if refreshed is not None and 0 <= now - refreshed < FRESH_SECONDS and self.models():
+        is_fresh = refreshed is not None and 0 <= now - refreshed < FRESH_SECONDS
+        if is_fresh and self.models() and not self.is_of_another:
             return False
-        record = self._record()
+        record = self._attempts_here()
         failures, last = record.get("failures", 0), record.get("attempted", 0)
         if not isinstance(failures, int) or not isinstance(last, (int, float)) or failures < 1:
             return True
@@ -91,13 +103,14 @@ class StoredList:
         document = {"version": 1, "savedAt": saved, "savedAtUnix": int(now), **extra, "models": records}
         write_atomically(self.file, json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
         self._known = None
-        self._write({"attempted": now})
+        self._write({"attempted": now, "asked": self._location, "location": self._location})
 
     def failed(self, problem: str) -> None:
         """Remember that a refresh failed."""
-        failures = self._record().get("failures", 0)
+        failures = self._attempts_here().get("failures", 0)
         count = failures + 1 if isinstance(failures, int) else 1
-        self._write({"attempted": self._clock(), "failures": count, "problem": problem})
+        kept = {key: value for key, value in self._record().items() if key == "location"}
+        self._write({"attempted": self._clock(), "failures": count, "problem": problem, "asked": self._location, **kept})
 
     def forget(self) -> None:
         """Delete the list and the record of its refreshes."""
@@ -111,6 +124,11 @@ class StoredList:
 
     def _record(self) -> dict[str, Any]:
         return _read(self._attempts)
+
+    def _attempts_here(self) -> dict[str, Any]:
+        """The record, unless it is about another address."""
+        record = self._record()
+        return record if record.get("asked", self._location) == self._location else {}
 
     def _write(self, record: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # without a record the next command asks again, nothing worse

@@ -11,15 +11,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from foundry_cli.catalog.assembly import open_catalog
+from foundry_cli.catalog.fetching import fetch_lists
 from foundry_cli.catalog.sources.base import RemoteSource, SourceState
 from foundry_cli.catalog.sources.mirror import MirrorSource
+from foundry_cli.cli import output
 from foundry_cli.client.supervisor import find_service
-from foundry_cli.config import MirrorSetting, changing, load_config, without_credentials
-from foundry_cli.errors import ConfigError, FoundryError, InvalidRequestError
-from foundry_cli.http import HttpClient
+from foundry_cli.config import Config, MirrorSetting, changing, load_config, without_credentials
+from foundry_cli.errors import ConfigError, InvalidRequestError
+from foundry_cli.http import HttpClient, RetryPolicy
+from foundry_cli.mirror_index import INDEX
 from foundry_cli.paths import Paths
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d{1,5}(/|\Z)")
 _TAKEN = ("azure", "bundled", "local", "huggingface", "hf")
 
 
@@ -28,16 +32,28 @@ def add_mirror(location: str, name: str | None) -> SourceState:
     paths = Paths.from_environment()
     config = load_config(paths, environment=False)
     location = _checked_location(location)
-    name = _checked_name(name or _name_of(location), [mirror.name for mirror in config.mirrors if mirror.location != location])
+    name = _checked_name(name or _name_of(location), [mirror.name for mirror in _others(config, location)])
     source = MirrorSource(name, location, paths.catalogs)
-    source.refresh(HttpClient(is_offline=load_config(paths).is_offline))
+    source.refresh(_client(load_config(paths)))
     with changing(paths):
         config = load_config(paths, environment=False)  # again: the mirror may have taken its time
-        others = tuple(mirror for mirror in config.mirrors if mirror.location != location)
+        others = _others(config, location)
         _checked_name(name, [mirror.name for mirror in others])
         replace(config, mirrors=(*others, MirrorSetting(name, location))).save(paths)
     _tell_service(paths)
     return source.state()
+
+
+def _others(config: Config, location: str) -> tuple[MirrorSetting, ...]:
+    """The mirrors at other places."""
+    return tuple(mirror for mirror in config.mirrors if _without_index(mirror.location) != location)
+
+
+def _without_index(location: str) -> str:
+    """A mirror is named by its directory; people also name its index, or write a slash at the end."""
+    if "?" in location:
+        return location
+    return location.removesuffix(f"/{INDEX}").rstrip("/") or location
 
 
 def _tell_service(paths: Paths) -> None:
@@ -50,7 +66,9 @@ def _checked_location(text: str) -> str:
     if not text.strip():
         raise InvalidRequestError("The mirror has no location.", hint="Give a directory or an http(s) address.")
     if "://" not in text:
-        return os.path.abspath(os.path.expanduser(text))
+        if _HOST_AND_PORT.match(text) and not os.path.exists(text):
+            raise InvalidRequestError(f"{text!r} is no directory.", hint=f"Write http://{text} if it is an address.")
+        return _without_index(os.path.abspath(os.path.expanduser(text)))
     try:
         parts = urlsplit(text)
         is_address = parts.scheme in ("http", "https", "file") and (parts.scheme == "file" or bool(parts.hostname))
@@ -60,7 +78,7 @@ def _checked_location(text: str) -> str:
     if not is_address:
         shown = without_credentials(text)
         raise InvalidRequestError(f"{shown!r} is not the address of a mirror.", hint="Give a directory or an http(s) address.")
-    return text
+    return _without_index(text)
 
 
 def _name_of(location: str) -> str:
@@ -106,16 +124,17 @@ def switch_azure(*, is_enabled: bool) -> None:
 
 
 def refresh(name: str | None) -> Iterator[tuple[SourceState, str]]:
-    """Fetch the lists of all catalogs or of one, one after the other; each with what went wrong, or ""."""
+    """Fetch the lists of all catalogs or of one, at the same time; each with what went wrong, or ""."""
     paths = Paths.from_environment()
     config = load_config(paths)
     catalog = open_catalog(paths, config)
-    client = HttpClient(is_offline=config.is_offline)
-    for source in catalog.sources if name is None else [catalog.source(name)]:
-        problem = ""
-        if isinstance(source, RemoteSource):
-            try:
-                source.refresh(client)
-            except FoundryError as error:
-                problem = error.message
+    sources = catalog.sources if name is None else [catalog.source(name)]
+    fetched = fetch_lists([source for source in sources if isinstance(source, RemoteSource)], _client(config))
+    for source in sources:
+        _, problem = next(fetched) if isinstance(source, RemoteSource) else (source, "")
         yield source.state(), problem
+
+
+def _client(config: Config) -> HttpClient:
+    """For a person who waits for the answer: who does not give one is asked no more than twice."""
+    return HttpClient(is_offline=config.is_offline, retry=RetryPolicy(document_tries=2), on_wait=output.note)

@@ -38,7 +38,7 @@ def local_inventory(*, is_fresh: bool = False) -> Inventory:
     inventory = open_inventory(paths, config)
     if is_fresh:
         refresh_in_background(paths, config, inventory.catalog)
-        _say_how_old(inventory.catalog)
+        _say_how_old(inventory.catalog, is_offline=config.is_offline)
     return inventory
 
 
@@ -59,16 +59,22 @@ def local_machine() -> Machine:
     return Machine.of(Paths.from_environment())
 
 
-def _say_how_old(catalog: Catalog) -> None:
+def _say_how_old(catalog: Catalog, *, is_offline: bool) -> None:
     """A note for every list that is not fresh; never part of the result."""
+    from foundry_cli.http import is_loopback
+
     for source in catalog.sources:
         state = source.state()
+        is_far = "://" in state.location and not is_loopback(state.location)
+        problem = "" if is_offline and is_far else state.problem  # the last one may be long ago, and nothing was asked now
         is_old = state.refreshed is not None and time.time() - state.refreshed > _FRESH_SECONDS
         if is_old:
-            why = f" It could not be fetched again: {_first_sentence(state.problem)}" if state.problem else ""
+            why = f" It could not be fetched again: {_first_sentence(problem)}" if problem else ""
             output.note(f"The list of the catalog {state.name} is {age_text(state.refreshed or 0)} old.{why}")
-        elif state.problem:
-            output.note(f"The catalog {state.name} cannot be asked: {_first_sentence(state.problem)}")
+        elif problem:
+            output.note(f"The catalog {state.name} cannot be asked: {_first_sentence(problem)}")
+        elif state.refreshed is None and "://" in state.location and not (is_offline and is_far):
+            output.note(f"The catalog {state.name} has not answered yet; its list comes in the background.")
 
 
 def _first_sentence(text: str) -> str:

@@ -220,3 +220,20 @@ def test_forgetting_removes_both_files(stored: StoredList, file: Path, tmp_path:
     assert stored.models() == []
     shutil.rmtree(file.parent)
     assert stored.refreshed is None
+
+
+def test_a_list_of_another_address_is_stale_and_failures_are_counted_for_each(tmp_path: Path, file: Path) -> None:
+    clock = Clock(1e9)
+
+    def at(location: str) -> StoredList:
+        return StoredList(file, tmp_path / "attempts.json", "azure", clock, location)
+
+    at("one").save([MODEL])
+    os.utime(file, (1e9, 1e9))
+    assert (at("one").is_stale(), at("one").is_of_another) == (False, False)
+    assert (at("two").is_stale(), at("two").is_of_another, at("two").models()) == (True, True, [MODEL])
+    at("two").failed("silent")
+    assert (at("two").is_stale(), at("two").problem, at("two").is_of_another) == (False, "silent", True)
+    assert (at("one").is_stale(), at("one").problem) == (False, "")
+    at("two").save([MODEL])
+    assert (at("one").is_of_another, at("two").is_of_another) == (True, False)

@@ -13,7 +13,7 @@ import pytest
 
 from foundry_cli.catalog.stored_list import StoredList
 from foundry_cli.cli.errors import ExitCode
-from foundry_cli.config import load_config
+from foundry_cli.config import MirrorSetting, load_config
 from foundry_cli.paths import Paths
 from foundry_cli.types import ModelInfo
 from tests.cli.in_process import Command
@@ -213,6 +213,72 @@ def test_odd_directories_are_places_like_others(foundry: Command, tmp_path: Path
     assert foundry("catalog", "add", str(mirror), "--name", "odd").code == 0
     assert "odd" in _catalogs(foundry)
     assert foundry("catalog", "remove", "odd").code == 0
+
+
+def test_a_mirror_is_its_directory_however_it_is_named(foundry: Command, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
+    with served(mirror) as server:
+        for location in (server.url, f"{server.url}/", f"{server.url}/index.json"):
+            assert foundry("catalog", "add", location, "--name", "web").code == 0
+    for text in (str(mirror), f"{mirror}/", f"{mirror}/index.json"):
+        assert foundry("catalog", "add", text, "--name", "here").code == 0
+    assert foundry("catalog", "add", f"{mirror.as_uri()}/index.json", "--name", "file").code == 0
+    locations = {name: catalog["location"] for name, catalog in _catalogs(foundry).items()}
+    assert [locations[name] for name in ("web", "here", "file")] == [server.url, str(mirror), str(mirror)]
+    output = foundry("catalog", "add", "127.0.0.1:8080/models")
+    assert (output.code, "Write http://127.0.0.1:8080/models" in output.stderr) == (ExitCode.USAGE, True)
+
+
+def test_a_catalog_that_says_nothing_keeps_no_other_waiting(foundry: Command, tmp_path: Path) -> None:
+    index = (write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."}) / "index.json").read_bytes()
+
+    def silent(_: Seen) -> Answer:
+        deadline = time.monotonic() + 20
+        while not azure.asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return Answer(200, index) if azure.asked else Answer(404)
+
+    with azure_stand_in() as azure, web_server(silent) as mirror:
+        azure.entries = [entry("first-generic-cpu")]
+        paths = Paths(tmp_path / "home")
+        config = load_config(paths, environment=False)
+        replace(config, mirrors=(MirrorSetting("slow", mirror.url),)).save(paths)
+        listed = foundry("catalog", "refresh", env={"FOUNDRY_CATALOG_URL": azure.gallery_url})
+        assert listed.stdout.splitlines()[1:] == ["slow: 1 models.", "azure: 1 models."]
+
+
+def test_a_catalog_without_an_answer_yet_is_named(foundry: Command) -> None:
+    answered = threading.Event()
+
+    def respond(_: Seen) -> Answer:
+        answered.wait()
+        return Answer(503)
+
+    with web_server(respond) as server:
+        output = foundry("model", "list", env={"FOUNDRY_CATALOG_URL": f"{server.url}/asset-gallery/v1.0/models"})
+        answered.set()
+    assert "The catalog azure has not answered yet" in output.stderr
+
+
+def test_another_address_is_asked_at_once_and_the_list_of_the_old_one_is_shown_until_then(foundry: Command) -> None:
+    with azure_stand_in() as old, azure_stand_in() as new:
+        old.entries, new.entries = [entry("old-generic-cpu")], [entry("new-generic-cpu")]
+        assert "old-generic-cpu:1" in foundry("model", "list", env={"FOUNDRY_CATALOG_URL": old.gallery_url}).stdout
+        nobody = {"FOUNDRY_CATALOG_URL": "http://127.0.0.1:9/asset-gallery/v1.0/models"}
+        output = foundry("model", "list", env=nobody)
+        assert "old-generic-cpu:1" in output.stdout
+        assert "http://127.0.0.1:9 cannot be reached" in output.stderr
+        problem = json.loads(foundry("catalog", "list", "-o", "json", env=nobody).stdout)["catalogs"][-1]["problem"]
+        assert "The list is that of another address." in problem
+        listed = foundry("model", "list", env={"FOUNDRY_CATALOG_URL": new.gallery_url})
+        assert ("new-generic-cpu:1" in listed.stdout, "old-generic-cpu:1" in listed.stdout) == (True, False)
+
+
+def test_offline_an_old_failure_is_not_told_again(foundry: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    stored = StoredList(paths.default_cache / "foundry.modelinfo.json", paths.catalogs / "azure.json", "azure")
+    stored.failed("https://api.example cannot be reached: its name cannot be resolved.")
+    assert foundry("model", "list", env={"FOUNDRY_OFFLINE": "1"}).stderr == ""
 
 
 def test_a_location_that_is_none_can_be_removed_again(foundry: Command, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class AzureSource:
     @property
     def location(self) -> str:
         """The address of the catalog."""
-        return _without_query(self._catalog_url or self._endpoints.gallery)
+        return without_query(self._catalog_url or self._endpoints.gallery)
 
     def models(self) -> list[ModelInfo]:
         """Every variant in the stored list, for any device, that this version may use."""
@@ -58,7 +58,10 @@ class AzureSource:
 
     def state(self) -> SourceState:
         """What is stored, and why the last refresh failed."""
-        return SourceState(self.name, self.location, len(self.models()), self._stored.refreshed, self._stored.problem)
+        problem = self._stored.problem
+        if self._stored.is_of_another:
+            problem = f"{problem or f'{self.location} has not answered yet.'} The list is that of another address."
+        return SourceState(self.name, self.location, len(self.models()), self._stored.refreshed, problem)
 
     def is_stale(self) -> bool:
         """Whether the list is missing or older than six hours, and the last failure is long enough ago."""
@@ -113,6 +116,7 @@ def _is_newer(version: str) -> bool:
     return tuple(numbers[: max(len(parts), 3)]) > STANDS_FOR
 
 
-def _without_query(url: str) -> str:
+def without_query(url: str) -> str:
+    """An address without what may be secret in it."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
