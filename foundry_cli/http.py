@@ -141,6 +141,10 @@ class HttpClient:
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{host_of(url)} answers with something that is not JSON.") from error
 
+    def tell(self, text: str) -> None:
+        """Let who waits know why something takes another way, or longer."""
+        self._on_wait(text)
+
     def rest(self) -> None:
         """Close the connections of this thread, which are kept for other requests until then."""
         for session in vars(self._of_thread).values():

@@ -14,7 +14,7 @@ from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidErro
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import CacheScan, PartialModel, check_incomplete, is_readable, scan
 from foundry_cli.store.cache_marker import check_cache
-from foundry_cli.types import DEVICES, ModelInfo, split_model_id, variant_order
+from foundry_cli.types import DEVICES, OWN_SOURCE, ModelInfo, split_model_id, variant_order
 
 FILTER_KEYS = ("device", "provider", "task", "alias")
 _LONGEST_NAME = 200  # characters that are repeated in messages
@@ -22,7 +22,6 @@ _LONGEST_NAME = 200  # characters that are repeated in messages
 Obstacle = Callable[[ModelInfo], str]
 """Why a model would not run here; "" when it would."""
 
-_OWN_SOURCE = "local"  # of models that no catalog knows
 COMPLETE, PARTIAL, DAMAGED = "complete", "partial", "damaged"
 
 
@@ -196,7 +195,7 @@ def _joined(known: Mapping[str, ModelInfo], cached: ModelInfo) -> ModelInfo:
     model = known.get(cached.id.lower())
     if model is None:
         return cached if cached.is_managed else _like_another_version(known, cached)
-    if cached.is_managed and (cached.source == _OWN_SOURCE or (cached.uri and model.uri and cached.uri != model.uri)):
+    if cached.is_managed and (cached.source == OWN_SOURCE or (cached.uri and model.uri and cached.uri != model.uri)):
         return cached
     return replace(
         model,
@@ -253,13 +252,13 @@ def _incomplete(partial: PartialModel) -> ModelInvalidError:
 
 def is_repairable(model: ModelInfo) -> bool:
     """Whether it is known what the files of a cached model were, and where they could be fetched."""
-    return model.source != _OWN_SOURCE and model.is_managed
+    return model.source != OWN_SOURCE and model.is_managed
 
 
 def way_out(model: ModelInfo, state: str) -> str:
     """What can be done about a model that is PARTIAL or DAMAGED."""
     deletion = f"'foundry cache remove {model.id}' deletes it."
-    if state == PARTIAL and model.source != _OWN_SOURCE:
+    if state == PARTIAL and model.source != OWN_SOURCE:
         return f"'foundry model download {model.id}' goes on with it, {deletion}"
     if state == PARTIAL:
         return f"The command that began it (download, add or import) goes on with it, {deletion}"

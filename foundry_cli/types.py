@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEVICES = ("CPU", "GPU", "NPU")
+OWN_SOURCE = "local"  # of models that no catalog knows
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ModelInfo:
     created: int = 0  # Unix seconds
     min_version: str | None = None  # of the original, that the model asks for
     requires_acceptance: bool = False  # the source demands that the licence is accepted
-    source: str = "local"  # name of the catalog source
+    source: str = OWN_SOURCE  # name of the catalog source
     path: Path | None = None  # directory with genai_config.json; None: not on this machine
     root: Path | None = None  # directory of everything that belongs to it; `path` or above it
     is_managed: bool = False  # its folder has a manifest: what is said here is what it was when it came

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from foundry_cli.catalog.sources.base import CatalogSource, RemoteSource
-from foundry_cli.errors import InvalidRequestError, SourceError
+from foundry_cli.errors import DownloadCancelledError, DownloadError, InvalidRequestError, SourceError
 from foundry_cli.http import HttpClient, is_loopback
 from foundry_cli.remote import RemoteModel
-from foundry_cli.types import ModelInfo
+from foundry_cli.types import OWN_SOURCE, ModelInfo
 
 
 class Catalog:
@@ -52,21 +53,46 @@ class Catalog:
         reference = parse_reference(text)
         return HuggingFaceSource().resolve(reference, client) if reference else None
 
-    def open(self, model: ModelInfo, client: HttpClient) -> RemoteModel:
-        """The files of `model` at its source. Raises `DownloadError` and its kinds."""
+    def open(self, model: ModelInfo, client: HttpClient) -> tuple[ModelInfo, RemoteModel]:
+        """The files of `model` at its source, or, when that does not give them, at the next one that has a model of its id.
+
+        With the model, whose `source` and `uri` are then those of the other. Raises `DownloadError` and its kinds.
+        """
         from foundry_cli.catalog.sources.huggingface import HuggingFaceSource
 
         if model.source == HuggingFaceSource.name:
-            return HuggingFaceSource().open(model, client)
-        for source in self.sources:
-            if source.name == model.source and isinstance(source, RemoteSource):
-                return source.open(model, client)
-        if model.source not in ("", "local"):
-            raise SourceError(
-                f"The catalog {model.source!r}, from which {model.id} came, is not there any more.",
-                hint="'foundry catalog add' adds it again. Or 'foundry cache remove' it, and download it from another.",
-            )
-        raise SourceError(
-            f"There is no source that {model.id} could be fetched from.",
-            hint="'foundry catalog list' shows the sources; models that were added by hand have none.",
+            return model, HuggingFaceSource().open(model, client)
+        failure: DownloadError | None = None
+        for source, offered in self._offers(model):
+            if failure is not None:
+                client.tell(f"{failure.message} The catalog {source.name} has {model.id}, too.")
+            try:
+                return replace(model, source=offered.source, uri=offered.uri), source.open(offered, client)
+            except DownloadCancelledError:
+                raise
+            except DownloadError as error:
+                failure = failure or error
+        raise failure or _no_source(model)
+
+    def _offers(self, model: ModelInfo) -> Iterator[tuple[RemoteSource, ModelInfo]]:
+        """The source that `model` is of, and others that have its id."""
+        remote = [source for source in self.sources if isinstance(source, RemoteSource)]
+        yield from ((source, model) for source in remote if source.name == model.source)
+        if model.source in ("", OWN_SOURCE):
+            return
+        for source in remote:
+            offered = [other for other in source.models() if other.id.lower() == model.id.lower()]
+            if source.name != model.source and offered:
+                yield source, offered[0]
+
+
+def _no_source(model: ModelInfo) -> SourceError:
+    if model.source not in ("", OWN_SOURCE):
+        return SourceError(
+            f"The catalog {model.source!r}, from which {model.id} came, is not there any more.",
+            hint="'foundry catalog add' adds it again. Or 'foundry cache remove' it, and download it from another.",
         )
+    return SourceError(
+        f"There is no source that {model.id} could be fetched from.",
+        hint="'foundry catalog list' shows the sources; models that were added by hand have none.",
+    )

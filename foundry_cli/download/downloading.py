@@ -12,7 +12,7 @@ from foundry_cli.catalog.sources.mirror import LocalModel
 from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.config import load_config
 from foundry_cli.download.planning import DownloadPlan, plan_download
-from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError
+from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError, SourceError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
 from foundry_cli.paths import Paths
@@ -116,6 +116,7 @@ def repair(
     if not bad:
         return []
     plan = plan_download(manifest.model, inventory, client)
+    _check_same_files(plan, manifest)
     plan = replace(plan, root=root, missing=sum(_bad_bytes(root, check) for check in bad))
     plan.check_disk()
     lock = DownloadLock(root)
@@ -126,6 +127,20 @@ def repair(
         finally:
             lock.release()
     return bad
+
+
+def _check_same_files(plan: DownloadPlan, manifest: Manifest) -> None:
+    """Raise `SourceError` when another source than that of the model, which took its place, has something else by its id."""
+    if plan.model.source == manifest.model.source:
+        return
+    known = {file.path: file for file in manifest.files}
+    for file in plan.remote.files:
+        stored = known.get(file.path)
+        if stored is None or stored.size != file.size or file.sha256 not in (None, stored.sha256):
+            raise SourceError(
+                f"The {plan.model.id} of the catalog {plan.model.source} is not what was downloaded: {file.path} differs.",
+                hint=f"'foundry cache remove {plan.model.id}' deletes what is here, and a download fetches the other one.",
+            )
 
 
 def _bad_bytes(root: Path, check: FileCheck) -> int:

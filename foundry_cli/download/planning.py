@@ -55,7 +55,7 @@ def plan_download(model: ModelInfo, inventory: Inventory, client: HttpClient) ->
     """
     inventory.require_cache()
     check_writable(inventory.cache)
-    remote = inventory.catalog.open(model, client)
+    model, remote = inventory.catalog.open(model, client)
     check_paths(file.path for file in remote.files)
     total = sum(file.size for file in remote.files)
     disk = _disk(inventory.cache)

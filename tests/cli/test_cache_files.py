@@ -102,6 +102,26 @@ def test_a_repair_fetches_only_the_chunk_that_is_damaged(foundry: Command, cache
     assert foundry("cache", "verify", "m").code == 0
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_repair_asks_another_catalog_when_that_of_the_model_is_gone(
+    foundry: Command, cache: Path, tmp_path: Path, is_same: bool
+) -> None:
+    mirror = write_mirror(tmp_path / "made", {"m:1": "hello"}, ballast=CHUNK_BYTES)
+    other = mirror if is_same else write_mirror(tmp_path / "else", {"m:1": "other"}, ballast=CHUNK_BYTES)
+    assert foundry("catalog", "add", str(mirror), "--name", "one").code == 0
+    assert foundry("model", "download", "m").code == 0
+    flip(cache / "Tests" / "m-1" / "ballast.bin")
+    assert foundry("catalog", "remove", "one").code == 0
+    with served(other) as server:
+        assert foundry("catalog", "add", server.url, "--name", "two").code == 0
+        output = foundry("cache", "repair", "m")
+    if is_same:
+        assert (output.code, output.stdout.splitlines()[-1]) == (0, "Model m:1 is repaired."), output
+    else:
+        assert "The m:1 of the catalog two is not what was downloaded" in output.stderr
+    assert foundry("cache", "verify", "m").code == (0 if is_same else 1)
+
+
 def test_move_takes_models_and_the_running_service_along(
     foundry: Command, fresh_service: RunningService, tmp_path: Path
 ) -> None:

@@ -6,11 +6,13 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from foundry_cli.cli.errors import ExitCode
+from foundry_cli.config import load_config
 from foundry_cli.paths import Paths
 from foundry_cli.store.manifest import read_manifest
 from tests.cli.in_process import Command
@@ -74,6 +76,22 @@ def test_what_is_here_is_not_fetched_again(foundry: Command, known: WebServer) -
     output = foundry("model", "download", "HELLO-generic-cpu:1")
     assert output.stdout == "Model hello-generic-cpu:1 was found in the local cache.\n"
     assert len(known.seen) == before
+
+
+def test_another_catalog_helps_out_when_the_first_cannot_be_reached(foundry: Command, known: WebServer, tmp_path: Path) -> None:
+    with served(tmp_path / "mirror") as other:
+        assert foundry("catalog", "add", other.url, "--name", "home").code == 0
+    # the first of the two that has the model is away from now on; the order is that of the settings
+    paths = Paths(tmp_path / "home")
+    config = load_config(paths, environment=False)
+    replace(config, mirrors=tuple(reversed(config.mirrors))).save(paths)
+    output = foundry("model", "download", "hello-generic-cpu")
+    assert (output.code, output.stdout.splitlines()[-1]) == (0, "Model hello-generic-cpu:1 was downloaded.")
+    assert f"{other.url} cannot be reached" in output.stderr
+    assert "The catalog office has hello-generic-cpu:1, too." in output.stderr
+    manifest = read_manifest(_root(tmp_path))
+    assert manifest is not None
+    assert manifest.model.source == "office"
 
 
 def test_run_downloads_and_keeps_standard_output_clean(foundry: Command, known: WebServer) -> None:
