@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from foundry_cli.cli import output
 from foundry_cli.cli.inventory import external_models, local_inventory, local_machine
-from foundry_cli.errors import CacheError, ModelNotFoundError
+from foundry_cli.errors import CacheError, ModelNotFoundError, SourceUnreachableError
 from foundry_cli.inventory import Inventory, check_sound
 from foundry_cli.types import ModelInfo
 
@@ -50,7 +51,7 @@ def find_cached_model(name: str, device: str | None) -> ModelInfo:
 
 def _find_on_hugging_face(name: str) -> ModelInfo:
     """The cached model that `name` means, or what the source says. The network is asked unless the cache can tell."""
-    from foundry_cli.catalog.sources.huggingface import is_same_model, parse_reference
+    from foundry_cli.catalog.sources.huggingface import commit_of, is_same_model, parse_reference
     from foundry_cli.cli.download import Downloads
 
     downloads = Downloads()
@@ -59,7 +60,14 @@ def _find_on_hugging_face(name: str) -> ModelInfo:
     here = next((model for model in cached if reference and reference.means(model.uri)), None)
     if here is not None:
         return here
-    model = downloads.inventory.catalog.find_reference(name, downloads.client)
+    try:
+        model = downloads.inventory.catalog.find_reference(name, downloads.client)
+    except SourceUnreachableError as error:
+        possible = [each for each in cached if reference and each.is_cached and reference.may_mean(each)]
+        if len(possible) != 1:
+            raise
+        output.note(f"{error.message} {possible[0].id} is here, at the revision {commit_of(possible[0].uri)}.")
+        return possible[0]
     if model is None:
         raise ModelNotFoundError.named(name)
     return next((each for each in cached if is_same_model(model.uri, each.uri)), model)

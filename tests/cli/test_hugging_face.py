@@ -225,3 +225,20 @@ def test_info_shows_the_revision_that_was_asked_for(command: Command, revised: F
         json.loads(command("model", "info", f"hf:alice/rev{at}", "-o", "json").stdout)["model"] for at in ("@v2", "@v1", "")
     ]
     assert [(model["uri"][-40:], model["cached"]) for model in shown] == [(SECOND, False), (FIRST, True), (FIRST, True)]
+
+
+def test_what_is_here_is_taken_when_the_hub_cannot_be_reached(
+    command: Command, hub: FakeHub, model: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repositories |= {"alice/one": model("I am one.", "cpu/int4/"), "alice/two": model("I am two.")}
+    _download(command, "hf:alice/one")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    huggingface_hub.close_session()
+    output = command("model", "info", "hf:alice/one@main:cpu/int4")
+    assert output.code == 0, output.stderr
+    assert "alice--one--cpu--int4:1" in output.stdout
+    assert "cannot be reached" in output.stderr
+    assert "alice--one--cpu--int4:1 is here, at the revision " in output.stderr
+    assert command("model", "info", "hf:alice/one:cpu").code == 0
+    for other in ("hf:alice/one:cpu/int8", "hf:alice/two@main", "hf:alice/one@1234567"):
+        assert command("model", "info", other).code == ExitCode.DOWNLOAD_FAILED

@@ -26,6 +26,7 @@ _JOINT = "--"  # which no name of an owner or a repository has, so that `a/b-c` 
 _SHORT_COMMIT = 12  # digits
 _DIGEST_LENGTH = 12  # hexadecimal digits
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT_BEGINNING = re.compile(r"[0-9a-f]{7,40}", re.IGNORECASE)
 _LARGEST_CONFIG = 1 << 20  # bytes
 _LOOKED_AT = 5  # repositories for each wanted result of a search: many have ONNX files for other programs
 _TASKS = {
@@ -59,6 +60,18 @@ class HuggingFaceReference:
             and (other.repository.lower(), other.folder) == (self.repository.lower(), self.folder)
             and (self.revision is None or self.revision.lower() == other.revision)
         )
+
+    def may_mean(self, model: ModelInfo) -> bool:
+        """Whether this reference may mean `model`, which was fetched before: only the source knows which commit a branch or
+        tag is now. The folder is in the name of a model, not always in its address.
+        """
+        other = _parse_uri(model.uri)
+        if other is None or other.repository.lower() != self.repository.lower():
+            return False
+        folder = _unique_name(self.repository, self.folder or "").lower()
+        is_folder = not self.folder or f"{model.name.lower()}{_JOINT}".startswith(f"{folder}{_JOINT}")
+        is_commit = bool(_COMMIT_BEGINNING.fullmatch(self.revision or ""))
+        return is_folder and (not is_commit or (other.revision or "").startswith((self.revision or "").lower()))
 
 
 def parse_reference(text: str) -> HuggingFaceReference | None:
