@@ -261,7 +261,7 @@ def way_out(model: ModelInfo, state: str) -> str:
     if state == PARTIAL and model.source != OWN_SOURCE:
         return f"'foundry model download {model.id}' goes on with it, {deletion}"
     if state == PARTIAL:
-        return f"The command that began it (download, add or import) goes on with it, {deletion}"
+        return f"Run the command that began it again (download, add or import); {deletion}"
     if is_repairable(model):
         return f"'foundry cache repair {model.id}' fetches again what is wrong, {deletion}"
     return f"It cannot be repaired. {deletion} Then download, add or import it again."

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidError
+from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidError, SourceError
 from foundry_cli.own_models.checking import ModelFacts
 from foundry_cli.own_models.identity import Identity, check_unused, is_damaged, make_identity, name_of_folder
 from foundry_cli.own_models.licence import read_licence
@@ -94,7 +94,7 @@ def plan_addition(
 ) -> Addition:
     """What adding `folder` to `cache` will do.
 
-    Raises `InvalidRequestError` for names and places, `ModelInvalidError`, `SourceError` for names of files.
+    Raises `InvalidRequestError` for names and places, `ModelInvalidError`.
     """
     known = list(known)
     _check_finished(folder)
@@ -131,7 +131,7 @@ def _old_name(description: dict[str, object]) -> str | None:
 def _contents(folder: Path) -> tuple[tuple[RemoteFile, ...], tuple[str, ...]]:
     """The plain files directly in `folder`, and the names of its sub-folders: a model's own files can name none in them.
 
-    Raises `ModelInvalidError` for links and the like, and `SourceError` for names.
+    Raises `ModelInvalidError` for links and the like, and for names that not every system can have.
     """
     try:
         with os.scandir(folder) as listing:
@@ -141,7 +141,10 @@ def _contents(folder: Path) -> tuple[tuple[RemoteFile, ...], tuple[str, ...]]:
     kept = [entry for entry in entries if is_model_file(entry.name) and entry.name != DESCRIPTION]
     folders = tuple(entry.name for entry in kept if entry.is_dir())
     files = [entry for entry in kept if entry.name not in folders]
-    check_paths(entry.name for entry in files)
+    try:
+        check_paths(entry.name for entry in files)
+    except SourceError as error:
+        raise ModelInvalidError(error.message, hint=f"Rename it in {folder}, or move it away.") from error
     for entry in files:
         if not stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
             raise ModelInvalidError(

@@ -104,6 +104,7 @@ class _Scanner:
         except OSError as error:  # one unreadable folder must not hide the others
             self.problems.append(f"The folder {_plain(directory, 1000)} cannot be read: {error.strerror}.")
             return
+        self.problems += [_about_link(entry.path) for entry in entries if entry.is_symlink() and _leads_to_model(entry.path)]
         below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         below = [path for path in below if not os.path.basename(path).startswith(TRASH_PREFIX)]
         if depth:
@@ -127,6 +128,14 @@ class _Scanner:
         if names.issuperset(DESCRIPTIONS):
             self.models.append(_describe(self._cache, root))
         return below
+
+
+def _leads_to_model(link: str) -> bool:
+    return os.path.isfile(os.path.join(link, DESCRIPTIONS[0]))
+
+
+def _about_link(link: str) -> str:
+    return f"{_plain(link, 1000)} is a link, which is not followed; 'foundry model add' copies the model that it leads to."
 
 
 def is_known_name(name: str) -> bool:

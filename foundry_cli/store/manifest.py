@@ -59,7 +59,7 @@ class Manifest:
 def check_path(text: str) -> str:
     """`text` if it is a relative path of plain names that every system takes. Raises `SourceError`."""
     if not _is_plain_path(text):
-        raise SourceError(f"The model has a file with the name {text[:200]!r}, which is not used.")
+        raise SourceError(f"The model has a file with the name {text[:200]!r}, which cannot be used on every system.")
     return text
 
 

@@ -83,9 +83,7 @@ def test_what_is_not_complete_has_its_way_out(here: Command, cache: Path) -> Non
     assert "   damaged   broken:1: v1/model.onnx is missing\n" in text
     assert "'foundry cache repair broken:1' fetches again what is wrong" in text
     assert "   partial   half:1: 0.00 GB of 0.00 GB downloaded\n" in text
-    assert (
-        "The command that began it (download, add or import) goes on with it, 'foundry cache remove half:1' deletes it." in text
-    )
+    assert "Run the command that began it again (download, add or import); 'foundry cache remove half:1' deletes it." in text
 
 
 def test_a_list_for_programs(here: Command, cache: Path, tmp_path: Path) -> None:

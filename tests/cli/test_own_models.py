@@ -178,3 +178,12 @@ def test_wrong_options_of_convert_are_usage_errors(foundry: Command, tmp_path: P
     output = foundry("model", "convert", "owner/repo", "--output", str(tmp_path / "out"), *options)
     assert output.code == 2
     assert text in output.stderr
+
+
+def test_a_file_with_a_name_that_not_every_system_has_is_refused_with_the_way_out(foundry: Command, tmp_path: Path) -> None:
+    folder = write_scripted_model(tmp_path / "mine", ["hello"])
+    (folder / "a:b.txt").touch()
+    output = foundry("model", "add", str(folder))
+    assert (output.code, output.stdout) == (1, "")
+    assert "'a:b.txt'" in output.stderr
+    assert f"Rename it in {folder}" in output.stderr

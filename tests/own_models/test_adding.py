@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from foundry_cli.errors import CacheError, FoundryError, InvalidRequestError, ModelInvalidError, SourceError
+from foundry_cli.errors import CacheError, FoundryError, InvalidRequestError, ModelInvalidError
 from foundry_cli.own_models.adding import add, find_model_folder, plan_addition
 from foundry_cli.store.cache import scan_cache
 from foundry_cli.store.download_lock import DownloadLock
@@ -103,7 +103,7 @@ def test_only_files_that_a_model_can_use_are_copied(folder: Path, cache: Path) -
 
 def test_a_file_with_a_name_that_other_systems_do_not_take_is_refused(folder: Path, cache: Path) -> None:
     (folder / "aux.json").write_text("x")
-    with pytest.raises(SourceError, match=r"aux\.json"):
+    with pytest.raises(ModelInvalidError, match=r"aux\.json"):
         plan_addition(folder, cache, [])
 
 

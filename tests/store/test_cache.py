@@ -372,3 +372,18 @@ def test_what_a_model_without_manifest_is_made_for(
     (folder / "inference_model.json").write_text(json.dumps({"Name": name}))
     (model,) = scan_cache(tmp_path)
     assert (model.device, model.execution_provider) == (device, provider)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
+def test_a_link_to_a_model_is_named_and_not_followed(tmp_path: Path) -> None:
+    cache, other = tmp_path / "cache", tmp_path / "other"
+    cache.mkdir()
+    other.mkdir()
+    (other / "genai_config.json").write_text("{}")
+    (other / "inference_model.json").write_text('{"Name": "other:1"}')
+    (cache / "linked").symlink_to(other)
+    (cache / "elsewhere").symlink_to(tmp_path)
+    found = scan(cache)
+    assert found.models == ()
+    (problem,) = found.problems
+    assert "linked is a link" in problem

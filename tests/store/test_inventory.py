@@ -290,7 +290,7 @@ def test_a_way_out_of_an_unfinished_work_does_not_lead_in_a_circle(tmp_path: Pat
     hints = {e.model.id: way_out(e.model, e.state) for e in Inventory(tmp_path, Catalog([])).contents().entries}
     assert not any("model download stranger" in hint for hint in hints.values())
     (entry,) = Inventory(tmp_path, CATALOG).find_entries("stranger")
-    assert "The command that began it" in way_out(entry.model, entry.state)
+    assert "Run the command that began it again" in way_out(entry.model, entry.state)
     with pytest.raises(ModelInvalidError) as caught:
         Inventory(tmp_path, CATALOG).resolve("stranger")
     assert caught.value.hint == way_out(entry.model, entry.state)

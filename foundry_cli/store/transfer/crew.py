@@ -110,7 +110,7 @@ def check_names(files: Sequence[RemoteFile]) -> None:
         name = file.path.casefold()
         parents = {str(parent) for parent in PurePosixPath(name).parents}
         if file.size < 0 or name == JOURNAL or name + PARTIAL_SUFFIX in names or parents & names:
-            raise SourceError(f"The model has a file with the name {file.path!r}, which is not used.")
+            raise SourceError(f"The model has a file with the name {file.path!r}, which is not allowed.")
 
 
 def _fetchers(
