@@ -203,7 +203,7 @@ def _wrapped(text: str, width: int, indent: int = 0) -> str:
     """A line broken between words; what continues it stands behind `indent` blanks. Long words stay whole."""
     if indent + cell_len(text) <= width:
         return text
-    space = max(width - indent, _NARROWEST_COLUMN // 2)
+    space = max(width - indent, _NARROWEST_COLUMN // 3)
     lines = textwrap.wrap(text, space, replace_whitespace=False, break_long_words=False, break_on_hyphens=False)
     return f"\n{' ' * indent}".join(lines)
 
