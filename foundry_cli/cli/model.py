@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foundry_cli.cli import model_bench, output, own_models
 from foundry_cli.cli.group import group
-from foundry_cli.cli.inventory import local_inventory
+from foundry_cli.cli.inventory import external_models, local_inventory
 from foundry_cli.cli.options import (
     AcceptLicenseOption,
     Device,
@@ -26,6 +26,9 @@ from foundry_cli.cli.options import (
     TtlOption,
 )
 from foundry_cli.cli.output import Format, symbol
+
+if TYPE_CHECKING:
+    from foundry_cli.types import ModelInfo
 
 app = group("Discover, run and manage models")
 
@@ -115,9 +118,10 @@ def download(
 ) -> None:
     """Download a model. What has arrived is kept when it is interrupted; the same command goes on from there."""
     from foundry_cli.cli.download import Downloads
-    from foundry_cli.cli.resolution import find_model
+    from foundry_cli.cli.resolution import check_own, find_model
 
     info = find_model(model, device.chosen)
+    check_own(info)
     if not info.is_cached:
         Downloads().fetch(info, force=force, accept_license=accept_license)
         output.line(f"Model {info.id} was downloaded.")
@@ -142,6 +146,9 @@ def load(
 
     info = find_cached_model(model, device.chosen)
     say = output.note if output_format is Format.json else output.line
+    if info.is_external:
+        _tell_external(info, output_format)
+        return
     client = running_service(say)
     say(f"{symbol('🕓 ')}Loading model...")
     output.flush()
@@ -177,6 +184,9 @@ def unload(
     loaded = {name.lower(): entry["id"] for entry in here for name in _names(entry)}
     model_id = loaded.get(model.strip().lower())
     if model_id is None:
+        if external := [other for other in external_models() if other.id.lower() == model.strip().lower()]:
+            _tell_external(external[0], output_format)
+            return
         model_id = local_inventory().resolve(model).id
         say(f"Model {model} is not loaded")
     else:
@@ -184,6 +194,13 @@ def unload(
         say(f"{symbol('🔴 ')}Model {model} unloaded successfully")
     if output_format is Format.json:
         output.document({"model": {"id": model_id, "loaded": False}})
+
+
+def _tell_external(model: ModelInfo, output_format: Format) -> None:
+    say = output.note if output_format is Format.json else output.line
+    say(f"Model {model.id} is run by another server, so there is nothing of it to load.")
+    if output_format is Format.json:
+        output.document({"model": {"id": model.id, "loaded": False}})
 
 
 def _names(entry: dict[str, str]) -> tuple[str, str, str]:

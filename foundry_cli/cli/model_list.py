@@ -154,10 +154,10 @@ def _facts(model: ModelInfo, reason: str) -> dict[str, str]:
         "Model": model.display_name if model.display_name != model.id else "",
         "Publisher": model.publisher,
         "Source": model.source,
-        "Provider": model.execution_provider,
+        "Provider": "" if model.is_external else model.execution_provider,
         "Context": f"{model.context_length} tokens" if model.context_length else "",
         "On this machine": str(model.path) if model.path else model.problem or "no",
-        "Runs here": reason or "yes",
+        "Runs here": f"no, at {model.uri}" if model.is_external else reason or "yes",
         "Test": _verdict_text(model),
     }
 

@@ -112,14 +112,14 @@ def test(  # the name of the command
     output_format: OutputOption = Format.text,  # noqa: PT028
 ) -> None:
     """Test how a model behaves: template, stop tokens, streaming, Unicode and more. Takes some seconds."""
-    from foundry_cli.cli.resolution import find_cached_model
+    from foundry_cli.cli.resolution import find_local_model
     from foundry_cli.own_models.checking import read_facts
     from foundry_cli.own_models.conformance import Subject, run_checks, verdict_of
     from foundry_cli.paths import Paths
     from foundry_cli.store.verdicts import PASSED, store_verdict
 
     paths = Paths.from_environment()
-    info = find_cached_model(model, device.chosen)
+    info = find_local_model(model, device.chosen)
     assert info.path is not None  # it is cached
     facts = read_facts(info.path)
     chat = ServiceChat(_started_service(paths), info.id)

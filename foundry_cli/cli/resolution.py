@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foundry_cli.cli import output
 from foundry_cli.cli.inventory import external_models, local_inventory, local_machine
-from foundry_cli.errors import CacheError, ModelNotFoundError, SourceUnreachableError
+from foundry_cli.errors import CacheError, InvalidRequestError, ModelNotFoundError, SourceUnreachableError
 from foundry_cli.inventory import Inventory, check_sound
 from foundry_cli.types import ModelInfo
 
@@ -47,6 +47,22 @@ def find_cached_model(name: str, device: str | None) -> ModelInfo:
             f"Model {model.id} is not on this machine.", hint=f"'foundry model download {name}' fetches it.", param="model"
         )
     return model
+
+
+def find_local_model(name: str, device: str | None) -> ModelInfo:
+    """As `find_cached_model`, for a model that must be here. Raises `InvalidRequestError` for an external one."""
+    model = find_cached_model(name, device)
+    check_own(model)
+    return model
+
+
+def check_own(model: ModelInfo) -> None:
+    """Raise `InvalidRequestError` for a model that another server runs."""
+    if model.is_external:
+        raise InvalidRequestError(
+            f"The model {model.id} is run by another server, {model.uri}, so nothing of it is on this machine.",
+            hint="'foundry model run' and programs can use it; 'foundry provider list' shows where it is.",
+        )
 
 
 def _find_on_hugging_face(name: str) -> ModelInfo:

@@ -50,7 +50,7 @@ def check_length(prompt_tokens: int, max_tokens: int | None, context_length: int
         raise ContextLengthError(
             f"This model's maximum context length is {context_length} tokens. The request needs "
             f"{prompt_tokens + wanted} ({prompt_tokens} in the {source}, {wanted} for the answer).",
-            hint=f"Shorten the {source}." if max_tokens is None else f"Shorten the {source} or lower max_tokens.",
+            hint=f"Shorten the {source}." if max_tokens is None else f"Shorten the {source}, or ask for a shorter answer.",
             param=source if prompt_tokens >= context_length else "max_tokens",
         )
 

@@ -106,6 +106,21 @@ def test_plain_http_to_another_machine_must_be_asked_for(foundry: Command) -> No
     assert _providers(foundry)[0]["insecure"] is True
 
 
+def test_commands_for_models_of_this_machine_say_whose_an_external_one_is(foundry: Command) -> None:
+    assert foundry("provider", "add", "big", "--url", URL).code == 0
+    for command in ("download", "test", "bench"):
+        output = foundry("model", command, "big")
+        assert (output.code, output.stdout) == (2, "")
+        assert f"The model big is run by another server, {URL}" in output.stderr
+    assert foundry("model", "load", "big").stdout == (
+        "Model big is run by another server, so there is nothing of it to load.\n"
+    )
+    assert json.loads(foundry("model", "load", "big", "-o", "json").stdout) == {"model": {"id": "big", "loaded": False}}
+    shown = foundry("model", "info", "big").stdout
+    assert f"no, at {URL}" in shown
+    assert "CPUExecutionProvider" not in shown
+
+
 def test_external_models_are_marked_in_the_list(foundry: Command) -> None:
     foundry("provider", "add", "big", "--url", URL)
     listed = json.loads(foundry("model", "list", "--source", "external", "-o", "json").stdout)["models"]

@@ -112,7 +112,7 @@ def test_the_other_fields() -> None:
         ({"type": "auto"}, {}),
         ({"type": "auto", "disable_parallel_tool_use": True}, {"is_parallel": False}),
         ({"type": "any"}, {"is_required": True}),
-        ({"type": "tool", "name": "time"}, {"is_required": True, "named": "time"}),
+        ({"type": "tool", "name": "time"}, {"is_required": True, "named": "time", "is_parallel": False}),
     ],
 )
 def test_tools(choice: Any, expected: dict[str, Any]) -> None:

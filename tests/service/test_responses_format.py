@@ -214,7 +214,7 @@ BOTH = (Tool("look", "Look at it.", SCHEMA, strict=True), Tool("wait"))
         ({}, ToolUse(BOTH)),
         ({"tool_choice": "auto", "parallel_tool_calls": False}, ToolUse(BOTH, is_parallel=False)),
         ({"tool_choice": "required"}, ToolUse(BOTH, is_required=True)),
-        ({"tool_choice": {"type": "function", "name": "wait"}}, ToolUse(BOTH, named="wait")),
+        ({"tool_choice": {"type": "function", "name": "wait"}}, ToolUse(BOTH, named="wait", is_parallel=False)),
         ({"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [WAIT]}}, ToolUse(BOTH[1:])),
         ({"tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [WAIT]}}, ToolUse(BOTH[1:], is_required=True)),
         ({"tool_choice": "none"}, None),

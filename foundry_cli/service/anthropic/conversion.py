@@ -128,7 +128,7 @@ def _tool_use(definitions: Sequence[ToolDefinition], choice: ToolChoice | None) 
         tools,
         is_required=kind in ("any", "tool"),
         named=choice.name if choice and kind == "tool" else None,
-        is_parallel=not (choice and choice.disable_parallel_tool_use),
+        is_parallel=kind != "tool" and not (choice and choice.disable_parallel_tool_use),
     )
 
 

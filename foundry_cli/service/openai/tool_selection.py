@@ -46,7 +46,8 @@ def tool_use(declared: Sequence[tuple[Tool, FieldOf]], selection: Selection) -> 
     if selection.is_forbidden or not tools:
         return None
     named = selection.named[0] if selection.named else None
-    return ToolUse(tuple(tools.values()), selection.is_required, named, selection.is_parallel)
+    # One that is named is called once, as OpenAI has it: clients wait for the end of that call.
+    return ToolUse(tuple(tools.values()), selection.is_required, named, selection.is_parallel and named is None)
 
 
 def _by_name(declared: Sequence[tuple[Tool, FieldOf]]) -> dict[str, Tool]:
