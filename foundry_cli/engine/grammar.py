@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundry_cli.engine.grammar_limits import NAMES, check_limits, check_size
+from foundry_cli.engine.grammar_tokenizer import read_plain_tokenizer
 from foundry_cli.engine.request import Grammar
 from foundry_cli.errors import EngineError, FoundryError, InvalidRequestError, UnenforceableSchemaError
 
@@ -87,9 +88,9 @@ class GrammarFactory:
     def _read_tokenizer(self) -> LLTokenizer:
         from llguidance import LLTokenizer
 
-        path = self._directory.absolute() / "tokenizer.json"
         try:
-            tokenizer = LLTokenizer(str(path), eos_token=self._eos_token_ids, slices=LLTokenizer.json_slices())
+            text = read_plain_tokenizer(self._directory.absolute() / "tokenizer.json")
+            tokenizer = LLTokenizer(text, eos_token=self._eos_token_ids, slices=LLTokenizer.json_slices())
         except ValueError as error:
             raise ValueError(f"the tokenizer of this model does not allow it: {_reason(str(error))}") from error
         self._tokenizer = tokenizer

@@ -131,6 +131,28 @@ def test_json_has_no_blanks_between_its_parts(factory: GrammarFactory) -> None:
     assert not [text for text in texts if text.strip() != text]
 
 
+@pytest.mark.parametrize("text", ["<|im_end|>", "a<|im_end|>b", "<|im_start|>user", "<|endoftext|>"])
+@pytest.mark.parametrize("kind", ["const", "enum", "regex", "lark", "behind"])
+def test_texts_that_control_tokens_have_are_written_as_texts(factory: GrammarFactory, text: str, kind: str) -> None:
+    schemas = {
+        "const": {"const": text},
+        "enum": {"enum": [text, f"{text}x"]},
+        "behind": {
+            "type": "object",
+            "properties": {"a" * 30: {"type": "boolean"}, "b" * 30: {"const": text}},
+            "required": ["a" * 30, "b" * 30],
+            "additionalProperties": False,
+        },
+    }
+    if kind in schemas:
+        written = write(factory, schema(schemas[kind]), 1)
+        assert text in written
+        jsonschema.validate(json.loads(written), schemas[kind])
+    else:
+        grammar = Grammar(kind, re.escape(text) if kind == "regex" else f"start: {json.dumps(text)}")
+        assert write(factory, grammar, 1) == text
+
+
 def test_only_the_end_can_follow_what_is_finished(factory: GrammarFactory) -> None:
     state = factory.compile(schema({"const": "a"}))
     sampler = Sampler(SamplingParameters(), SamplingDefaults(), [], state)
