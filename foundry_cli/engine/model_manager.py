@@ -69,6 +69,26 @@ class LoadingModel:
 _ANYWHERE = Placement()
 
 
+def _memory_of(model: ModelInfo) -> int:
+    """Bytes that it takes when it is loaded, about."""
+    return model.size_bytes + _WORKER_BYTES
+
+
+def _most_memory_of(loaded: LoadedModel) -> int:
+    """Bytes that may come back when it is unloaded: long conversations can take more than the model."""
+    import psutil
+
+    with suppress(psutil.Error):
+        return max(_memory_of(loaded.model), psutil.Process(loaded.engine.pid).memory_info().rss)
+    return _memory_of(loaded.model)
+
+
+def _no_room(model: ModelInfo, free: int, hint: str) -> InsufficientMemoryError:
+    return InsufficientMemoryError(
+        f"The model {model.id} needs {_memory_of(model) >> 20} MiB of memory, {free >> 20} MiB are free.", hint=hint
+    )
+
+
 class ModelManager:
     """All loaded models of the service. Belongs to one event loop."""
 
@@ -79,6 +99,7 @@ class ModelManager:
         available_memory: Callable[[], int],
         start_engine: StartEngine = EngineProcess.start,
         on_use: Callable[[str], object] = lambda _: None,  # is told the id of a model that is loaded or unloaded
+        room_seconds: float = 10.0,  # that a load waits for answers whose model must go
     ) -> None:
         self.default_ttl = default_ttl
         self._available_memory = available_memory
@@ -90,6 +111,8 @@ class ModelManager:
         self._background: set[asyncio.Task[None]] = set()
         self._admissions: dict[str, Admission] = {}  # by model id
         self._crashes: dict[tuple[str, str], deque[float]] = {}  # by model id and provider
+        self._room_seconds = room_seconds
+        self._rested = asyncio.Event()  # a request has ended
         self._one_load = asyncio.Lock()  # two loads at once would both see the same free memory
         self.is_closed = False  # no more loading
 
@@ -142,6 +165,7 @@ class ModelManager:
             seconds = time.monotonic() - began
         finally:
             admission.leave(is_background=is_background, seconds=seconds)
+            self._rested.set()
             if still_loaded := self._loaded.get(model.id):
                 self._rest(still_loaded)
 
@@ -208,6 +232,9 @@ class ModelManager:
         if self.is_closed:
             raise ServiceStoppingError("The service is shutting down.")
         loading = self._loading.get(model.id)
+        while loading is not None and loading.is_given_up:  # by somebody who came before
+            await asyncio.wait({loading.task})
+            loading = self._loading.get(model.id)
         if loading is None:
             task = asyncio.create_task(self._load(model, provider))
             loading = self._loading[model.id] = LoadingModel(model, provider, task)
@@ -253,19 +280,34 @@ class ModelManager:
             )
 
     async def _make_room(self, model: ModelInfo) -> None:
-        """Unload idle models, least recently used first, until `model` fits. Raises `InsufficientMemoryError`."""
-        needed = model.size_bytes + _WORKER_BYTES
-        while self._available_memory() < needed:
-            idle = [loaded for loaded in self._loaded.values() if not self._users(loaded.model.id)]
+        """Unload idle models, least recently used first, until `model` fits; for those that answer, wait a while.
+
+        What would not fit without any of them takes nobody's place. Raises `InsufficientMemoryError`.
+        """
+        needed = _memory_of(model)
+        deadline = time.monotonic() + self._room_seconds
+        while (free := self._available_memory()) < needed:
             if self._unloading:
                 await asyncio.wait(self._unloading)  # their memory comes back
-            elif idle:
+                continue
+            idle = [loaded for loaded in self._loaded.values() if not self._users(loaded.model.id)]
+            busy = [loaded for loaded in self._loaded.values() if loaded not in idle]
+            if free + sum(map(_most_memory_of, idle)) >= needed:
                 await self._unload(min(idle, key=lambda loaded: loaded.last_used))
-            else:
-                raise InsufficientMemoryError(
-                    f"The model {model.id} needs {needed >> 20} MiB of memory, {self._available_memory() >> 20} MiB are free.",
-                    hint="Close other programs, unload other models, or use a smaller variant.",
-                )
+            elif free + sum(map(_most_memory_of, self._loaded.values())) < needed:
+                raise _no_room(model, free, "Close other programs, unload other models, or use a smaller variant.")
+            elif not await self._wait_for_rest(deadline - time.monotonic()):
+                names = ", ".join(loaded.model.id for loaded in busy)
+                raise _no_room(model, free, f"Wait until {names} has answered, or unload it.")
+
+    async def _wait_for_rest(self, seconds: float) -> bool:
+        """Whether a request ends within so many seconds."""
+        self._rested.clear()
+        try:
+            await asyncio.wait_for(self._rested.wait(), max(seconds, 0))
+        except asyncio.TimeoutError:
+            return False
+        return True
 
     async def _unload(self, loaded: LoadedModel) -> None:
         """Route nothing to the model any more, and end its worker, also when the caller goes away meanwhile."""

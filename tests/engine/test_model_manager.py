@@ -67,10 +67,14 @@ class Machine:
 
 
 @asynccontextmanager
-async def managing(start: StartEngine, ttl: float = 600.0, memory: int = 1 << 50) -> AsyncIterator[ModelManager]:
+async def managing(
+    start: StartEngine, ttl: float = 600.0, memory: int = 1 << 50, room: float = 0.0
+) -> AsyncIterator[ModelManager]:
     others = set(psutil.Process().children())  # services of other tests
     machine = Machine(memory)
-    machine.manager = manager = ModelManager(default_ttl=ttl, available_memory=machine.available, start_engine=start)
+    machine.manager = manager = ModelManager(
+        default_ttl=ttl, available_memory=machine.available, start_engine=start, room_seconds=room
+    )
     try:
         yield manager
     finally:
@@ -251,6 +255,52 @@ def test_a_model_in_use_is_not_taken_for_another() -> None:
                 assert (await answer(process, request())).text == "ok"
             assert await ask(manager, model("b")) == "ok"
             assert names(manager) == ["b"]
+
+    asyncio.run(run())
+
+
+def test_what_can_never_fit_takes_nobodys_place() -> None:
+    async def run() -> None:
+        async with managing(Starter(), memory=350 * MIB) as manager:
+            for name in "abc":
+                await ask(manager, model(name))
+            with pytest.raises(InsufficientMemoryError, match="needs 1124 MiB of memory"):
+                await ask(manager, model("large", size=1 << 30))
+            assert names(manager) == ["a", "b", "c"]
+
+    asyncio.run(run())
+
+
+def test_a_load_waits_for_an_answer_whose_model_must_go() -> None:
+    async def run() -> None:
+        async with managing(Starter(), memory=150 * MIB, room=20.0) as manager:
+            async with manager.use(model("a")) as process:
+                other = asyncio.create_task(ask(manager, model("b")))
+                await until(lambda: len(manager.loading()) == 1)
+                assert (await answer(process, request())).text == "ok"
+                assert not other.done()
+            assert await other == "ok"
+            assert names(manager) == ["b"]
+
+    asyncio.run(run())
+
+
+def test_a_request_behind_an_unload_has_the_model_loaded_anew() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start) as manager:
+            first = asyncio.create_task(manager.load(model("a")))
+            await until(lambda: start.started == ["a:1"])
+            unloading = asyncio.create_task(manager.unload("a:1"))
+            await asyncio.sleep(0)
+            later = asyncio.create_task(ask(manager, model("a")))
+            await asyncio.sleep(0)
+            start.gate.set()
+            assert await later == "ok"
+            assert await unloading is True
+            with pytest.raises(EngineError, match="unloaded while it was being loaded"):
+                await first
 
     asyncio.run(run())
 
