@@ -23,6 +23,9 @@ from foundry_cli.store.manifest import MANIFEST, Manifest, first_problem, read_m
 from foundry_cli.types import ModelInfo, split_model_id
 
 INCOMPLETE_MARKER = "download.tmp"
+UNFINISHED = (".partial", ".copying")
+"""Endings of the names of files that are being fetched, or copied: what has been fetched is not lost to a copy that fails."""
+
 CHUNK_BITMAP = ".dlstate"  # ending; the original's record of a file in transfer
 REMOVED = "foundry.manifest.removed"
 """The manifest of a model whose deletion has begun: its folder is no model any more, and holds files of others."""
@@ -140,7 +143,8 @@ def _about_link(link: str) -> str:
 
 def is_known_name(name: str) -> bool:
     """Whether files of models are called so; what else is in a folder that nobody has described is somebody else's."""
-    return bool(_MODEL_FILE.fullmatch(name.removesuffix(".partial")))
+    ending = next((ending for ending in UNFINISHED if name.endswith(ending)), "")
+    return bool(_MODEL_FILE.fullmatch(name.removesuffix(ending)))
 
 
 def _is_partial(root: Path, names: set[str]) -> bool:

@@ -20,12 +20,13 @@ from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.journal import Journal
 from foundry_cli.store.manifest import StoredFile, check_paths
-from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, full_reason, make_parents, sync_directory
+from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, full_reason, is_plain, make_parents, sync_directory
+from foundry_cli.store.transfer.attempt import partial_path
 
 Progress = Callable[[int], None]  # is told each time how many bytes more are done
 Report = Callable[[int, int], None]  # bytes done, bytes in total
 
-_PARTIAL = ".partial"
+_COPYING = ".copying"
 _CLONE = 0x40049409  # FICLONE of linux/fs.h: both files share their blocks until one is written
 _ROOM_HINT = "Make room, or choose another disk."
 
@@ -43,7 +44,7 @@ def copy_file(
     Raises `IntegrityError` when the bytes are not those of `sha256`, `DiskFullError`, `CacheError`, and
     `DownloadCancelledError` once `cancelled` is set; `target` is then as before.
     """
-    partial = target.with_name(target.name + _PARTIAL)
+    partial = target.with_name(target.name + _COPYING)
     with translated(f"{source} cannot be copied to {target}"), _open_source(source) as reading:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
@@ -113,10 +114,15 @@ def copy_model(
         journal = Journal(root)
         try:
             for file in files:
-                journal.begin(file.path, file.size, file.sha256 or "", "")
+                known = journal.files.get(file.path)  # what a download has brought of it is lost only when the copy is there
+                if known is None or known.size != file.size or known.sha256 not in ("", file.sha256):
+                    journal.begin(file.path, file.size, file.sha256 or "", "")
 
             def copied(file: StoredFile) -> None:
                 journal.publish(file.path, file.sha256)
+                fetched = partial_path(root, file.path)
+                if is_plain(fetched):
+                    fetched.unlink()
 
             return copy_files(files, source, root, cancelled=cancelled, report=report, copied=copied)
         finally:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from foundry_cli.errors import CacheError, ModelInvalidError
 from foundry_cli.paths import SHARED, write_atomically
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.cache import INCOMPLETE_MARKER
+from foundry_cli.store.cache import CHUNK_BITMAP, INCOMPLETE_MARKER, UNFINISHED
 from foundry_cli.store.copying import Report, check_room, copy_model, translated
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.manifest import MANIFEST, Manifest, StoredFile, first_problem, read_manifest, write_manifest
@@ -23,7 +23,7 @@ from foundry_cli.types import ModelInfo
 
 CONFIG, DESCRIPTION = "genai_config.json", "inference_model.json"
 _OURS = ("foundry.", "download.")  # beginnings of the names of files that are about a model
-_UNFINISHED = (".partial", ".dlstate")  # ends of the names of files that are not complete
+_UNFINISHED = (*UNFINISHED, CHUNK_BITMAP)  # ends of the names of files that are not complete
 
 
 @dataclass(frozen=True)

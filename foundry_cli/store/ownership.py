@@ -15,6 +15,7 @@ from foundry_cli.store.cache import (
     DESCRIPTIONS,
     INCOMPLETE_MARKER,
     REMOVED,
+    UNFINISHED,
     is_inside,
     is_known_name,
     other_models,
@@ -23,7 +24,6 @@ from foundry_cli.store.cache import (
 from foundry_cli.store.journal import JOURNAL, JournalReader
 from foundry_cli.store.manifest import CHUNKS, MANIFEST, read_object
 
-PARTIAL = ".partial"
 LOCK_OF_ORIGINAL = ".download.lock"
 REMAINS_OF_ORIGINAL = frozenset({LOCK_OF_ORIGINAL, ".download.progress"})
 _LARGEST = 64 * 1024 * 1024  # bytes of a manifest
@@ -69,7 +69,7 @@ def _listed_files(root: Path) -> frozenset[str]:
     journal = JournalReader(root)
     journal.poll()
     listed.update(journal.files)
-    return frozenset(path + ending for path in listed for ending in ("", PARTIAL))
+    return frozenset(path + ending for path in listed for ending in ("", *UNFINISHED))
 
 
 def _is_own(path: str, listed: frozenset[str]) -> bool:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry_cli.errors import CacheError, InvalidRequestError
-from foundry_cli.store.cache import PROBE_PREFIX, TRASH_PREFIX, CacheScan, directory_size, scan
+from foundry_cli.store.cache import PROBE_PREFIX, TRASH_PREFIX, UNFINISHED, CacheScan, directory_size, scan
 from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import MANIFEST, read_manifest
-from foundry_cli.store.ownership import PARTIAL, all_paths, own_size
+from foundry_cli.store.ownership import all_paths, own_size
 from foundry_cli.store.removal import finish_removal, is_downloading, plan_removal, remove, trash_folders
 from foundry_cli.store.usage import last_used
 from foundry_cli.types import ModelInfo, split_model_id
@@ -149,5 +149,6 @@ def _remains(cache: Path, found: CacheScan) -> list[PruneItem]:
 def _orphans(root: Path) -> list[Path]:
     manifest = read_manifest(root)
     listed = {file.path for file in manifest.files} if manifest else set()
-    paths = [root / partial for partial in (path + PARTIAL for path in sorted(listed)) if partial not in listed]
+    unfinished = [path + ending for path in sorted(listed) for ending in UNFINISHED]
+    paths = [root / path for path in unfinished if path not in listed]
     return [path for path in (*paths, root / JOURNAL) if path.is_file() and not path.is_symlink()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import resource
 import signal
 import socket
@@ -18,7 +19,8 @@ import pytest
 from foundry_cli.chunks import CHUNK_BYTES, chunk_digest
 from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError, IntegrityError, SourceError
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.copying import check_room, copy_file, copy_files, digest_file
+from foundry_cli.store.copying import check_room, copy_file, copy_files, copy_model, digest_file
+from foundry_cli.store.journal import Journal, JournalReader
 
 
 def write(path: Path, data: bytes) -> str:
@@ -80,7 +82,7 @@ def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
     write(tmp_path / "a", b"new")
     write(tmp_path / "other", b"other")
     (tmp_path / "b").symlink_to(tmp_path / "other")
-    (tmp_path / "b.partial").symlink_to(tmp_path / "other")
+    (tmp_path / "b.copying").symlink_to(tmp_path / "other")
     copy_file(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "other").read_bytes() == b"other"
     assert stat.S_ISREG((tmp_path / "b").lstat().st_mode)
@@ -142,3 +144,29 @@ def test_a_folder_that_is_a_link_is_refused_on_both_sides(tmp_path: Path, side: 
     with pytest.raises(CacheError):
         copy_files([RemoteFile("v1/one", 3)], tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "elsewhere" / "one").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_what_a_download_has_brought_is_lost_only_to_a_copy_that_is_complete(tmp_path: Path, is_right: bool) -> None:
+    root, source, content = tmp_path / "model", tmp_path / "source", random.Random(1).randbytes(3 * CHUNK_BYTES)
+    root.mkdir()
+    source.mkdir()
+    sha256 = hashlib.sha256(content).hexdigest()
+    journal = Journal(root)
+    journal.begin("a", len(content), sha256, "")
+    journal.add_chunk("a", 1, chunk_digest(content[CHUNK_BYTES : 2 * CHUNK_BYTES]))
+    journal.close()
+    (root / "a.partial").write_bytes(content[: 2 * CHUNK_BYTES])
+    (source / "a").write_bytes(content if is_right else content[::-1])
+    files = [RemoteFile("a", len(content), sha256)]
+    if is_right:
+        copy_model(files, source, root)
+        assert not (root / "a.partial").exists()
+    else:
+        with pytest.raises(IntegrityError):
+            copy_model(files, source, root)
+        reader = JournalReader(root)
+        reader.poll()
+        assert set(reader.files["a"].chunks) == {1}
+        assert (root / "a.partial").read_bytes() == content[: 2 * CHUNK_BYTES]
+    assert not (root / "a.copying").exists()

@@ -205,6 +205,15 @@ def test_a_partial_without_hash_is_continued_only_for_the_same_version(tmp_path:
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("chunks", [False, True])
+def test_another_server_of_the_same_bytes_goes_on_with_a_partial(tmp_path: Path, client: HttpClient, chunks: bool) -> None:
+    put_partial(tmp_path, "a", CONTENT, set(range(10)), validator='"node-a"')
+    with Origin({"a": CONTENT}, Behaviour(etag='"node-b"')) as origin:
+        transfer(OriginModel(origin, hashes=not chunks, chunks=chunks), tmp_path, client, ignore)
+        assert origin.sent <= len(CONTENT) - 9 * CHUNK_BYTES
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
 def test_a_partial_that_nothing_can_prove_is_begun_again(tmp_path: Path, client: HttpClient) -> None:
     put_partial(tmp_path, "a", CONTENT, {0, 1})
     with Origin({"a": CONTENT}, Behaviour(etag="")) as origin:

@@ -152,7 +152,8 @@ def test_d8_several_names_of_the_same_bytes_do_not_matter_where_a_hash_decides(t
 
 
 def test_d8_parts_of_two_versions_are_never_published_although_names_do_not_matter(tmp_path: Path, client: HttpClient) -> None:
-    with Origin({"a": CONTENT}, Behaviour(new_etags=FOREVER, truncates=FOREVER, after=3 * CHUNK_BYTES)) as origin:
+    names = Behaviour(new_etags=FOREVER, truncates=FOREVER, after=3 * CHUNK_BYTES, bytes_per_second=8_000_000)
+    with Origin({"a": CONTENT}, names) as origin:
         model = OriginModel(origin)
 
         def change(progress: Progress) -> None:

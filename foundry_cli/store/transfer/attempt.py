@@ -123,6 +123,11 @@ class Attempt:
         data = os.pread(self.descriptor, part.size, index * CHUNK_BYTES)
         return data if len(data) == part.size and chunk_digest(data) == part.digest else b""
 
+    @property
+    def is_provable(self) -> bool:
+        """Whether the source says which bytes the file must have, all together or chunk by chunk."""
+        return bool(self.sha256) or len(self.file.chunk_digests) == len(self.states)
+
     def expected_digest(self, index: int) -> str:
         """What a chunk must have, "" when nobody says."""
         digests = self.file.chunk_digests

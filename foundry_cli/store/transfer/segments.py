@@ -19,7 +19,6 @@ from foundry_cli.store.transfer.attempt import CLAIMED, HERE, MISSING, TAKEN, At
 _MOST_CHUNKS = 256  # of one request: each costs the server some 10 ms
 _FEWEST_CHUNKS = 4  # near the end, when the streams share what is left
 _MOST_RESTARTS = 3  # of a file that changes at the server
-_MOST_PROVABLE_RESTARTS = 1  # of one whose hash would tell; servers that share a name may have several names for a version
 _ROUNDS = 2  # of a file or chunk whose hash is wrong
 _MOST_OPEN = 200  # files at once; many systems allow a process 1,024
 _SYNC_BYTES = 64 * 1024 * 1024  # what a power cut may cost
@@ -314,19 +313,19 @@ class Workload:
     # Beginning again
 
     def restart(self, attempt: Attempt, error: FoundryError) -> None:
-        """The server has another version of the file: begin it from zero.
+        """The server has another version of the file: begin it from zero, or raise `error` when that happens too often.
 
-        When that happens too often the version is of no matter any more if a hash decides; if none does, `error` is raised.
+        Where a hash decides, nothing is begun again: servers that share a name may call the same bytes differently.
         """
         with self._lock:
             if not attempt.is_current:
                 return
             path = attempt.file.path
-            self._restarts[path] = self._restarts.get(path, 0) + 1
-            if attempt.sha256 and self._restarts[path] > _MOST_PROVABLE_RESTARTS:
+            if attempt.is_provable:
                 attempt.validator = ANY_VERSION
                 self._journal.set_validator(path, ANY_VERSION)
                 return
+            self._restarts[path] = self._restarts.get(path, 0) + 1
             if self._restarts[path] > _MOST_RESTARTS:
                 raise error
             self._begin_again(attempt)
