@@ -165,7 +165,7 @@ def add(addition: Addition, facts: ModelFacts, report: Report | None = None) -> 
     check_room(addition.size_bytes, addition.cache, addition.folder / CONFIG)
     for damaged in addition.damaged:
         remove(plan_removal(damaged, addition.cache), addition.cache)
-    if root.exists() and not (root / INCOMPLETE_MARKER).exists():
+    if root.exists() and not (root / INCOMPLETE_MARKER).exists() and any(root.iterdir()):
         raise CacheError(f"The folder {root} exists already.", hint="Move it away, or give another --name.")
     lock = DownloadLock(root)
     is_held = lock.acquire(threading.Event(), lambda _: None)

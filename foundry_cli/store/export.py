@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from foundry_cli.errors import CacheError, IntegrityError, SourceError
 from foundry_cli.mirror_index import INDEX, LARGEST_INDEX, MirrorModel, read_index, write_index
-from foundry_cli.paths import write_atomically
+from foundry_cli.paths import SHARED, write_atomically
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.copying import Report, digest_file, shifted, translated
 from foundry_cli.store.layout import model_root
@@ -74,9 +75,9 @@ def _list(destination: Path, place: str, manifest: Manifest) -> MirrorModel:
     root = destination / place
     with translated(f"{root} cannot be made readable"):
         for path in (*(file.path for file in manifest.files), MANIFEST, CHUNKS):
-            os.chmod(root / path, _READABLE_FILE)
+            _let_others_read(root / path, _READABLE_FILE)
             for folder in PurePosixPath(place, path).parents[:-1]:
-                os.chmod(destination / folder, _READABLE_DIRECTORY)
+                _let_others_read(destination / folder, _READABLE_DIRECTORY)
     files = tuple(
         RemoteFile(file.path, file.size, file.sha256)
         for file in manifest.files
@@ -86,14 +87,21 @@ def _list(destination: Path, place: str, manifest: Manifest) -> MirrorModel:
     return MirrorModel(manifest.model, place, files, RemoteFile(CHUNKS, chunks.size, chunks.sha256))
 
 
+def _let_others_read(path: Path, mode: int) -> None:
+    """Give the rights of `mode` that are missing; no others are taken away. Raises `OSError`."""
+    now = stat.S_IMODE(os.stat(path).st_mode)
+    if now & mode != mode:
+        os.chmod(path, now | mode)
+
+
 def _add_to_index(destination: Path, listed: Sequence[MirrorModel]) -> int:
     """Replace or add the entries, atomically; returns how many there are now."""
     index = _read_mirror(destination)
     if listed:
-        new, index = destination / f".{INDEX}.new", write_index(listed, index)
+        new, index = destination / f".{INDEX}.{os.getpid()}.new", write_index(listed, index)
         with translated(f"{destination / INDEX} cannot be written"):
-            write_atomically(new, index)
-            os.chmod(new, _READABLE_FILE)
+            write_atomically(new, index, SHARED)
+            _let_others_read(new, _READABLE_FILE)
             os.replace(new, destination / INDEX)
     return len(read_index(index)) if index else 0
 

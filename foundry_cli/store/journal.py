@@ -23,6 +23,7 @@ from foundry_cli.remote import RemoteFile
 from foundry_cli.store.plain_file import open_plain
 
 JOURNAL = "download.journal"
+NEW_JOURNAL = "download.journal.new"  # of a repair, until it is complete
 ANY_VERSION = "*"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 1 << 28  # bytes; two million chunks
@@ -137,14 +138,14 @@ class JournalReader:
 class Journal:
     """The journal of the download that holds the lock. Used by several threads; all methods raise `OSError`."""
 
-    def __init__(self, root: Path, origin: str = "") -> None:
-        """`origin`: the address of the model whose files come now."""
+    def __init__(self, root: Path, origin: str = "", name: str = JOURNAL) -> None:
+        """`origin`: the address of the model whose files come now. `name`: the file that is written."""
         reader = JournalReader(root)
         reader.poll()
         self.files = reader.files
         self.origin = origin
         self._lock = threading.Lock()
-        self._descriptor = open_plain(root / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._descriptor = open_plain(root / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._is_torn = os.fstat(self._descriptor).st_size > 0  # perhaps
 
     def begin(self, path: str, size: int, sha256: str, validator: str) -> None:

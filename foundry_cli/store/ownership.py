@@ -21,13 +21,13 @@ from foundry_cli.store.cache import (
     other_models,
     plain_files,
 )
-from foundry_cli.store.journal import JOURNAL, JournalReader
+from foundry_cli.store.journal import JOURNAL, NEW_JOURNAL, JournalReader
 from foundry_cli.store.manifest import CHUNKS, MANIFEST, read_object
 
 LOCK_OF_ORIGINAL = ".download.lock"
 REMAINS_OF_ORIGINAL = frozenset({LOCK_OF_ORIGINAL, ".download.progress"})
 _LARGEST = 64 * 1024 * 1024  # bytes of a manifest
-_OWN = {MANIFEST, CHUNKS, DESCRIPTIONS[1], INCOMPLETE_MARKER, JOURNAL, REMOVED, *REMAINS_OF_ORIGINAL}
+_OWN = {MANIFEST, CHUNKS, DESCRIPTIONS[1], INCOMPLETE_MARKER, JOURNAL, NEW_JOURNAL, REMOVED, *REMAINS_OF_ORIGINAL}
 _OWN_TEMPORARY = re.compile(r"\.(foundry\.[a-z.]+|inference_model\.json)\.\d+\.tmp")
 
 

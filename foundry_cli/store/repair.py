@@ -8,7 +8,7 @@ from pathlib import Path
 
 from foundry_cli.chunks import chunk_count
 from foundry_cli.errors import CacheError
-from foundry_cli.store.journal import JOURNAL, FileRecord, Journal, JournalReader
+from foundry_cli.store.journal import JOURNAL, NEW_JOURNAL, FileRecord, Journal, JournalReader
 from foundry_cli.store.manifest import Manifest, StoredFile, read_chunks
 from foundry_cli.store.plain_file import disk_error, is_plain, open_plain, sync_directory
 from foundry_cli.store.transfer.attempt import partial_path
@@ -26,33 +26,49 @@ def begin_repair(root: Path, manifest: Manifest, checks: Sequence[FileCheck]) ->
         _check_plain(root / JOURNAL)
         earlier = JournalReader(root)  # of a repair that was interrupted
         earlier.poll()
-        if os.path.lexists(root / JOURNAL):
-            os.truncate(root / JOURNAL, 0)  # what it says may not be true any more; that it is there says: not complete
-        journal = Journal(root, manifest.model.uri)
+        if is_plain(root / NEW_JOURNAL):
+            os.unlink(root / NEW_JOURNAL)
+        damaged = []
+        journal = Journal(root, manifest.model.uri, NEW_JOURNAL)
         try:
             for file in manifest.files:
                 known = digests.get(file.path, ())
                 chunks = dict(enumerate(known)) if len(known) == chunk_count(file.size) else {}
                 check = found.get(file.path, FileCheck(file.path))
-                if check.problem:
-                    chunks = _good_chunks(root, file, chunks, check, earlier.files.get(file.path))
+                if check.problem and (begun := _begun_chunks(root, file, earlier.files.get(file.path))) is not None:
+                    chunks = begun
+                elif check.problem:
+                    damaged.append((file, check))
                 _record(journal, file, chunks, is_good=not check.problem)
-            sync_directory(root)
             journal.sync()
         finally:
             journal.close()
+        # In this order: whenever it ends, the next transfer finds what is good of a file, under which name ever it lies.
+        os.replace(root / NEW_JOURNAL, root / JOURNAL)
+        sync_directory(root)
+        for file, _ in damaged:
+            _make_partial(root, file)
+        _forget_bad_chunks(root, manifest, damaged)
     except OSError as error:
         raise disk_error(error, root, 0) from error
 
 
-def _good_chunks(
-    root: Path, file: StoredFile, chunks: dict[int, str], check: FileCheck, earlier: FileRecord | None
-) -> dict[int, str]:
-    """The chunks that are in the partial file of a damaged file, which is made."""
+def _forget_bad_chunks(root: Path, manifest: Manifest, damaged: Sequence[tuple[StoredFile, FileCheck]]) -> None:
+    """They would be found to be bad anyway; so it is known at once how much there is to fetch."""
+    journal = Journal(root, manifest.model.uri)
+    try:
+        for file, check in damaged:
+            for index in check.bad_chunks:
+                journal.remove_chunk(file.path, index)
+    finally:
+        journal.close()
+
+
+def _begun_chunks(root: Path, file: StoredFile, earlier: FileRecord | None) -> dict[int, str] | None:
+    """The chunks that are in the partial file that an earlier repair has made; None when it has not."""
     if not os.path.lexists(root / file.path) and earlier and not earlier.published:
         return earlier.chunks if (earlier.size, earlier.sha256) == (file.size, file.sha256) else {}
-    good = {index: digest for index, digest in chunks.items() if index not in check.bad_chunks}
-    return good if good and _make_partial(root, file) else {}
+    return None
 
 
 def _record(journal: Journal, file: StoredFile, chunks: dict[int, str], *, is_good: bool) -> None:
@@ -63,11 +79,11 @@ def _record(journal: Journal, file: StoredFile, chunks: dict[int, str], *, is_go
         journal.publish(file.path, file.sha256)
 
 
-def _make_partial(root: Path, file: StoredFile) -> bool:
+def _make_partial(root: Path, file: StoredFile) -> None:
     """Give the damaged file the partial's name and the right length. A file that has a second name is left alone."""
     final, partial = root / file.path, partial_path(root, file.path)
     if not is_plain(final):
-        return False
+        return
     _check_plain(partial)
     os.replace(final, partial)
     descriptor = open_plain(partial, os.O_RDWR)
@@ -76,7 +92,6 @@ def _make_partial(root: Path, file: StoredFile) -> bool:
             os.ftruncate(descriptor, file.size)
     finally:
         os.close(descriptor)
-    return True
 
 
 def _check_plain(path: Path) -> None:

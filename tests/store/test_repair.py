@@ -13,12 +13,14 @@ from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.errors import CacheError, IntegrityError
 from foundry_cli.http import HttpClient
 from foundry_cli.store.download_lock import DownloadLock
-from foundry_cli.store.journal import JOURNAL
+from foundry_cli.store.journal import JOURNAL, NEW_JOURNAL
 from foundry_cli.store.manifest import CHUNKS, MANIFEST, Manifest
+from foundry_cli.store.ownership import own_files
 from foundry_cli.store.repair import begin_repair
 from foundry_cli.store.transfer import missing_bytes, transfer
 from foundry_cli.store.verify import verify
 from tests.fakes.origin import Origin, OriginModel
+from tests.store.dying import kill_everywhere, literal, program
 from tests.store.test_verify import CONTENT, OTHER, ROT, flip, put_model, swap, truncate
 
 FILES = {"v1/a": CONTENT, "v1/b": OTHER, "empty": b""}
@@ -72,6 +74,51 @@ def test_a_repair_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> N
         repair(tmp_path, manifest, OriginModel(origin))
         assert origin.sent == CHUNK_BYTES
     assert (tmp_path / "v1/a").read_bytes() == CONTENT
+
+
+@pytest.mark.slow
+def test_a_repair_that_is_killed_at_its_beginning_loses_no_good_chunk(tmp_path: Path) -> None:
+    manifests: dict[int, Manifest] = {}
+
+    def prepare(change: int) -> str:
+        root = tmp_path / str(change)
+        root.mkdir()
+        manifests[change] = put_model(root)
+        flip(root / "v1/a")
+        imports = "from foundry_cli.store.repair import begin_repair\nfrom foundry_cli.store.manifest import read_manifest\n"
+        imports += "from foundry_cli.store.verify import verify"
+        work = (
+            f"root = {literal(root)}",
+            "manifest = read_manifest(root)",
+            "begin_repair(root, manifest, verify(root, manifest))",
+        )
+        return program(imports, *work)
+
+    def check(change: int) -> None:
+        root = tmp_path / str(change)
+        with Origin(FILES) as origin:
+            if (root / JOURNAL).exists():  # as `model download` does it then
+                transfer(OriginModel(origin), root, HttpClient(is_offline=True), lambda progress: None)
+            else:
+                repair(root, manifests[change], OriginModel(origin))
+            assert origin.sent == CHUNK_BYTES
+        assert (root / "v1/a").read_bytes() == CONTENT
+
+    assert kill_everywhere(prepare, check) >= 2
+
+
+def test_a_repair_that_ended_before_its_journal_was_complete_changes_nothing(tmp_path: Path) -> None:
+    manifest = put_model(tmp_path)
+    flip(tmp_path / "v1/a")
+    before = (tmp_path / "v1/a").read_bytes()
+    (tmp_path / NEW_JOURNAL).write_bytes(b"half of a jou")
+    assert not (tmp_path / JOURNAL).exists()
+    assert NEW_JOURNAL in own_files(tmp_path)
+    with Origin(FILES) as origin:
+        repair(tmp_path, manifest, OriginModel(origin))
+        assert origin.sent == CHUNK_BYTES
+    assert before != (tmp_path / "v1/a").read_bytes() == CONTENT
+    assert not (tmp_path / NEW_JOURNAL).exists()
 
 
 def test_bytes_of_another_version_do_not_get_into_a_repaired_file(tmp_path: Path) -> None:

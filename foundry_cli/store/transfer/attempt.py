@@ -133,6 +133,13 @@ class Attempt:
         digests = self.file.chunk_digests
         return digests[index] if len(digests) == len(self.states) else ""
 
+    def become_partial(self) -> None:
+        """The file under its final name is not right after all: what is good of it becomes a partial file."""
+        self.close()
+        self.path = partial_path(self._root, self.file.path)
+        os.replace(self.final, self.path)
+        self.is_adopted, self.is_resumed = False, True
+
     def discard(self) -> None:
         """Remove the partial file. Who still writes to it writes into nothing."""
         if not self.is_adopted:

@@ -273,13 +273,26 @@ class Workload:
     def reject(self, attempt: Attempt, index: int) -> None:
         """A chunk that was on disk is not what it should be."""
         with self._lock:
-            if attempt.is_current and attempt.is_adopted:
-                self._begin_again(attempt)
-            elif attempt.is_current:
+            if not attempt.is_current:
+                return
+            attempt.states[index] = MISSING
+            attempt.digests[index] = ""
+            self.done_bytes -= chunk_size(attempt.file.size, index)
+            if attempt.is_adopted:
+                self._make_partial(attempt)
+            else:
                 self._journal.remove_chunk(attempt.file.path, index)
-                attempt.states[index] = MISSING
-                self.done_bytes -= chunk_size(attempt.file.size, index)
-                self._fetchable.notify_all()
+            self._fetchable.notify_all()
+
+    def _make_partial(self, attempt: Attempt) -> None:
+        path = attempt.file.path
+        self._journal.begin(path, attempt.file.size, attempt.sha256, attempt.validator)
+        for index, state in enumerate(attempt.states):
+            digest = attempt.expected_digest(index) or attempt.digests[index]
+            if state >= CLAIMED and digest:
+                self._journal.add_chunk(path, index, digest)
+        attempt.become_partial()
+        self._open_files -= 1
 
     def _end(self, attempt: Attempt) -> None:
         """The hash has seen all chunks."""
