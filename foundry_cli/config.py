@@ -289,13 +289,16 @@ def check_port(value: object, name: str) -> int:
 
 
 def check_address(host: str) -> None:
-    """Raise `ConfigError` for a host that cannot be looked up."""
+    """Raise `ConfigError` for a host that nobody can listen on here."""
     import socket
 
     try:
-        socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"The host {host[:100]!r} is not an address of this machine.") from error
+        hint = "Set another with 'foundry service set --host', or in FOUNDRY_HOST."
+        raise ConfigError(f"The host {host[:100]!r} is not an address of this machine.", hint=hint) from error
 
 
 def check_exposure(host: str, api_key: str | None) -> None:
@@ -303,7 +306,8 @@ def check_exposure(host: str, api_key: str | None) -> None:
     if host not in LOOPBACK_HOSTS and not api_key:
         raise ConfigError(
             f"The service would be reachable by other machines on {host}, without an API key.",
-            hint="Set FOUNDRY_API_KEY to a secret of your choice, or 'foundry service set --host 127.0.0.1'.",
+            hint="Set FOUNDRY_API_KEY to a secret of your choice, or the host to 127.0.0.1: with "
+            "'foundry service set --host 127.0.0.1', and without FOUNDRY_HOST if that is set.",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,10 @@ class Paths:
         """
         configured = os.environ.get("FOUNDRY_HOME")
         if configured:
-            return cls(Path(os.path.abspath(configured)))
+            return cls(Path(os.path.abspath(os.path.expanduser(configured))))  # not every shell has seen it
         try:
-            return cls(Path(os.path.abspath(Path.home())) / ".foundry")
-        except RuntimeError as error:  # no HOME, and a user without an entry in the list of users
+            return cls(Path(os.path.abspath(_home())) / ".foundry")
+        except (RuntimeError, KeyError) as error:  # no HOME, and a user without an entry in the list of users
             hint = "Set FOUNDRY_HOME to a directory for settings, logs and models."
             raise ConfigError("This user has no home directory.", hint=hint) from error
 
@@ -97,6 +98,15 @@ class Paths:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # without XDG_RUNTIME_DIR it is a directory in /tmp, whose owner is checked
             return user_runtime_path("foundry") / f"{digest}.sock"
+
+
+def _home() -> Path:
+    """The home directory of the user; an empty HOME is none. Raises `RuntimeError`, `KeyError`."""
+    if sys.platform == "win32" or os.environ.get("HOME") != "":
+        return Path.home()
+    import pwd
+
+    return Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
 def shown(path: Path) -> str:

@@ -115,6 +115,8 @@ def _print(finding: Finding) -> None:
 
 
 def _why_unknown(entry: CacheEntry) -> str:
+    if entry.model.is_bundled:
+        return "it is part of the program"
     return "the download is not complete" if entry.state == PARTIAL else "no hashes are known, its files were put there by hand"
 
 

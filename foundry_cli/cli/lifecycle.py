@@ -121,8 +121,8 @@ def _loaded_models(paths: Paths) -> list[dict[str, Any]]:
 
 def check_settings(paths: Paths, config: Config) -> None:
     """Raise `ConfigError` or `ServiceStartError` when a service could not be started with `config`."""
-    check_address(config.host)
     check_exposure(config.host, config.api_key)
+    check_address(config.host)
     running = find_service(paths)
     is_ours = running is not None and (running.record.host, running.record.port) == (config.host, config.port)
     if config.port and not is_ours:

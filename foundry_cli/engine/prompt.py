@@ -19,7 +19,7 @@ from foundry_cli.engine.request import GenerationRequest
 from foundry_cli.engine.runtime import Runtime
 from foundry_cli.engine.template_dialect import JinjaDialect, PlainDialect, TemplateDialect
 from foundry_cli.engine.tool_text import tools_told
-from foundry_cli.errors import ContextLengthError, EngineError, InvalidRequestError
+from foundry_cli.errors import ContextLengthError, InvalidRequestError
 
 _CUT = "\ufdd0"  # a code point that Unicode keeps free for such uses
 _QUESTIONS = ("A", "1 and")  # nothing in common: neither their first tokens nor their lengths
@@ -51,7 +51,8 @@ class PromptBuilder:
         """The prompt of `request`. Raises `ModelInvalidError`, `InvalidRequestError`, `ContextLengthError`."""
         prompt = self._written(request) if request.prompt is None else self._given(request.prompt)
         if not prompt.tokens:
-            raise EngineError("The prompt is empty after the chat template was applied.")
+            message = "messages: the prompt is empty after the chat template was applied."
+            raise InvalidRequestError(message, hint="Templates may leave messages of some roles out.", param="messages")
         return prompt
 
     def build_prefix(self, request: GenerationRequest) -> Prompt:

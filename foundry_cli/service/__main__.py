@@ -73,8 +73,8 @@ def main() -> None:
     try:
         with _lock(paths):
             config = load_config(paths)
-            check_address(config.host)
             check_exposure(config.host, config.api_key)
+            check_address(config.host)
             _start_logging(paths, config)
             _serve(paths, config, umask)
     except FoundryError as error:  # who reads this may ask at once whether a service runs: the lock is free by now

@@ -16,7 +16,7 @@ from foundry_cli.service.external.forwarding import Forwarding
 from foundry_cli.service.guard import Access, Guard
 from foundry_cli.service.idle import NoteActivity
 from foundry_cli.service.limits import Limits
-from foundry_cli.service.openai import chat, completions, models, responses, tokens
+from foundry_cli.service.openai import chat, completions, embeddings, models, responses, tokens
 from foundry_cli.service.request_id import RequestIds
 from foundry_cli.service.state import ServiceState
 
@@ -44,6 +44,6 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
     errors.install(app)
     for routes in (status, loading, model_lists, management, external, cache, downloads, warming):
         app.serve(routes.router)
-    for routes in (chat, completions, models, responses, tokens, messages):
+    for routes in (chat, completions, embeddings, models, responses, tokens, messages):
         app.serve(routes.router)
     return app

@@ -103,7 +103,12 @@ def response_to(error: errors.FoundryError, scope: Scope) -> JSONResponse:
 
 
 def _is_for_anthropic(scope: Scope) -> bool:
-    return f"{scope['path']}/".startswith(f"{_ANTHROPIC_ROUTES}/")
+    return f"{scope['path']}/".startswith(f"{_ANTHROPIC_ROUTES}/") or is_by_anthropic(scope)
+
+
+def is_by_anthropic(scope: Scope) -> bool:
+    """Whether the client is one for Anthropic's interface, also on a route that both have."""
+    return any(name == b"anthropic-version" for name, _ in scope["headers"])
 
 
 def stopping() -> errors.FoundryError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(directory, b"a directory cannot be replaced by a file")
     assert directory.is_dir()
     assert list(tmp_path.iterdir()) == [directory]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="HOME of POSIX")
+def test_a_home_that_no_shell_has_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FOUNDRY_HOME", "~/of foundry")
+    assert Paths.from_environment().home == tmp_path / "of foundry"
+    monkeypatch.delenv("FOUNDRY_HOME")
+    monkeypatch.setenv("HOME", "")
+    expected = subprocess.run(["bash", "-c", "eval echo ~$(id -un)"], capture_output=True, text=True, check=True)
+    assert Paths.from_environment().home == Path(expected.stdout.strip()) / ".foundry"

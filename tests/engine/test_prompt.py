@@ -8,7 +8,7 @@ import pytest
 
 from foundry_cli.engine.prompt import PromptBuilder
 from foundry_cli.engine.request import GenerationRequest
-from foundry_cli.errors import ContextLengthError, EngineError, ModelInvalidError
+from foundry_cli.errors import ContextLengthError, InvalidRequestError, ModelInvalidError
 from tests.engine.fakes import FakeRuntime, reply
 
 CONTROL = dict.fromkeys({"<|end|>", "<|end|><|end|>", "<<|end|>", "[INST]"}, 0)
@@ -66,5 +66,5 @@ def test_without_a_template_the_runtime_decides() -> None:
 
 
 def test_an_empty_prompt_is_an_error() -> None:
-    with pytest.raises(EngineError, match="empty"):
+    with pytest.raises(InvalidRequestError, match="empty"):
         PromptBuilder(FakeRuntime(reply(b""), template="")).build(GenerationRequest(messages=(message("x"),)))

@@ -51,6 +51,18 @@ def test_a_whole_answer_and_a_stream(local: LocalService) -> None:
     assert names == ["message_start", "ping", *block, "message_delta", "message_stop"]
 
 
+def test_models_in_the_form_of_the_client_that_asks(local: LocalService) -> None:
+    theirs = {"anthropic-version": "2023-06-01"}
+    listed = local.get("/v1/models", **theirs)[2]
+    (model,) = [each for each in listed["data"] if each["id"] == MODEL]
+    assert (model["type"], set(model)) == ("model", {"type", "id", "display_name", "created_at"})
+    assert (listed["has_more"], listed["first_id"]) == (False, listed["data"][0]["id"])
+    assert local.get(f"/v1/models/{MODEL}", **theirs)[2] == model
+    status, _, answer = local.get("/v1/models/nobody", **theirs)
+    assert (status, answer["type"], answer["error"]["type"]) == (404, "error", "not_found_error")
+    assert local.get("/v1/models")[2]["object"] == "list"
+
+
 def test_counting(local: LocalService) -> None:
     status, _, answer = post(local, COUNT, system="Be kind.")
     assert (status, answer) == (200, {"input_tokens": len("Be kind.Hi")})

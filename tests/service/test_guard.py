@@ -55,6 +55,7 @@ POST open /tokenize
 POST open /v1/chat/completions
 POST open /v1/chat/completions/tokenizer/encode/count
 POST open /v1/completions
+POST open /v1/embeddings
 POST open /v1/messages
 POST open /v1/messages/count_tokens
 POST open /v1/responses
