@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from foundry_cli.catalog.assembly import open_catalog
@@ -94,10 +95,10 @@ class Inventory:
             found = self.scan()
         except CacheError as error:
             found = CacheScan(problems=(f"{error.message} {error.hint or ''}".strip(),))
-        known = {model.id.lower(): model for model in self.catalog.models()}
-        entries = [_entry(model) for model in known.values() if model.is_cached]
+        known = _Known(self.catalog.models())
+        entries = [_entry(model) for model in known.by_id.values() if model.is_cached]
         entries += [_entry(_joined(known, model)) for model in found.models]
-        entries += [_partial_entry(known.get(partial.id.lower()), partial) for partial in found.partials]
+        entries += [_partial_entry(known.by_id.get(partial.id.lower()), partial) for partial in found.partials]
         return CacheContents(tuple(sorted(entries, key=lambda entry: _order(entry.model))), found.problems)
 
     def find_entries(self, name: str, device: str | None = None) -> list[CacheEntry]:
@@ -145,8 +146,8 @@ class Inventory:
         raise ModelNotFoundError.named(name[:_LONGEST_NAME], _near(wanted[:_LONGEST_NAME], models))
 
     def _merge(self, found: CacheScan) -> list[ModelInfo]:
-        known = {model.id.lower(): model for model in self.catalog.models()}
-        all_models = dict(known)
+        known = _Known(self.catalog.models())
+        all_models = dict(known.by_id)
         for cached in found.models:
             key = cached.id.lower()
             if key not in all_models or not all_models[key].is_cached:  # of two copies the first that is complete counts
@@ -187,14 +188,28 @@ def _order(model: ModelInfo) -> tuple[object, ...]:
     return (model.alias.lower(), *variant_order(model))
 
 
-def _joined(known: Mapping[str, ModelInfo], cached: ModelInfo) -> ModelInfo:
+class _Known:
+    """The models of the catalogs, by id and by name, both in lower case."""
+
+    def __init__(self, models: Iterable[ModelInfo]) -> None:
+        self.by_id = {model.id.lower(): model for model in models}
+
+    @cached_property
+    def newest_by_name(self) -> dict[str, ModelInfo]:
+        """Of each name the newest version; what comes with the program is no version of anything else."""
+        in_order = sorted((model for model in self.by_id.values() if not model.is_bundled), key=lambda model: model.version)
+        return {model.name.lower(): model for model in in_order}
+
+
+def _joined(known: _Known, cached: ModelInfo) -> ModelInfo:
     """The catalog describes it, the cache has it: a copy of what comes with the program is a model like others.
 
     With a manifest of something else the cache describes it itself: an own model, say, whose id another one has, too.
     """
-    model = known.get(cached.id.lower())
+    model = known.by_id.get(cached.id.lower())
     if model is None:
-        return cached if cached.is_managed else _like_another_version(known, cached)
+        newest = None if cached.is_managed else known.newest_by_name.get(cached.name.lower())
+        return _like_another_version(newest, cached) if newest else cached
     if cached.is_managed and (cached.source == OWN_SOURCE or (cached.uri and model.uri and cached.uri != model.uri)):
         return cached
     return replace(
@@ -208,15 +223,11 @@ def _joined(known: Mapping[str, ModelInfo], cached: ModelInfo) -> ModelInfo:
     )
 
 
-def _like_another_version(known: Mapping[str, ModelInfo], cached: ModelInfo) -> ModelInfo:
+def _like_another_version(newest: ModelInfo, cached: ModelInfo) -> ModelInfo:
     """What was put into the cache without a manifest, by the original for example, when catalogs only have another version.
 
     It goes on to be found by its alias, and to be what it is.
     """
-    versions = [model for model in known.values() if model.name.lower() == cached.name.lower() and not model.is_bundled]
-    if not versions:
-        return cached
-    newest = max(versions, key=lambda model: model.version)
     return replace(
         newest,
         name=cached.name,

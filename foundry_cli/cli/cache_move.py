@@ -22,6 +22,12 @@ def move(path: str) -> None:
     with reporting() as report:
         copied = copy_models(plan, report)
     switch_cache(plan.destination)
-    for sentence in (*plan.left, *delete_moved(plan, copied)):
-        output.note(sentence)
+    try:
+        for sentence in (*plan.left, *delete_moved(plan, copied)):
+            output.note(sentence)
+    except KeyboardInterrupt:
+        output.note(
+            f"\nStopped. The models are in {plan.destination}; what is left of them in {plan.source} is yours to delete."
+        )
+        raise
     output.line(f"{symbol('💾 ')}Cache directory path: {plan.destination}")

@@ -22,7 +22,7 @@ from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.manifest import MANIFEST, first_problem, read_manifest
 from foundry_cli.store.ownership import all_paths, foreign_files, has_list
 from foundry_cli.store.plain_file import is_plain
-from foundry_cli.store.removal import RemovalPlan, no_download, plan_removal, remove, remove_if_empty
+from foundry_cli.store.removal import RemovalPlan, no_download, plan_removal, remove, remove_if_empty, trash_folders
 from foundry_cli.types import ModelInfo, split_model_id
 
 _CATALOG_LIST = "foundry.modelinfo.json"
@@ -111,6 +111,7 @@ def delete_moved(plan: MovePlan, copied: Copied) -> list[str]:
             remove(item, plan.source)
         except FoundryError as error:  # Windows keeps files that are in use
             problems.append(error.message)
+    problems += [f"{folder} could not be deleted; nothing of it is needed any more." for folder in trash_folders(plan.source)]
     for name in (_CATALOG_LIST, MARKER):
         with contextlib.suppress(OSError):
             (plan.source / name).unlink()

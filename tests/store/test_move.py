@@ -18,7 +18,7 @@ from foundry_cli.errors import (
     InvalidRequestError,
     ModelInUseError,
 )
-from foundry_cli.store.cache import scan
+from foundry_cli.store.cache import TRASH_PREFIX, scan
 from foundry_cli.store.manifest import CHUNKS, MANIFEST
 from foundry_cli.store.move import MovePlan, copy_models, delete_moved, plan_move
 from tests.store.dying import kill_everywhere, literal, program
@@ -53,6 +53,15 @@ def contents(directory: Path) -> dict[str, bytes]:
 def move(plan: MovePlan) -> list[str]:
     """All of it."""
     return delete_moved(plan, copy_models(plan))
+
+
+def test_what_a_deletion_has_left_in_the_old_place_is_named(cache: Path, tmp_path: Path) -> None:
+    plan = plan_move(cache, tmp_path / "new")
+    copied = copy_models(plan)
+    left = cache / f"{TRASH_PREFIX}of-another-time"
+    left.mkdir()
+    (problem,) = delete_moved(plan, copied)
+    assert problem.startswith(f"{left} could not be deleted")
 
 
 def test_everything_that_belongs_to_models_moves_and_nothing_else(cache: Path, tmp_path: Path) -> None:
