@@ -6,6 +6,8 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from foundry_cli.types import ModelInfo
 from tests.cli.in_process import Command
 from tests.fakes.azure_catalog import azure_stand_in, entry
 from tests.fakes.mirror import served, write_mirror
-from tests.fakes.web import Answer, Seen, web_server
+from tests.fakes.web import Answer, Seen, WebServer, web_server
 
 
 @pytest.fixture
@@ -39,6 +41,20 @@ def _store_old_list(home: Path, hours: float) -> None:
     stored.save([ModelInfo("old-generic-cpu", 1, "old", publisher="Tests", size_bytes=1 << 20)])
     past = time.time() - hours * 3600
     os.utime(stored.file, (past, past))
+
+
+@contextmanager
+def _silent_azure() -> Iterator[WebServer]:
+    """A server that answers nothing until the end of the block."""
+    is_over = threading.Event()
+
+    def respond(_: Seen) -> Answer:
+        is_over.wait()
+        return Answer(503)
+
+    with web_server(respond) as server:
+        yield server
+        is_over.set()
 
 
 def test_what_there_is_at_first(foundry: Command) -> None:
@@ -131,18 +147,11 @@ def test_the_first_list_is_fetched_and_an_old_one_is_fetched_again(foundry: Comm
 
 def test_an_old_list_is_shown_with_its_age_while_the_server_says_nothing(foundry: Command, tmp_path: Path) -> None:
     _store_old_list(tmp_path / "home", hours=30)
-    answered = threading.Event()
-
-    def respond(_: Seen) -> Answer:
-        answered.wait()
-        return Answer(503)
-
-    with web_server(respond) as server:
+    with _silent_azure() as server:
         output = foundry("model", "list", env={"FOUNDRY_CATALOG_URL": f"{server.url}/asset-gallery/v1.0/models"})
         assert "old-generic-cpu:1" in output.stdout
         assert "The list of the catalog azure is 30 hours old." in output.stderr
         assert server.seen  # it was asked, and the command did not wait for it
-        answered.set()
 
 
 def test_a_server_that_fails_is_told_once_with_the_age_and_left_alone_for_a_while(foundry: Command, tmp_path: Path) -> None:
@@ -248,15 +257,8 @@ def test_a_catalog_that_says_nothing_keeps_no_other_waiting(foundry: Command, tm
 
 
 def test_a_catalog_without_an_answer_yet_is_named(foundry: Command) -> None:
-    answered = threading.Event()
-
-    def respond(_: Seen) -> Answer:
-        answered.wait()
-        return Answer(503)
-
-    with web_server(respond) as server:
+    with _silent_azure() as server:
         output = foundry("model", "list", env={"FOUNDRY_CATALOG_URL": f"{server.url}/asset-gallery/v1.0/models"})
-        answered.set()
     assert "The catalog azure has not answered yet" in output.stderr
 
 

@@ -401,6 +401,7 @@ def test_giving_a_load_up_when_nobody_waits_any_more() -> None:
             load.cancel()
             await asyncio.gather(unloading, load, return_exceptions=True)
             await until(lambda: manager.loading() == [])
+            assert manager.loaded() == []
 
     asyncio.run(run())
 
