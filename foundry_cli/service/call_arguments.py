@@ -38,10 +38,10 @@ def arguments_as_object(text: str) -> dict[str, Any]:
     value: Any = arguments_of_history(text)
     if isinstance(value, str):
         try:
-            value = from_json(_without_cut_number(text), allow_partial=True)
+            value = _tame(from_json(_without_cut_number(text), allow_partial=True))
         except ValueError:  # nested too deep, or a number of thousands of digits
             return {}
-    return _tame(value) if _is_object(value, DEEPEST - _LEVELS_AROUND) else {}
+    return value if _is_object(value, DEEPEST - _LEVELS_AROUND) else {}
 
 
 def _without_cut_number(text: str) -> str:
