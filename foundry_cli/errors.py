@@ -116,6 +116,12 @@ class EngineDiedError(EngineError):
     code = "engine_died"
 
 
+class ModelUnloadedError(EngineError):
+    """Somebody unloaded the model, by force, while it was needed."""
+
+    code = "model_unloaded"
+
+
 class StructuredOutputError(EngineError):
     """The model's answer is complete and not what the request demanded of its form."""
 

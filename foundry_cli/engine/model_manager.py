@@ -16,10 +16,10 @@ from foundry_cli.engine.admission import Admission
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
     EngineDiedError,
-    EngineError,
     FoundryError,
     InsufficientMemoryError,
     ModelInUseError,
+    ModelUnloadedError,
     ServiceStoppingError,
 )
 from foundry_cli.execution_providers import CPU
@@ -63,6 +63,7 @@ class LoadingModel:
     provider: str
     task: asyncio.Task[LoadedModel]
     began: float = field(default_factory=time.monotonic)
+    promised: int = 0  # bytes of memory that nobody else may count as free
     is_given_up: bool = False
 
 
@@ -83,10 +84,10 @@ def _most_memory_of(loaded: LoadedModel) -> int:
     return _memory_of(loaded.model)
 
 
-def _no_room(model: ModelInfo, free: int, hint: str) -> InsufficientMemoryError:
-    return InsufficientMemoryError(
-        f"The model {model.id} needs {_memory_of(model) >> 20} MiB of memory, {free >> 20} MiB are free.", hint=hint
-    )
+def _no_room(model: ModelInfo, missing: int, hint: str) -> InsufficientMemoryError:
+    needed = _memory_of(model)
+    message = f"The model {model.id} needs {needed >> 20} MiB of memory, {(needed - missing) >> 20} MiB are free."
+    return InsufficientMemoryError(message, hint=hint)
 
 
 class ModelManager:
@@ -113,7 +114,7 @@ class ModelManager:
         self._crashes: dict[tuple[str, str], deque[float]] = {}  # by model id and provider
         self._room_seconds = room_seconds
         self._rested = asyncio.Event()  # a request has ended
-        self._one_load = asyncio.Lock()  # two loads at once would both see the same free memory
+        self._room_making = asyncio.Lock()  # two at once would both see the same free memory
         self.is_closed = False  # no more loading
 
     def loaded(self) -> list[LoadedModel]:
@@ -172,7 +173,7 @@ class ModelManager:
     async def unload(self, model_id: str, *, force: bool = False) -> bool:
         """Unload a model, or give its load up; False when it was not loaded. Raises `ModelInUseError` unless `force`.
 
-        Who waits for a load that is given up gets an `EngineError`.
+        Who waits for a load that is given up, or for an answer, gets a `ModelUnloadedError`.
         """
         loading = self._loading.get(model_id)
         if loading is None and model_id not in self._loaded:
@@ -243,13 +244,14 @@ class ModelManager:
 
     async def _load(self, model: ModelInfo, provider: str) -> LoadedModel:
         try:
-            async with self._one_load:
+            async with self._room_making:
                 self._check_crashes(model.id, provider)
                 await self._make_room(model)
-                loaded = LoadedModel(model, await self._start(model, provider), self.default_ttl, provider)
+                self._loading[model.id].promised = _memory_of(model)
+            loaded = LoadedModel(model, await self._start(model, provider), self.default_ttl, provider)
         except asyncio.CancelledError:
             if self._loading[model.id].is_given_up:
-                raise EngineError(f"The model {model.id} was unloaded while it was being loaded.") from None
+                raise ModelUnloadedError(f"The model {model.id} was unloaded while it was being loaded.") from None
             raise
         finally:
             del self._loading[model.id]
@@ -282,23 +284,31 @@ class ModelManager:
     async def _make_room(self, model: ModelInfo) -> None:
         """Unload idle models, least recently used first, until `model` fits; for those that answer, wait a while.
 
-        What would not fit without any of them takes nobody's place. Raises `InsufficientMemoryError`.
+        What would not fit without any of them takes nobody's place. A model that does not fit beside those that are
+        being loaded waits for them: how much they have taken of what they will take is not known.
+        Raises `InsufficientMemoryError`.
         """
         needed = _memory_of(model)
         deadline = time.monotonic() + self._room_seconds
-        while (free := self._available_memory()) < needed:
-            if self._unloading:
+        while (free := self._available_memory() - sum(other.promised for other in self._loading.values())) < needed:
+            if others := {other.task for other in self._loading.values() if other.promised}:
+                await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+            elif self._unloading:
                 await asyncio.wait(self._unloading)  # their memory comes back
-                continue
-            idle = [loaded for loaded in self._loaded.values() if not self._users(loaded.model.id)]
-            busy = [loaded for loaded in self._loaded.values() if loaded not in idle]
-            if free + sum(map(_most_memory_of, idle)) >= needed:
-                await self._unload(min(idle, key=lambda loaded: loaded.last_used))
-            elif free + sum(map(_most_memory_of, self._loaded.values())) < needed:
-                raise _no_room(model, free, "Close other programs, unload other models, or use a smaller variant.")
-            elif not await self._wait_for_rest(deadline - time.monotonic()):
-                names = ", ".join(loaded.model.id for loaded in busy)
-                raise _no_room(model, free, f"Wait until {names} has answered, or unload it.")
+            else:
+                await self._replace_one(model, needed - free, deadline)
+
+    async def _replace_one(self, model: ModelInfo, missing: int, deadline: float) -> None:
+        """Unload an idle model for `model`, to which so many bytes are missing, or wait for the end of an answer."""
+        idle = [loaded for loaded in self._loaded.values() if not self._users(loaded.model.id)]
+        busy = [loaded for loaded in self._loaded.values() if loaded not in idle]
+        if sum(map(_most_memory_of, idle)) >= missing:
+            await self._unload(min(idle, key=lambda loaded: loaded.last_used))
+        elif sum(map(_most_memory_of, self._loaded.values())) < missing:
+            raise _no_room(model, missing, "Close other programs, unload other models, or use a smaller variant.")
+        elif not await self._wait_for_rest(deadline - time.monotonic()):
+            names = ", ".join(loaded.model.id for loaded in busy)
+            raise _no_room(model, missing, f"Wait until {names} has answered, or unload it.")
 
     async def _wait_for_rest(self, seconds: float) -> bool:
         """Whether a request ends within so many seconds."""

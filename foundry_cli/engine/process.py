@@ -20,7 +20,7 @@ from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.messages import Converted, Item, read_error, read_item
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
 from foundry_cli.engine.worker_log import relay
-from foundry_cli.errors import EngineDiedError, EngineError, FoundryError
+from foundry_cli.errors import EngineDiedError, EngineError, FoundryError, ModelUnloadedError
 from foundry_cli.execution_providers import CPU
 
 logger = logging.getLogger("foundry.engine")
@@ -319,7 +319,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         if self._fault is not None:
             return self._fault
         if self._is_stopping:
-            return EngineError(f"The model {self._name} was unloaded while it was needed.")
+            return ModelUnloadedError(f"The model {self._name} was unloaded while it was needed.")
         return EngineDiedError(
             f"The engine worker of {self._name} ended unexpectedly ({_describe(code)}).",
             hint="The next request loads the model again. 'foundry service diag --logs' shows what was reported.",

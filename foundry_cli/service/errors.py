@@ -29,6 +29,7 @@ STATUS: dict[type[errors.FoundryError], int] = {
     errors.ConfigError: 400,
     errors.QueueFullError: 429,
     errors.EngineError: 500,
+    errors.ModelUnloadedError: 409,
     errors.EngineDiedError: 503,
     errors.ServiceStoppingError: 503,
     errors.InsufficientMemoryError: 507,
@@ -96,10 +97,17 @@ def response_to(error: errors.FoundryError, scope: Scope) -> JSONResponse:
     """The response for `error`, in the form of the interface that the request of `scope` is for."""
     status = status_of(error)
     body = anthropic.error_body(error, status) if _is_for_anthropic(scope) else body_of(error)
+    return JSONResponse(body, status, _retry_headers(error, status))
+
+
+def _retry_headers(error: errors.FoundryError, status: int) -> dict[str, str]:
+    """When the clients of OpenAI and Anthropic, which repeat such requests by themselves, shall do so."""
+    if isinstance(error, errors.ModelUnloadedError):  # that would load what somebody has just unloaded
+        return {"x-should-retry": "false"}
     seconds = _RETRY_SECONDS.get(status)
     if isinstance(error, errors.QueueFullError) and error.retry_seconds is not None:
         seconds = error.retry_seconds
-    return JSONResponse(body, status, {} if seconds is None else {"retry-after": str(seconds)})
+    return {} if seconds is None else {"retry-after": str(seconds)}
 
 
 def _is_for_anthropic(scope: Scope) -> bool:

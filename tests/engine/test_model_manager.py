@@ -20,6 +20,7 @@ from foundry_cli.errors import (
     FoundryError,
     InsufficientMemoryError,
     ModelInUseError,
+    ModelUnloadedError,
     QueueFullError,
     ServiceStoppingError,
 )
@@ -299,7 +300,7 @@ def test_a_request_behind_an_unload_has_the_model_loaded_anew() -> None:
             start.gate.set()
             assert await later == "ok"
             assert await unloading is True
-            with pytest.raises(EngineError, match="unloaded while it was being loaded"):
+            with pytest.raises(ModelUnloadedError, match="unloaded while it was being loaded"):
                 await first
 
     asyncio.run(run())
@@ -358,15 +359,43 @@ def test_unloading_what_hangs_while_it_is_loaded(body: str) -> None:
             loads = [asyncio.create_task(manager.load(model("a"))) for _ in range(2)]
             await until(lambda: start.started == ["a:1"])
             start.command = OBEDIENT
-            next_one = asyncio.create_task(manager.load(model("b")))
-            await until(lambda: len(manager.loading()) == 2)
+            await manager.load(model("b"))
             assert await manager.unload("a:1") is True
             for load in loads:
-                with pytest.raises(EngineError, match="a:1 was unloaded while it was being loaded"):
+                with pytest.raises(ModelUnloadedError, match="a:1 was unloaded while it was being loaded"):
                     await load
-            await next_one
             assert names(manager) == ["b"]
             assert await ask(manager, model("a")) == "ok"
+
+    asyncio.run(run())
+
+
+def test_what_does_not_fit_beside_a_load_waits_for_it() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start, memory=350 * MIB) as manager:
+            loads = [asyncio.create_task(manager.load(model("a", size=50 * MIB)))]
+            await until(lambda: start.started == ["a:1"])
+            loads += [asyncio.create_task(manager.load(model(name, size=size * MIB))) for name, size in (("b", 0), ("c", 90))]
+            await until(lambda: start.started == ["a:1", "b:1"])
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert start.started == ["a:1", "b:1"]
+            start.gate.set()
+            await asyncio.gather(*loads)
+            assert start.started == ["a:1", "b:1", "c:1"]
+            assert len(manager.loaded()) == 2
+
+    asyncio.run(run())
+
+
+def test_a_load_that_fails_gives_back_what_it_was_promised() -> None:
+    async def run() -> None:
+        async with managing(Starter(("/does/not/exist",)), memory=150 * MIB) as manager:
+            for _ in range(2):
+                with pytest.raises(EngineError, match="cannot be started"):
+                    await manager.load(model("a"))
 
     asyncio.run(run())
 
@@ -381,7 +410,7 @@ def test_unloading_what_requests_wait_for() -> None:
             with pytest.raises(ModelInUseError, match="being loaded for 1 request"):
                 await manager.unload("a:1")
             assert await manager.unload("a:1", force=True) is True
-            with pytest.raises(EngineError, match="unloaded while it was being loaded"):
+            with pytest.raises(ModelUnloadedError, match="unloaded while it was being loaded"):
                 await asked
             assert manager.loading() == []
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from foundry_cli import __version__
+from foundry_cli.engine.process import EngineProcess
 from foundry_cli.engine.request import TextChunk
+from tests.engine.workers import program
 from tests.service.local import JSON, MODEL, TOKEN, LocalService, finish, local_service, question
 from tests.service.test_chat import Endless, _send
 
@@ -168,6 +172,25 @@ def test_a_model_that_is_answering_stays(tmp_path: Path) -> None:
         connection.close()
         assert answer.is_cancelled.wait(20)
         assert local.get("/openai/unloadall?force=true")[0] == 200
+
+
+@pytest.mark.parametrize("is_anthropic", [False, True])
+def test_who_waits_for_a_model_that_is_unloaded_by_force_is_told_not_to_ask_again(tmp_path: Path, is_anthropic: bool) -> None:
+    silent = program("ready()\nfor frame in requests():\n    pass")
+
+    async def start(name: str, directory: Path, provider: str) -> EngineProcess:
+        return await EngineProcess.start(name, directory, provider, command=silent)
+
+    with local_service(tmp_path, start=start) as local:
+        route = "/v1/messages" if is_anthropic else "/v1/chat/completions"
+        connection = local.connect()
+        connection.request("POST", route, json.dumps(question(max_tokens=4)).encode(), JSON)
+        while not local.get("/openai/loadedmodels")[2]:
+            time.sleep(0.01)
+        assert local.get("/openai/unloadall?force=true")[0] == 200
+        with closing(connection), connection.getresponse() as response:
+            assert (response.status, response.headers["x-should-retry"]) == (409, "false")
+            assert "was unloaded while it was needed" in json.loads(response.read())["error"]["message"]
 
 
 def test_removal(tmp_path: Path) -> None:
