@@ -19,7 +19,7 @@ from foundry_cli.engine.genai import og, translated
 from foundry_cli.engine.mapped_files import forget_mapped
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.own_kernels import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_own_kernels
-from foundry_cli.engine.prompt_cache import PromptCache
+from foundry_cli.engine.prompt_cache import SMALLEST_CONTEXT, PromptCache
 from foundry_cli.engine.providers import check_provider_options, register_library
 from foundry_cli.engine.runtime import AppendDraft, LogitRows, TokenContext
 from foundry_cli.engine.sampling import Logits
@@ -45,6 +45,8 @@ class GenAIRuntime:
         self.kernels = kernels if kernels and model else RUNTIME_KERNELS
         with _load_errors(files, provider):
             self._model = model or og.Model(_configuration(files, threads, provider))
+            # Only now the runtime looks at token ids and names of caches: what is wrong with them is no request's fault.
+            _new_generator(self._model, min(SMALLEST_CONTEXT, files.context_length))
         tokenizer = Tokenizer(files, self._model)
         self.encode, self.decode = tokenizer.encode, tokenizer.decode
         self.apply_own_template = tokenizer.apply_own_template
@@ -133,6 +135,13 @@ def _load_errors(files: ModelFiles, provider: str) -> AbstractContextManager[Non
     return translated(EngineError, what, hint="Load it with ep=cpu (--ep cpu), or use a CPU variant of the model.")
 
 
+def _new_generator(model: og.Model, max_length: int) -> og.Generator:
+    parameters = og.GeneratorParams(model)
+    # What the model's own configuration says of beams and batches is not for a context of one conversation.
+    parameters.set_search_options(max_length=max_length, do_sample=False, num_beams=1, num_return_sequences=1, batch_size=1)
+    return og.Generator(model, parameters)
+
+
 class GenAIContext:
     """A generator of the runtime, used as a token context: see `TokenContext`."""
 
@@ -140,12 +149,7 @@ class GenAIContext:
         self.tokens: list[int] = []
         self.max_length = max_length
         with translated(EngineError, "Memory for the conversation cannot be had"):
-            parameters = og.GeneratorParams(model)
-            # What the model's own configuration says of beams and batches is not for a context of one conversation.
-            parameters.set_search_options(
-                max_length=max_length, do_sample=False, num_beams=1, num_return_sequences=1, batch_size=1
-            )
-            self._generator = og.Generator(model, parameters)
+            self._generator = _new_generator(model, max_length)
 
     def append(self, tokens: Sequence[int]) -> None:
         """See `TokenContext.append`."""

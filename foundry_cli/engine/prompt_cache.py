@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from foundry_cli.engine.runtime import Lease, TokenContext
 from foundry_cli.errors import EngineError, InsufficientMemoryError
 
-_SMALLEST_CONTEXT = 512  # tokens
+SMALLEST_CONTEXT = 512  # tokens
 _ALWAYS_KEPT = 2  # contexts, whatever their size
 _MOST_KEPT = 16  # contexts
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
@@ -132,7 +132,7 @@ class PromptCache:
 
     def _roomy(self, needed: int) -> int:
         """Half as much again, as a power of two: the next turns fit, and growing is rare."""
-        capacity = _SMALLEST_CONTEXT
+        capacity = SMALLEST_CONTEXT
         while capacity < needed * 3 // 2:
             capacity *= 2
         return min(capacity, self._context_length)

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from foundry_cli.engine.process import WORKER_COMMAND, EngineProcess
+from foundry_cli.engine.process import WORKER_COMMAND, EngineProcess, WorkerOptions
 from foundry_cli.engine.request import GenerationRequest
 from foundry_cli.errors import ContextLengthError, EngineError, FoundryError, InvalidRequestError, ModelInvalidError
 from tests.engine.fakes import request
@@ -257,6 +257,21 @@ def test_a_model_without_a_template(tmp_path: Path) -> None:
 def test_a_damaged_template(tmp_path: Path) -> None:
     write_scripted_model(tmp_path, REPLIES, chat_template="{% for %}")
     assert isinstance(failure(tmp_path), ModelInvalidError)
+
+
+@pytest.mark.parametrize(("old", "new"), [('"eos_token_id": [', '"eos_token_id": [100000, '), (".%d.", ".%s.")])
+def test_a_configuration_that_genai_refuses_late(tmp_path: Path, old: str, new: str) -> None:
+    write_scripted_model(tmp_path, REPLIES)
+    config = tmp_path / "genai_config.json"
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+    async def run() -> None:
+        with pytest.raises(ModelInvalidError, match="cannot be loaded: (eos_token_id|Model input)"):
+            await EngineProcess.start("test", tmp_path, options=WorkerOptions("genai"))
+
+    asyncio.run(run())
 
 
 def test_a_template_that_refuses_and_one_that_fails(tmp_path: Path) -> None:
