@@ -268,7 +268,7 @@ def test_a_configuration_that_genai_refuses_late(tmp_path: Path, old: str, new: 
     config.write_text(text.replace(old, new))
 
     async def run() -> None:
-        with pytest.raises(ModelInvalidError, match="cannot be loaded: (eos_token_id|Model input)"):
+        with pytest.raises(ModelInvalidError, match=r"cannot be loaded: (eos_token_id|Model input)"):
             await EngineProcess.start("test", tmp_path, options=WorkerOptions("genai"))
 
     asyncio.run(run())
