@@ -15,7 +15,7 @@ from foundry_cli.service.external import routes as external
 from foundry_cli.service.external.forwarding import Forwarding
 from foundry_cli.service.guard import Access, Guard
 from foundry_cli.service.idle import NoteActivity
-from foundry_cli.service.limits import Limits
+from foundry_cli.service.limits import BodyLimits, HeaderLimits
 from foundry_cli.service.openai import chat, completions, embeddings, models, responses, tokens
 from foundry_cli.service.request_id import RequestIds
 from foundry_cli.service.state import ServiceState
@@ -35,8 +35,9 @@ def create_app(state: ServiceState, access: Access) -> FastAPI:
             Middleware(AccessLog),
             Middleware(NoteActivity, activity=state.activity),
             Middleware(CatchUnexpected),
-            Middleware(Limits),
+            Middleware(HeaderLimits),
             Middleware(Guard, access=access),
+            Middleware(BodyLimits),
             Middleware(Forwarding, models=state.external),
         ],
     )

@@ -19,12 +19,11 @@ READER_SECONDS = 60.0  # for a client to read what has been sent
 LARGEST_DISCARD = 64 * 1024 * 1024  # bytes of a refused body that are read, so that the client sees the answer
 
 
-class Limits:
-    """ASGI middleware: refuses headers and bodies that are too large, ambiguous or too slow."""
+class HeaderLimits:
+    """ASGI middleware: refuses headers that are too large or ambiguous. What comes behind it may rely on them."""
 
-    def __init__(self, app: ASGIApp, body_idle_seconds: float = BODY_IDLE_SECONDS) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._body_idle_seconds = body_idle_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -32,11 +31,25 @@ class Limits:
             _check_headers(scope)
         except (InvalidRequestError, HeadersTooLargeError) as error:
             response = response_to(error, scope)
-            if not isinstance(error, BodyTooLargeError):
-                response.headers["connection"] = "close"  # where the next request begins is not certain
+            response.headers["connection"] = "close"  # where the next request begins is not certain
             await response(scope, receive, send)
             return
-        await self._app(scope, _limited(receive, self._body_idle_seconds), send)
+        await self._app(scope, receive, send)
+
+
+class BodyLimits:
+    """ASGI middleware: refuses bodies that are too large or too slow, to callers that are admitted."""
+
+    def __init__(self, app: ASGIApp, idle_seconds: float = BODY_IDLE_SECONDS) -> None:
+        self._app = app
+        self._idle_seconds = idle_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if int(dict(scope["headers"]).get(b"content-length", 0)) > LARGEST_BODY:
+            await response_to(_too_large(), scope)(scope, receive, send)
+        else:
+            await self._app(scope, _limited(receive, self._idle_seconds), send)
 
 
 def _check_headers(scope: Scope) -> None:
@@ -46,12 +59,9 @@ def _check_headers(scope: Scope) -> None:
         raise HeadersTooLargeError(f"The headers are more than {LARGEST_HEADERS} bytes or {MOST_HEADERS} lines.")
     if scope["http_version"] not in ("1.0", "1.1"):
         raise InvalidRequestError(f"HTTP/{scope['http_version']} is not spoken here.")
-    framing = dict(headers)
-    declared = framing.get(b"content-length")
-    if declared is not None and b"transfer-encoding" in framing:
+    names = {name for name, _ in headers}
+    if {b"content-length", b"transfer-encoding"} <= names:
         raise InvalidRequestError("Content-Length and Transfer-Encoding must not be sent together.")
-    if declared is not None and int(declared) > LARGEST_BODY:
-        raise _too_large()
 
 
 def _limited(receive: Receive, idle_seconds: float) -> Receive:

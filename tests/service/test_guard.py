@@ -168,6 +168,9 @@ def test_an_allowed_origin(tmp_path: Path, configured: str) -> None:
             assert (status, headers["access-control-allow-headers"]) == (204, "authorization, content-type, *")
             assert headers["access-control-allow-methods"] == "GET, POST, DELETE"
             assert local.get(f"{MANAGEMENT_PREFIX}/stop", Origin=origin)[0] == 403
+            large = {**JSON, "content-length": str(1 << 30), "origin": origin}
+            status, headers, _ = local.send("POST", "/v1/chat/completions", b"{}", large)
+            assert (status, headers["access-control-allow-origin"]) == (413, origin)
         assert _untouched(local)
 
 

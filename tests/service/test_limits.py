@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from foundry_cli.service import limits, protocol
 from foundry_cli.service.errors import CatchUnexpected
-from foundry_cli.service.limits import LARGEST_BODY, Limits
+from foundry_cli.service.limits import LARGEST_BODY, BodyLimits
 from foundry_cli.service.protocol import LimitedProtocol
 from foundry_cli.service.server import bind_tcp
 from tests.service.local import JSON, LocalService, local_service, question, read_all
@@ -174,7 +174,7 @@ async def _run_limits(messages: list[Message]) -> int:
 
     request = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "query_string": b"", "http_version": "1.1"}
     full = {**request, "headers": []}
-    await CatchUnexpected(Limits(read_all_of_it, body_idle_seconds=0.01))(full, arriving.get, send)
+    await CatchUnexpected(BodyLimits(read_all_of_it, idle_seconds=0.01))(full, arriving.get, send)
     return statuses[0]
 
 
