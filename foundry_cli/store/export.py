@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from filelock import FileLock
+
 from foundry_cli.errors import CacheError, IntegrityError, SourceError
 from foundry_cli.mirror_index import INDEX, LARGEST_INDEX, MirrorModel, read_index, write_index
 from foundry_cli.paths import SHARED, write_atomically
@@ -20,6 +22,8 @@ from foundry_cli.store.model_folder import DESCRIPTION, check_apart, check_room_
 from foundry_cli.types import ModelInfo
 
 _READABLE_FILE, _READABLE_DIRECTORY = 0o644, 0o755  # a web server is another user
+_LOCK_MODE = 0o664  # several users may write one mirror
+_LOCK_MODE = 0o664  # several users may write one mirror
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,12 @@ def _let_others_read(path: Path, mode: int) -> None:
 
 
 def _add_to_index(destination: Path, listed: Sequence[MirrorModel]) -> int:
-    """Replace or add the entries, atomically; returns how many there are now."""
+    """Replace or add the entries, atomically and one export at a time; returns how many there are now."""
     index = _read_mirror(destination)
     if listed:
-        new, index = destination / f".{INDEX}.{os.getpid()}.new", write_index(listed, index)
-        with translated(f"{destination / INDEX} cannot be written"):
+        new, lock = (destination / f".{INDEX}.{ending}" for ending in ("new", "lock"))
+        with translated(f"{destination / INDEX} cannot be written"), FileLock(lock, mode=_LOCK_MODE):
+            index = write_index(listed, _read_mirror(destination))
             write_atomically(new, index, SHARED)
             _let_others_read(new, _READABLE_FILE)
             os.replace(new, destination / INDEX)

@@ -7,11 +7,14 @@ import json
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from foundry_cli.catalog.sources.mirror import LocalModel, MirrorSource, ServedModel
 from foundry_cli.chunks import chunk_digest
@@ -103,6 +106,7 @@ def test_everything_can_be_read_by_a_web_server_whatever_the_umask(tmp_path: Pat
         os.umask(before)
     modes = {path.relative_to(tmp_path / "new"): stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").rglob("*")}
     assert len(modes) > 6
+    assert modes.pop(Path("mirror/.index.json.lock")) == 0o664
     assert {mode for path, mode in modes.items() if not (tmp_path / "new" / path).is_dir()} == {0o644}
     assert {mode for path, mode in modes.items() if (tmp_path / "new" / path).is_dir()} == {0o755}
 
@@ -119,6 +123,24 @@ def test_a_second_export_adds_to_the_list_and_copies_nothing_twice(tmp_path: Pat
     assert export(first, tmp_path / "mirror", cache).models_in_mirror == 2
     again = (tmp_path / "mirror" / "Tests" / "tiny-2" / "v1" / "model.onnx").stat()
     assert (again.st_ino, again.st_mtime_ns) == (copied.st_ino, copied.st_mtime_ns)
+
+
+def test_two_exports_at_once_are_both_listed(tmp_path: Path, cache: Path) -> None:
+    mirror = tmp_path / "mirror"
+    add_downloaded(cache, MODEL)
+    add_downloaded(cache, replace(MODEL, version=3))
+    first, second = scan_cache(cache)
+    export([first], mirror, cache)
+    index = (mirror / "index.json").read_bytes()
+    with FileLock(mirror / ".index.json.lock"):
+        (mirror / "index.json").unlink()
+        other = threading.Thread(target=export, args=([second], mirror, cache))
+        other.start()
+        while read_manifest(mirror / second.root.relative_to(cache)) is None:  # its files are there
+            time.sleep(0.005)
+        (mirror / "index.json").write_bytes(index)
+    other.join(30)
+    assert set(read_index(mirror)) == {first.id, second.id}
 
 
 def test_what_another_version_wrote_into_the_index_stays(tmp_path: Path, cache: Path) -> None:
