@@ -20,7 +20,7 @@ from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.journal import Journal
 from foundry_cli.store.manifest import StoredFile, check_paths
-from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, full_reason, is_plain, make_parents, sync_directory
+from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, full_reason, is_plain, make_parents, open_plain, sync_directory
 from foundry_cli.store.transfer.attempt import partial_path
 
 Progress = Callable[[int], None]  # is told each time how many bytes more are done
@@ -41,22 +41,25 @@ def copy_file(
 ) -> StoredFile:
     """Copy a plain file, durably, over `target`; the result's `path` is the name of `target`. Parents are made.
 
+    Where `sha256` tells whether the whole is right, a copy that ended early is kept, and the next one goes on.
     Raises `IntegrityError` when the bytes are not those of `sha256`, `DiskFullError`, `CacheError`, and
     `DownloadCancelledError` once `cancelled` is set; `target` is then as before.
     """
     partial = target.with_name(target.name + _COPYING)
     with translated(f"{source} cannot be copied to {target}"), _open_source(source) as reading:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
+        if sha256 is None or not is_plain(partial):
+            partial.unlink(missing_ok=True)
         try:
-            with open(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | O_CLEAN, 0o666), "w+b") as writing:
-                stored = _fill(reading, writing, cancelled, progress)
+            with open(open_plain(partial, os.O_RDWR | os.O_CREAT), "r+b") as writing:
+                stored = _fill(reading, writing, sha256, cancelled, progress)
                 _check(source, stored, sha256)
                 writing.flush()
                 os.fsync(writing.fileno())
             os.replace(partial, target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
+        except BaseException as error:
+            if sha256 is None or isinstance(error, IntegrityError):
+                partial.unlink(missing_ok=True)
             raise
         sync_directory(target.parent)
     return replace(stored, path=target.name)
@@ -172,30 +175,66 @@ def _open_source(path: Path) -> BinaryIO:
     return open(descriptor, "rb")
 
 
-def _fill(reading: BinaryIO, writing: BinaryIO, cancelled: threading.Event | None, progress: Progress | None) -> StoredFile:
-    """Put the bytes of `reading` into `writing`; what is hashed is what was written."""
-    if _clone(reading.fileno(), writing.fileno()):
+def _fill(
+    reading: BinaryIO, writing: BinaryIO, sha256: str | None, cancelled: threading.Event | None, progress: Progress | None
+) -> StoredFile:
+    """Make `writing` a copy of `reading`, and go on with what it has; what is hashed is what was written."""
+    has = os.fstat(writing.fileno()).st_size // CHUNK_BYTES * CHUNK_BYTES
+    if not has and _clone(reading.fileno(), writing.fileno()):
         return _digest(writing, None, cancelled, progress)
-    return _digest(reading, writing, cancelled, progress)
+    digest = _Digest(cancelled, progress)
+    digest.read(writing, until=has)
+    for stream in (reading, writing):
+        stream.seek(digest.size)
+    writing.truncate()
+    digest.read(reading, writing)
+    if not has or digest.stored().sha256 == sha256:
+        return digest.stored()
+    writing.seek(0)  # it was a part of something else, or the power failed before all of it was on the disk
+    writing.truncate()
+    reading.seek(0)
+    return _digest(reading, writing, cancelled, None)
+
+
+class _Digest:
+    """The digests of a file that is read in parts, each but the last of whole chunks."""
+
+    def __init__(self, cancelled: threading.Event | None, progress: Progress | None) -> None:
+        self.size = 0
+        self._whole = hashlib.sha256()
+        self._chunks: list[str] = []
+        self._buffer = memoryview(bytearray(CHUNK_BYTES))
+        self._cancelled = cancelled
+        self._progress = progress
+
+    def read(self, stream: BinaryIO, copy: BinaryIO | None = None, until: int | None = None) -> None:
+        """Take the rest of `stream`, or up to `until`, and write it to `copy`. Raises `DownloadCancelledError`, `OSError`."""
+        while until is None or self.size < until:
+            count = stream.readinto(self._buffer)  # type: ignore[attr-defined]  # a buffered reader: short at the end only
+            if not count:
+                break
+            if self._cancelled and self._cancelled.is_set():
+                raise DownloadCancelledError("The copy was cancelled.")
+            chunk = self._buffer[:count]
+            if copy:
+                copy.write(chunk)
+            self._whole.update(chunk)
+            self._chunks.append(chunk_digest(chunk))
+            self.size += count
+            if self._progress:
+                self._progress(count)
+
+    def stored(self) -> StoredFile:
+        """What was read."""
+        return StoredFile("", self.size, self._whole.hexdigest(), tuple(self._chunks))
 
 
 def _digest(
     stream: BinaryIO, copy: BinaryIO | None, cancelled: threading.Event | None, progress: Progress | None
 ) -> StoredFile:
-    whole, chunks, size = hashlib.sha256(), [], 0
-    buffer = memoryview(bytearray(CHUNK_BYTES))
-    while count := stream.readinto(buffer):  # type: ignore[attr-defined]  # a buffered reader: short at the end only
-        if cancelled and cancelled.is_set():
-            raise DownloadCancelledError("The copy was cancelled.")
-        chunk = buffer[:count]
-        if copy:
-            copy.write(chunk)
-        whole.update(chunk)
-        chunks.append(chunk_digest(chunk))
-        size += count
-        if progress:
-            progress(count)
-    return StoredFile("", size, whole.hexdigest(), tuple(chunks))
+    digest = _Digest(cancelled, progress)
+    digest.read(stream, copy)
+    return digest.stored()
 
 
 def _check(source: Path, stored: StoredFile, sha256: str | None) -> None:

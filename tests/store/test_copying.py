@@ -59,6 +59,24 @@ def test_a_copy_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_copy_whose_digest_is_known_goes_on_where_it_ended(tmp_path: Path, damage: bool) -> None:
+    data = os.urandom(3 * CHUNK_BYTES + 5)
+    sha256 = write(tmp_path / "a", data)
+    cancelled = threading.Event()
+    with pytest.raises(DownloadCancelledError):
+        copy_file(tmp_path / "a", tmp_path / "b", sha256=sha256, cancelled=cancelled, progress=lambda _: cancelled.set())
+    partial = tmp_path / "b.copying"
+    assert partial.read_bytes() == data[:CHUNK_BYTES]
+    with partial.open("r+b") as stream:
+        stream.write(b"?" if damage else data[:1])
+    (tmp_path / "a").write_bytes((b"?" if not damage else data[:1]) + data[1:])  # what is there is not read again
+    stored = copy_file(tmp_path / "a", tmp_path / "b", sha256=sha256)
+    assert (tmp_path / "b").read_bytes() == data
+    assert stored == digest_file(tmp_path / "b")
+    assert not partial.exists()
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "socket", "directory", "missing"])
 def test_only_plain_files_are_copied(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "a"
