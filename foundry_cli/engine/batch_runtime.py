@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from foundry_cli.engine.cache_rows import CacheRows
 from foundry_cli.engine.conversation_store import ConversationStore
 from foundry_cli.engine.cpu_session import open_cpu_session
-from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, head_size, logits_name, read_graph
+from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, edit_graph, head_size, read_graph
 from foundry_cli.engine.genai import first_line, translated
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.runtime import AppendDraft, LogitRows, TokenContext
@@ -51,10 +51,11 @@ class BatchRuntime:
         try:
             with ThreadPoolExecutor(1) as executor:
                 reading = executor.submit(Tokenizer, files)  # takes as long as a fifth of the rest
-                path, logits = files.directory / graph_file, logits_name(files)
-                opened = open_cpu_session(path, logits, threads, head_size=head_size(files), own_kernels=own_kernels)
+                path = files.directory / graph_file
+                edited = edit_graph(path, files)
+                opened = open_cpu_session(path, edited.model, threads, head_size=head_size(files), own_kernels=own_kernels)
                 tokenizer = reading.result()
-            self._session, self.kernels = opened.session, opened.kernels
+            self._session, self.kernels, self._short_length = opened.session, opened.kernels, edited.short_length
             self._graph = read_graph(self._session, files)
         except UnusualGraphError:
             raise
@@ -74,18 +75,32 @@ class BatchRuntime:
         capacity = min(self.files.context_length, max(1, budget // bytes_per_token))
         rows = _reserve_rows(self._graph, capacity + 1)  # one more: a row that only fills a gap is written to, too
         self._passes = Passes(self._session, self._graph, rows, self._checked.logits)
-        memory = PoolMemory(rows, self._passes.run, bytes_per_token, budget, longest=capacity)
+        memory = PoolMemory(rows, self._passes.run, bytes_per_token, budget, capacity, self._short_length)
         self._pool = SlotPool(memory, self._store)
         return self._pool
 
     def append_each(self, contexts: Sequence[TokenContext], tokens: Sequence[int]) -> LogitRows:
         """See `Runtime.append_each`."""
+        is_long = [context.is_long for context in contexts]  # type: ignore[attr-defined]
+        if len(set(is_long)) == 1:
+            return self._append_to(contexts, tokens, is_long[0])
+        logits = np.empty((len(contexts), self._checked.logits.vocabulary), dtype=np.float32)
+        for kind in (False, True):
+            index = [i for i, each in enumerate(is_long) if each == kind]
+            logits[index] = self._append_to([contexts[i] for i in index], [tokens[i] for i in index], kind)
+        return logits
+
+    def _append_to(self, contexts: Sequence[TokenContext], tokens: Sequence[int], is_long: bool) -> LogitRows:
+        """The same for contexts whose rotary factors are of one kind."""
         assert self._passes is not None
         first, held = self._pool.arrange(contexts)
+        if self._short_length and not is_long and max(held) >= self._short_length:  # a row between them is too long
+            pairs = zip(contexts, tokens, strict=True)
+            return np.concatenate([self._append_to([context], [token], is_long).copy() for context, token in pairs])
         ids = np.zeros((len(held), 1), dtype=np.int64)
         index = [context.row - first for context in contexts]  # type: ignore[attr-defined]
         ids[index, 0] = tokens
-        logits = self._passes.run(first, ids, held)[:, 0]
+        logits = self._passes.run(first, ids, held, is_long=is_long)[:, 0]
         for context, token in zip(contexts, tokens, strict=True):
             context.tokens.append(token)
         return logits if index == list(range(len(held))) else logits[index]
@@ -94,7 +109,8 @@ class BatchRuntime:
         """See `AppendDraft`."""
         assert self._passes is not None
         first, held = self._pool.arrange([context])
-        logits: LogitRows = self._passes.run(first, np.array([tokens]), held, wanted=len(tokens))[0]
+        is_long: bool = context.is_long  # type: ignore[attr-defined]
+        logits: LogitRows = self._passes.run(first, np.array([tokens]), held, wanted=len(tokens), is_long=is_long)[0]
         context.tokens.append(tokens[0])
         return logits
 
@@ -120,9 +136,12 @@ class Passes:
         self._logits = np.empty(0, dtype=graph.logits_type)
         self.logits = logits or self._ask_logits()
 
-    def run(self, first: int, ids: NDArray[np.int64], held: Sequence[int], wanted: int = 1) -> NDArray[np.float32]:
+    def run(
+        self, first: int, ids: NDArray[np.int64], held: Sequence[int], wanted: int = 1, *, is_long: bool = False
+    ) -> NDArray[np.float32]:
         """Compute `ids` (rows, new tokens) behind the `held` tokens of the rows from `first` on.
 
+        `is_long`: with the rotary factors for long conversations, where there are two kinds of them.
         The logits of the last new tokens: (rows, wanted, vocabulary), valid until the next call; more than one where
         `logits.can_choose`. Raises `EngineError`.
         """
@@ -131,7 +150,7 @@ class Passes:
         lengths = np.array(held) + count
         ids = np.ascontiguousarray(ids, dtype=self._graph.integer_type)
         mask = (np.arange(lengths.max()) < lengths[:, None]).astype(self._graph.integer_type)
-        chosen = np.arange(-wanted, 0, dtype=np.int64)
+        chosen, kind = np.arange(-wanted, 0, dtype=np.int64), np.array(is_long)
         logits = self._logit_memory((rows, count if self.logits.gives_all else wanted, self.logits.vocabulary))
         with translated(EngineError, "The model failed to run"):
             _bind_input(binding, self._graph.ids, ids)
@@ -141,6 +160,8 @@ class Passes:
                 _bind_input(binding, self._graph.positions, positions)
             if self._graph.chosen:
                 _bind_input(binding, self._graph.chosen, chosen)
+            if self._graph.is_long:
+                _bind_input(binding, self._graph.is_long, kind)
             _bind_output(binding, self._graph.logits, logits)
             self._session.run_with_iobinding(binding)
         return logits[:, -wanted:].astype(np.float32, copy=False)
@@ -167,13 +188,15 @@ class Passes:
         ids = np.array([[0, 1]], dtype=self._graph.integer_type)
         mask = np.ones((1, 2), dtype=self._graph.integer_type)
         positions = np.arange(2, dtype=self._graph.integer_type)[None]
-        chosen = np.array([0, -1], dtype=np.int64)
+        chosen, kind = np.array([0, -1], dtype=np.int64), np.array(False)
         _bind_input(binding, self._graph.ids, ids)
         _bind_input(binding, self._graph.mask, mask)
         if self._graph.positions:
             _bind_input(binding, self._graph.positions, positions)
         if self._graph.chosen:
             _bind_input(binding, self._graph.chosen, chosen)
+        if self._graph.is_long:
+            _bind_input(binding, self._graph.is_long, kind)
         binding.bind_output(self._graph.logits, "cpu")
         self._session.run_with_iobinding(binding)
         logits = binding.get_outputs()[-1].numpy()[0]  # in the order in which they were bound

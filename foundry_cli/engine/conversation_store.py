@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -79,15 +79,16 @@ class ConversationStore:
         self._has_failed = False  # the last attempt to write
         self._tokens = {path: tokens for path in directory.glob("*" + SUFFIX) if (tokens := _read_tokens(path)) is not None}
 
-    def find(self, tokens: Sequence[int]) -> Found | None:
-        """What begins like `tokens` for longest."""
+    def find(self, tokens: Sequence[int], is_usable: Callable[[int], bool] = lambda _: True) -> Found | None:
+        """What begins like `tokens` for longest. `is_usable` is asked about conversations with so many tokens."""
         wanted = np.asarray(tokens, dtype=np.int32)
-        found = [Found(path, len(stored), _common(stored, wanted)) for path, stored in self._tokens.items()]
+        usable = {path: stored for path, stored in self._tokens.items() if is_usable(len(stored))}
+        found = [Found(path, len(stored), _common(stored, wanted)) for path, stored in usable.items()]
         best = max(found, key=lambda each: each.common, default=None)
         if best is None or os.path.lexists(best.path):
             return best
         del self._tokens[best.path]  # the service removed it, for the budget of all models together
-        return self.find(tokens)
+        return self.find(tokens, is_usable)
 
     def load(self, found: Found, rows: CacheRows, row: int) -> bool:
         """Put the common tokens into `row`; False, and the file is gone, when it is damaged."""

@@ -1,4 +1,4 @@
-"""Opens a decoder's graph on the CPU: edited in memory, with the kernels that this machine has."""
+"""Opens a decoder's graph on the CPU, with the kernels that this machine has."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli.engine.genai import translated
-from foundry_cli.engine.logit_positions import with_chosen_positions
 from foundry_cli.engine.mapped_files import forget_mapped
-from foundry_cli.engine.own_kernels import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_own_kernels
+from foundry_cli.engine.own_kernels import LIBRARY, RUNTIME_KERNELS, kernel_name, with_own_kernels
 from foundry_cli.errors import EngineError
 
 logger = logging.getLogger("foundry.engine")
@@ -27,8 +26,8 @@ class CpuSession:
     has_own_attention: bool = False
 
 
-def open_cpu_session(path: Path, logits: str, threads: int, *, head_size: int, own_kernels: bool = True) -> CpuSession:
-    """Load the graph at `path`, with logits of chosen positions if that can be; raises what ONNX Runtime raises.
+def open_cpu_session(path: Path, graph: bytes | None, threads: int, *, head_size: int, own_kernels: bool = True) -> CpuSession:
+    """Load the graph at `path`, or `graph` in its place; raises what ONNX Runtime raises.
 
     Without `own_kernels`, or where there are none, ONNX Runtime computes everything.
     """
@@ -40,8 +39,6 @@ def open_cpu_session(path: Path, logits: str, threads: int, *, head_size: int, o
     options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")  # from one step to the next, no longer
     options.enable_mem_pattern = False  # every step has another length, for which it would be computed anew
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
-    graph = path.read_bytes() if path.stat().st_size <= LARGEST_EDITED else None
-    graph = graph and (with_chosen_positions(graph, logits) or graph)
     kernels = own_kernels and graph and kernel_name()
     if graph and kernels and (edited := with_own_kernels(graph, head_size)):
         try:

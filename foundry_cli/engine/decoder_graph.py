@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foundry_cli.engine.logit_positions import POSITIONS
+from foundry_cli.engine.logit_positions import POSITIONS, with_chosen_positions
+from foundry_cli.engine.long_rope import IS_LONG, short_length, with_chosen_table
 from foundry_cli.engine.model_files import ModelFiles
+from foundry_cli.engine.own_kernels import LARGEST_EDITED
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -52,6 +55,7 @@ class DecoderGraph:
     integer_type: np.dtype[Any]  # of ids, mask and positions
     logits_type: np.dtype[Any]
     chosen: str | None = None  # the new tokens whose logits are wanted; None: the graph gives those of all, or of the last
+    is_long: str | None = None  # which rotary factors are used, see `long_rope.py`; None: there are only one kind
 
     @property
     def bytes_per_token(self) -> int:
@@ -71,15 +75,41 @@ def check_config(files: ModelFiles) -> str:
             raise UnusualGraphError(f"the decoder has {key!r}")
     if not (config.get("search") or {}).get("past_present_share_buffer"):
         raise UnusualGraphError("past and present do not share memory")
-    if "If" in files.operators:  # by the longest row: what the others get would depend on it
-        raise UnusualGraphError("its graph branches")
     return str(model["decoder"]["filename"])
 
 
-def logits_name(files: ModelFiles) -> str:
-    """What the configuration calls the logits."""
+@dataclass(frozen=True)
+class EditedGraph:
+    """A graph with the inputs that the batched engine would like; None: it is used as it is in its file.
+
+    `short_length`: see `long_rope.py`.
+    """
+
+    model: bytes | None
+    short_length: int | None = None
+
+
+def edit_graph(path: Path, files: ModelFiles) -> EditedGraph:
+    """The graph at `path` with logits of chosen positions, and with a choice of rotary factors, where it has these.
+
+    Raises `UnusualGraphError` when it branches otherwise: by the longest row, so that the others would depend on it.
+    """
     decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]
-    return str((decoder.get("outputs") or {}).get("logits", "logits"))
+    model = path.read_bytes() if path.stat().st_size <= LARGEST_EDITED else None
+    length = None
+    if "If" in files.operators:
+        mask = mask_name(decoder)
+        length = short_length(model, mask) if model else None
+        model = with_chosen_table(model, mask) if model and length else None
+        if model is None:
+            raise UnusualGraphError("its graph branches")
+    logits = str((decoder.get("outputs") or {}).get("logits", "logits"))
+    return EditedGraph(model and (with_chosen_positions(model, logits) or model), length)
+
+
+def mask_name(decoder: dict[str, Any]) -> str:
+    """What the section `decoder` of the configuration calls the attention mask."""
+    return str((decoder.get("inputs") or {}).get("attention_mask", "attention_mask"))
 
 
 def head_size(files: ModelFiles) -> int:
@@ -98,7 +128,7 @@ def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles) -> Deco
     positions = str((decoder.get("inputs") or {}).get("position_ids", "position_ids"))
     tensors = _cache_tensors(decoder, inputs, outputs)
     caches = {name for tensor in tensors for name in (tensor.past, tensor.present)}
-    used = {ids, mask, positions, POSITIONS, logits, *caches}
+    used = {ids, mask, positions, POSITIONS, IS_LONG, logits, *caches}
     for name in (*inputs, *outputs):
         if name not in used:
             raise UnusualGraphError(f"the graph has {name!r}")
@@ -114,6 +144,7 @@ def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles) -> Deco
         integer_type=_one_of(_INTEGERS, integers, "ids"),
         logits_type=_one_of(_TYPES, {outputs[logits].type}, "logits"),
         chosen=POSITIONS if POSITIONS in inputs else None,
+        is_long=IS_LONG if IS_LONG in inputs else None,
     )
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from foundry_cli.engine.decoder_graph import mask_name
 from foundry_cli.engine.genai import og, translated
+from foundry_cli.engine.long_rope import short_length
 from foundry_cli.engine.mapped_files import forget_mapped
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.own_kernels import LARGEST_EDITED, LIBRARY, RUNTIME_KERNELS, kernel_name, with_own_kernels
@@ -28,6 +30,9 @@ from foundry_cli.errors import EngineError, ModelInvalidError
 from foundry_cli.execution_providers import CPU, find_provider
 
 logger = logging.getLogger("foundry.engine")
+
+_SHORT_LENGTHS = {"phi3": 4096, "phimoe": 4096, "phi3small": 8192}
+"""By type of model, where the graph does not tell; those of `Generator::InitializePhi3RopeThreshold` of the runtime."""
 
 
 class GenAIRuntime:
@@ -46,7 +51,9 @@ class GenAIRuntime:
         with _load_errors(files, provider):
             self._model = model or og.Model(_configuration(files, threads, provider))
             # Only now the runtime looks at token ids and names of caches: what is wrong with them is no request's fault.
-            _new_generator(self._model, min(SMALLEST_CONTEXT, files.context_length))
+            self._least = _least_context(files)
+            _new_generator(self._model, max(min(SMALLEST_CONTEXT, files.context_length), self._least))
+        self._short_length = _short_length(files)
         tokenizer = Tokenizer(files, self._model)
         self.encode, self.decode = tokenizer.encode, tokenizer.decode
         self.apply_own_template = tokenizer.apply_own_template
@@ -54,10 +61,12 @@ class GenAIRuntime:
     def new_cache(self, budget: int) -> PromptCache:
         """See `Runtime.new_cache`."""
         return PromptCache(
-            lambda max_length: GenAIContext(self._model, max_length),
+            lambda max_length: GenAIContext(self._model, max_length, self._short_length),
             bytes_per_token=self.files.kv_bytes_per_token,
             budget=budget,
             context_length=self.files.context_length,
+            least=self._least,
+            short_length=self._short_length,
         )
 
     def append_each(self, contexts: Sequence[TokenContext], tokens: Sequence[int]) -> LogitRows:
@@ -142,14 +151,41 @@ def _new_generator(model: og.Model, max_length: int) -> og.Generator:
     return og.Generator(model, parameters)
 
 
-class GenAIContext:
-    """A generator of the runtime, used as a token context: see `TokenContext`."""
+def _least_context(files: ModelFiles) -> int:
+    """Tokens for which a context must have memory: a window that slides over it has to fit in."""
+    window = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"].get("sliding_window")
+    size = window.get("window_size") if isinstance(window, dict) else 0
+    return min(files.context_length, max(1, size)) if isinstance(size, int) else 1
 
-    def __init__(self, model: og.Model, max_length: int) -> None:
+
+def _short_length(files: ModelFiles) -> int | None:
+    """See `long_rope.py`."""
+    if "If" not in files.operators:
+        return None
+    model = json.loads((files.directory / "genai_config.json").read_bytes())["model"]
+    path = files.directory / str(model["decoder"].get("filename", ""))
+    found = short_length(path.read_bytes(), mask_name(model["decoder"])) if path.is_file() else None
+    return found or _SHORT_LENGTHS.get(str(model.get("type")))
+
+
+class GenAIContext:
+    """A generator of the runtime, used as a token context: see `TokenContext`.
+
+    One with more than `short_length` tokens has the rotary factors for long conversations. The graph takes these when what
+    is appended at once ends behind `short_length`, so the first piece has to.
+    """
+
+    def __init__(self, model: og.Model, max_length: int, short_length: int | None = None) -> None:
+        self._short_length = short_length if short_length and max_length > short_length else 0
         self.tokens: list[int] = []
         self.max_length = max_length
         with translated(EngineError, "Memory for the conversation cannot be had"):
             self._generator = _new_generator(model, max_length)
+
+    @property
+    def least_piece(self) -> int:
+        """See `TokenContext.least_piece`."""
+        return max(1, self._short_length + 1 - len(self.tokens))
 
     def append(self, tokens: Sequence[int]) -> None:
         """See `TokenContext.append`."""

@@ -16,7 +16,10 @@ NODE, INITIALIZER, GRAPH_INPUT = 1, 5, 11  # of a graph
 INPUT, OUTPUT, OPERATOR, ATTRIBUTE, DOMAIN = 1, 2, 4, 5, 7  # of a node
 RUNTIME_DOMAIN, OWN_DOMAIN = b"com.microsoft", b"foundry"  # of operators
 _ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_VALUE, _ATTRIBUTE_TYPE = 1, 2, 3, 20  # the third of whole numbers
+_ATTRIBUTE_TENSOR = 5
 _FLOAT, _INT = 1, 2  # of AttributeProto.AttributeType
+_TENSOR_KIND, _TENSOR_NUMBERS, _TENSOR_NAME, _TENSOR_BYTES = 2, 7, 8, 9
+_INT64 = 7  # of TensorProto.DataType
 _VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _ELEMENT_TYPE, _SHAPE = 1, 2, 1, 1, 2  # of a value, of its type
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -55,6 +58,15 @@ def with_graph(model: bytes, edit: Callable[[bytes], bytes | None]) -> bytes | N
     if edited is None:
         return None
     return b"".join((model[: graph.tag], message(GRAPH, edited), model[graph.end :]))
+
+
+def graph_of(model: bytes) -> bytes | None:
+    """The graph of `model`; None when the bytes are no model."""
+    try:
+        graph = next(part for part in fields(model, 0, len(model)) if part.number == GRAPH)
+    except (StopIteration, IndexError, ValueError):
+        return None
+    return model[graph.start : graph.end]
 
 
 def with_own_domain(model: bytes) -> bytes:
@@ -96,6 +108,34 @@ def _number_attribute(attribute: bytes) -> dict[bytes, float]:
         elif part.number == _ATTRIBUTE_FLOAT and part.end - part.start == 4:
             (values[_FLOAT],) = struct.unpack("<f", attribute[part.start : part.end])
     return {name: values.get(kind, math.nan)}
+
+
+def whole_constants(graph: bytes) -> dict[bytes, int]:
+    """Names and values of the constants that are one whole number of 64 bits."""
+    named: list[tuple[bytes, Field]] = []
+    for part in fields(graph, 0, len(graph)):
+        if part.number == INITIALIZER and (name := _first(graph, part, _TENSOR_NAME)):
+            named.append((graph[name.start : name.end], part))
+        elif part.number == NODE and (node := _node(graph, part)).operator == b"Constant":
+            value = _first(graph, part, ATTRIBUTE, _ATTRIBUTE_TENSOR)
+            named += [(node.outputs[0], value)] if value else []
+    values = {name: _whole_value(graph, tensor) for name, tensor in named}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _whole_value(graph: bytes, tensor: Field) -> int | None:
+    kind = _first(graph, tensor, _TENSOR_KIND)
+    raw, listed = _first(graph, tensor, _TENSOR_BYTES), _first(graph, tensor, _TENSOR_NUMBERS)
+    if kind is None or kind.value != _INT64:
+        return None
+    if raw and raw.end - raw.start == 8:
+        return int.from_bytes(graph[raw.start : raw.end], "little", signed=True)
+    if listed is None or listed.start == listed.end:
+        return None
+    if listed.value is not None:
+        return listed.value
+    value, end = _read_varint(graph, listed.start)
+    return value if end == listed.end else None
 
 
 def input_types(graph: bytes) -> dict[bytes, int]:

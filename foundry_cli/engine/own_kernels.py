@@ -19,8 +19,8 @@ LIBRARY = Path(__file__).parent / "native" / "kernels.so"
 RUNTIME_KERNELS = "onnxruntime"
 """The name of what computes where they are not used."""
 
-LARGEST_EDITED = 64 * 1024 * 1024
-"""Bytes of a graph that is edited; a smaller one has its weights in other files."""
+LARGEST_EDITED = 128 * 1024 * 1024
+"""Bytes of a graph that is edited. One with its weights in other files is smaller, also with the tables of long rotations."""
 
 
 def kernel_name(library: Path = LIBRARY) -> str | None:

@@ -39,12 +39,24 @@ class PromptCache:
     """The `ContextCache` of models that GenAI runs."""
 
     def __init__(
-        self, create: Callable[[int], TokenContext], *, bytes_per_token: int, budget: int, context_length: int
+        self,
+        create: Callable[[int], TokenContext],
+        *,
+        bytes_per_token: int,
+        budget: int,
+        context_length: int,
+        least: int = 1,
+        short_length: int | None = None,
     ) -> None:
+        """`least`: tokens for which every context must have memory.
+
+        `short_length`: what contexts up to it and longer ones have computed is nothing to each other, see `long_rope.py`."""
         self._create = create
         self._bytes_per_token = bytes_per_token
         self._budget = budget
         self._context_length = context_length
+        self._least = least
+        self._short_length = short_length or 0
         self._kept: list[_Kept] = []  # least recently used first
         self._leased_bytes = 0
 
@@ -56,7 +68,7 @@ class PromptCache:
 
         Raises `InsufficientMemoryError` when even an otherwise empty cache could not hold it.
         """
-        needed = min(len(tokens) + room, self._context_length)
+        needed = min(len(tokens) + room, self._most(len(tokens)))
         while (kept := self._best(tokens, needed) or self._spare(needed)) is not None:
             self._kept.remove(kept)
             common = min(common_prefix(kept.context.tokens, tokens), len(tokens) - 1)
@@ -94,7 +106,7 @@ class PromptCache:
         best, longest = None, 0
         for kept in reversed(self._kept):
             common = common_prefix(kept.context.tokens, tokens)
-            if kept.context.max_length >= needed and common > longest and kept.is_worth(tokens, common):
+            if self._fits(kept.context, needed) and common > longest and kept.is_worth(tokens, common):
                 best, longest = kept, common
         return best
 
@@ -104,7 +116,7 @@ class PromptCache:
         if len(self._kept) < _ALWAYS_KEPT or self._kept_bytes() + self._bytes(roomy) <= _MOST_KEPT_BYTES:
             return None
         oldest = self._kept[0]
-        return oldest if needed <= oldest.context.max_length <= 2 * roomy else None
+        return oldest if self._fits(oldest.context, needed) and oldest.context.max_length <= 2 * roomy else None
 
     def _is_too_much(self) -> bool:
         if not self._kept:
@@ -113,7 +125,7 @@ class PromptCache:
         return is_large or len(self._kept) > _MOST_KEPT or self._used() > self._budget
 
     def _new(self, needed: int) -> Lease | None:
-        for capacity in (self._roomy(needed), needed):
+        for capacity in (self._roomy(needed), max(needed, self._least)):
             wanted = self._bytes(capacity)
             if self._leased_bytes + wanted > self._budget:
                 continue
@@ -132,10 +144,17 @@ class PromptCache:
 
     def _roomy(self, needed: int) -> int:
         """Half as much again, as a power of two: the next turns fit, and growing is rare."""
-        capacity = SMALLEST_CONTEXT
+        capacity = max(SMALLEST_CONTEXT, self._least)
         while capacity < needed * 3 // 2:
             capacity *= 2
-        return min(capacity, self._context_length)
+        return min(capacity, self._most(needed))
+
+    def _most(self, tokens: int) -> int:
+        """The largest context for so many tokens."""
+        return self._short_length if tokens <= self._short_length else self._context_length
+
+    def _fits(self, context: TokenContext, needed: int) -> bool:
+        return needed <= context.max_length <= self._most(needed)
 
     def _bytes(self, tokens: int) -> int:
         return tokens * self._bytes_per_token

@@ -30,6 +30,10 @@ class TokenContext(Protocol):
     tokens: list[int]
     max_length: int
 
+    @property
+    def least_piece(self) -> int:
+        """How many tokens must be appended at once next, at least; usually 1."""
+
     def append(self, tokens: Sequence[int]) -> None:
         """Compute `tokens` behind those that are there."""
 

@@ -25,9 +25,10 @@ _QUERY_TILE = 16  # the kernel takes a multiple of so many tokens at once; of ho
 
 @dataclass(eq=False)
 class Task:
-    """The scheduler's view of one answer. `pending`: tokens that are known and not computed."""
+    """The scheduler's view of one answer. `pending`: tokens that are known and not computed, `least_piece` of them at once."""
 
     pending: int = 0
+    least_piece: int = 1
     is_background: bool = False
 
     @property
@@ -44,16 +45,19 @@ class Step:
     piece: int = 1
 
 
-def piece_of(pending: int, wanted: int, *, is_exact: bool = False) -> int:
+def piece_of(pending: int, wanted: int, *, least: int = 1, is_exact: bool = False) -> int:
     """How many of `pending` tokens to compute at once, about `wanted`: a small rest goes along, as small pieces run slowly.
 
+    `least`: fewer must not be, see `TokenContext.least_piece`.
     Unless `is_exact`, a token that is computed alone, or alone in a tile of the attention kernel, gets values that differ in
     the last bits from those it gets with others. So that no answer depends on how its prompt was cut, that does not happen.
     """
+    if wanted < least:
+        wanted = least + _QUERY_TILE
     most = pending if pending <= wanted * 3 // 2 else wanted
     if is_exact:
         return most
-    pieces = (piece for piece in range(most, 1, -1) if piece % _QUERY_TILE != 1 and pending - piece != 1)
+    pieces = (piece for piece in range(most, max(least, 2) - 1, -1) if piece % _QUERY_TILE != 1 and pending - piece != 1)
     return next(pieces, pending)
 
 
@@ -95,7 +99,7 @@ class Scheduler:
             return Step(tuple(writing))
         self._share = _share(len(reading), len(writing)) if writing else 1.0
         task = reading[0] if self._is_turn_of_oldest else min(reading, key=lambda task: task.pending)
-        return Step((task,), piece_of(task.pending, self._chunk(), is_exact=self.is_exact))
+        return Step((task,), piece_of(task.pending, self._chunk(), least=task.least_piece, is_exact=self.is_exact))
 
     def _chunk(self) -> int:
         if self._share == 1:

@@ -192,6 +192,7 @@ class Sequence(Task):
     def _count_pending(self) -> None:
         assert self.context is not None
         self.pending = len(self.tokens) - len(self.context.tokens)
+        self.least_piece = self.context.least_piece
 
     def _accept(self, token: int) -> list[EngineEvent]:
         self.tokens.append(token)

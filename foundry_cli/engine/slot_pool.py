@@ -35,13 +35,26 @@ _MOST_MOVED = 2000  # tokens of an idle conversation that makes way: what is run
 
 @dataclass(frozen=True)
 class PoolMemory:
-    """What the conversations share. `longest`: tokens that one may have."""
+    """What the conversations share. `longest`: tokens that one may have.
+
+    `short_length`: tokens up to which the rotary factors for short conversations are used, where there are two kinds. What
+    was computed with one kind is nothing to the other, so a conversation that outgrows it is read again in a new row.
+    """
 
     rows: CacheRows
     run: RunRows
     bytes_per_token: int
     budget: int  # bytes
     longest: int
+    short_length: int | None = None
+
+    def is_long(self, tokens: int) -> bool:
+        """Whether a conversation with so many tokens has the factors for long ones."""
+        return self.short_length is not None and tokens > self.short_length
+
+    def most(self, *, is_long: bool) -> int:
+        """Tokens that a conversation may have with its kind of factors."""
+        return self.longest if is_long or self.short_length is None else min(self.longest, self.short_length)
 
 
 @dataclass(eq=False)
@@ -91,7 +104,9 @@ class SlotPool:
 
     def find_reading(self, tokens: Sequence[int]) -> SlotReading | None:
         """See `ContextCache.find_reading`."""
-        reading = [slot for slot in self._slots if slot.is_leased and len(slot.tokens) < len(slot.goal)]
+        is_long = self._memory.is_long(len(tokens))
+        alike = [slot for slot in self._slots if slot.is_leased and slot.context.is_long == is_long]
+        reading = [slot for slot in alike if len(slot.tokens) < len(slot.goal)]
         shared = [(common_prefix(slot.goal, tokens), slot) for slot in reading]
         longest, slot = max(shared, key=lambda item: item[0], default=(0, None))
         enough = min(longest, len(tokens) - _RECOMPUTED) - _WORTH_WAITING + 1
@@ -101,7 +116,7 @@ class SlotPool:
 
     def acquire(self, tokens: Sequence[int], room: int, *, is_background: bool = False) -> Lease | None:
         """See `ContextCache.acquire`."""
-        needed = min(len(tokens) + room, self._memory.longest)
+        needed = min(len(tokens) + room, self._memory.most(is_long=self._memory.is_long(len(tokens))))
         self._check_size(len(tokens))
         best, common = self._best(tokens)
         reused = best if best and not best.is_leased and best.goes_on(common) else None
@@ -112,7 +127,7 @@ class SlotPool:
             if not self._make_place(needed, reused, best):
                 return None
         self._tell(tokens, best, common)
-        slot = reused or self._new_slot(best, common, needed)
+        slot = reused or self._new_slot(best, common, needed, is_long=self._memory.is_long(len(tokens)))
         self._slots = [other for other in self._slots if other is not slot] + [slot]
         slot.is_leased, slot.goal, slot.saved = True, () if is_background else tokens, 0
         slot.context.max_length = needed
@@ -122,7 +137,7 @@ class SlotPool:
 
     def extend(self, context: TokenContext, length: int) -> bool:
         """See `ContextCache.extend`."""
-        length = min(length, self._memory.longest)
+        length = min(length, self._memory.most(is_long=self._slot(context).context.is_long))
         if length <= context.max_length or not self._make_room(length - context.max_length, None):
             return False
         context.max_length = length
@@ -136,7 +151,7 @@ class SlotPool:
         for other in self._idle():
             if other is not slot and other.tokens == slot.tokens[: len(other.tokens)]:
                 self._drop(other)
-        if not slot.tokens:
+        if not slot.tokens or slot.context.is_long != self._memory.is_long(len(slot.tokens)):  # a long one that is not read
             self._drop(slot)
             return
         for other in self._slots:
@@ -204,9 +219,9 @@ class SlotPool:
             if other:
                 other.context.row = source
 
-    def _new_slot(self, source: Slot | None, common: int, needed: int) -> Slot:
+    def _new_slot(self, source: Slot | None, common: int, needed: int, *, is_long: bool) -> Slot:
         """An empty row, or one that begins as `source` does."""
-        slot = Slot(RowContext(self._memory.run, self._empty_row(needed), 0))
+        slot = Slot(RowContext(self._memory.run, self._empty_row(needed), 0, is_long=is_long))
         if source and common >= _WORTH_COPYING:
             self._memory.rows.copy(source.context.row, slot.context.row, common)
             slot.context.tokens = source.tokens[:common]
@@ -243,7 +258,8 @@ class SlotPool:
     def _best(self, tokens: Sequence[int]) -> tuple[Slot | None, int]:
         """The conversation that begins like `tokens` for longest, and how long; of equals an idle one that was used last."""
         best, longest = None, 0
-        for slot in sorted(self._slots, key=lambda slot: (not slot.is_leased, slot.used)):
+        alike = [slot for slot in self._slots if slot.context.is_long == self._memory.is_long(len(tokens))]
+        for slot in sorted(alike, key=lambda slot: (not slot.is_leased, slot.used)):
             common = min(common_prefix(slot.tokens, tokens), len(tokens) - _RECOMPUTED)
             if common > 0 and common >= longest:
                 best, longest = slot, common
@@ -253,7 +269,8 @@ class SlotPool:
         """Go on from what is on disk, if that is more."""
         if self._store is None:
             return
-        found = self._store.find(tokens[: len(tokens) - _RECOMPUTED])
+        is_long = self._memory.is_long
+        found = self._store.find(tokens[: len(tokens) - _RECOMPUTED], lambda stored: is_long(stored) == slot.context.is_long)
         if found and found.common >= len(slot.tokens) + _WORTH_LOADING:
             if self._store.load(found, self._memory.rows, slot.context.row):
                 slot.context.tokens = list(tokens[: found.common])

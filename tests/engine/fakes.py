@@ -42,6 +42,7 @@ class FakeContext:
     on_append: Callable[[FakeContext, int], None] = lambda context, count: None
     is_broken: bool = False
     tokens: list[int] = field(default_factory=list)
+    least_piece: int = 1
 
     def append(self, tokens: Sequence[int]) -> None:
         if len(self.tokens) + len(tokens) > self.max_length:

@@ -59,7 +59,7 @@ class ByteRuntime(FakeRuntime):
             context.tokens.append(token)
         return logits
 
-    def _run(self, first: int, ids: NDArray[np.int64], held: Sequence[int]) -> NDArray[np.float32]:
+    def _run(self, first: int, ids: NDArray[np.int64], held: Sequence[int], *, is_long: bool = False) -> NDArray[np.float32]:
         logits = np.zeros((len(ids), 1, END + 1), dtype=np.float32)
         for row, (new, past) in enumerate(zip(ids, held, strict=True)):
             memory = self.memory.tensors[0][first + row, 0, :, 0]

@@ -318,7 +318,7 @@ def test_the_key_of_a_model_with_a_manifest_does_not_depend_on_its_place(tmp_pat
 
 def new_pool(directory: Path, rows: CacheRows | None = None, *, budget: int = BUDGET) -> tuple[SlotPool, CacheRows]:
     rows = rows or CacheRows(GRAPH, 8, 400)
-    memory = PoolMemory(rows, lambda first, ids, held: np.zeros((1, 1, 1), dtype=np.float32), 1, 10_000, 400)
+    memory = PoolMemory(rows, lambda first, ids, held, is_long=False: np.zeros((1, 1, 1), dtype=np.float32), 1, 10_000, 400)
     return SlotPool(memory, ConversationStore(directory, budget)), rows
 
 

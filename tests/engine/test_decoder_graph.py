@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto
 
 from foundry_cli.engine.batch_runtime import BatchRuntime
-from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, read_graph
+from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, edit_graph, read_graph
 from foundry_cli.engine.genai_runtime import GenAIRuntime
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
 from foundry_cli.engine.runtime_choice import open_runtime
@@ -129,7 +129,7 @@ def test_a_graph_that_branches(tmp_path: Path) -> None:
     directory = write_small_decoder(tmp_path)
     files = read_model_files(directory)
     with pytest.raises(UnusualGraphError, match="branches"):
-        check_config(ModelFiles(**{**vars(files), "operators": files.operators | {"If"}}))
+        edit_graph(files.directory / "model.onnx", ModelFiles(**{**vars(files), "operators": files.operators | {"If"}}))
 
 
 def test_a_graph_that_takes_all_rows_for_as_long_as_the_longest(tmp_path: Path) -> None:

@@ -218,6 +218,13 @@ def test_not_more_than_the_model_can_have() -> None:
     assert memory.contexts[0].max_length == 700
 
 
+@pytest.mark.parametrize("budget", [1 << 20, 1100])
+def test_a_sliding_window_fits_into_every_context(budget: int) -> None:
+    memory = Memory()
+    cache = PromptCache(memory.create, bytes_per_token=1, budget=budget, context_length=4096, least=1024)
+    assert take(cache, [1, 2, 3]).context.max_length == 1024
+
+
 def test_only_so_many_are_kept() -> None:
     memory = Memory()
     cache = cache_of(memory)

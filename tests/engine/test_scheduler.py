@@ -174,3 +174,15 @@ def test_a_removed_task_does_not_run() -> None:
 
 def test_pieces_alone_are_as_large_as_said() -> None:
     assert run(scheduler_of(Task(pending=10_000)), 1)[0][1] == PREFILL_CHUNK
+
+
+@pytest.mark.parametrize("least", [2, 17, 97, 4097])
+def test_a_piece_that_must_not_be_smaller(least: int) -> None:
+    for pending in range(least, least + 300):
+        piece = piece_of(pending, 128, least=least)
+        assert least <= piece <= pending
+        assert piece == pending or pending - piece > 1
+    scheduler = Scheduler(tasks=[Task(5000, least)])
+    step = scheduler.next_step()
+    assert step is not None
+    assert step.piece >= least

@@ -35,7 +35,7 @@ class FakeModel:
         self.pool = SlotPool(PoolMemory(self.rows, self.run, 1, self.budget, self.longest))
         self.moves = 0
 
-    def run(self, first: int, ids: NDArray[np.int64], held: Sequence[int]) -> NDArray[np.float32]:
+    def run(self, first: int, ids: NDArray[np.int64], held: Sequence[int], *, is_long: bool = False) -> NDArray[np.float32]:
         """Write the ids behind those that are held. The logit is the sum over all tokens of a row."""
         sums = np.zeros((len(ids), 1, 1), dtype=np.float32)
         for row, (new, past) in enumerate(zip(ids, held, strict=True)):
@@ -316,7 +316,9 @@ def test_what_is_given_up_is_free() -> None:
 
 def test_only_little_that_is_idle_is_kept() -> None:
     rows = CacheRows(GRAPH, 8, 1001)
-    memory = PoolMemory(rows, lambda first, ids, held: np.zeros((1, 1, 1), dtype=np.float32), 1 << 20, 1 << 40, 1000)
+    memory = PoolMemory(
+        rows, lambda first, ids, held, is_long=False: np.zeros((1, 1, 1), dtype=np.float32), 1 << 20, 1 << 40, 1000
+    )
     pool = SlotPool(memory)
     for number in range(6):
         lease = pool.acquire(chat(number, 200), 10)

@@ -25,7 +25,10 @@ _BLOCK = 32  # weights of one scale
 
 @dataclass(frozen=True)
 class Shape:
-    """What differs between the graphs. `kind` and `integer` are ONNX types; `hidden` is a multiple of 32."""
+    """What differs between the graphs. `kind` and `integer` are ONNX types; `hidden` is a multiple of 32.
+
+    `short_length`: tokens up to which other rotary factors are used; 0: there is one kind of them.
+    """
 
     context_length: int = 1024
     layers: int = 2
@@ -38,6 +41,7 @@ class Shape:
     has_positions: bool = False
     only_last_logits: bool = False
     is_int4: bool = False
+    short_length: int = 0
     other_input: str = ""
     cache_name: str = "past_key_values"
     seed: int = 5
@@ -103,10 +107,9 @@ def _decoder(graph: _Graph, vocabulary: int) -> None:
     length = graph.op("ReduceSum", "attention_mask", graph.constant(np.array([1])), keepdims=0)
     one = graph.constant(np.array(1, dtype=helper.tensor_dtype_to_np_dtype(shape.integer)))
     last = graph.op("Cast", graph.op("Sub", length, one), to=TensorProto.INT32)
-    total = graph.op("Gather", graph.op("Shape", "attention_mask"), graph.constant(np.array(1)), axis=0)
-    total = graph.op("Cast", total, to=TensorProto.INT32)
-    angles = np.arange(shape.context_length)[:, None] / 100 ** (np.arange(shape.head_size // 2) * 2 / shape.head_size)
-    rotation = graph.real(np.cos(angles)), graph.real(np.sin(angles))
+    tokens = graph.op("Gather", graph.op("Shape", "attention_mask"), graph.constant(np.array(1)), axis=0)
+    total = graph.op("Cast", tokens, to=TensorProto.INT32)
+    rotation = _chosen_rotation(graph, tokens) if shape.short_length else _rotation(graph)
     for layer in range(shape.layers):
         x = graph.op("Add", x, _attention(graph, x, layer, (last, total, *rotation)))
         x = graph.op("Add", x, graph.op("Tanh", graph.linear(x, shape.hidden, shape.hidden)))
@@ -116,6 +119,27 @@ def _decoder(graph: _Graph, vocabulary: int) -> None:
     if shape.other_input:
         x = graph.op("Add", x, shape.other_input)
     graph.linear(x, shape.hidden, vocabulary, outputs=["logits"])
+
+
+def _rotation(graph: _Graph, factor: float = 1.0, length: int | None = None) -> tuple[str, str]:
+    """Cosines and sines by position and number of a head."""
+    shape = graph.shape
+    positions = np.arange(length or shape.context_length)[:, None]
+    angles = factor * positions / 100 ** (np.arange(shape.head_size // 2) * 2 / shape.head_size)
+    return graph.real(np.cos(angles)), graph.real(np.sin(angles))
+
+
+def _chosen_rotation(graph: _Graph, tokens: str) -> tuple[str, str]:
+    """Those of one of two tables, by the number of tokens, as the model builder writes it for LongRoPE."""
+    length = graph.shape.short_length
+    branches = {}
+    for name, names in (("then", _rotation(graph, 0.3)), ("else", _rotation(graph, 1.0, length))):
+        outputs = [helper.make_tensor_value_info(f"{name}_{part}", graph.shape.kind, None) for part in ("cos", "sin")]
+        copies = [helper.make_node("Identity", [source], [output.name]) for source, output in zip(names, outputs, strict=True)]
+        branches[f"{name}_branch"] = helper.make_graph(copies, name, [], outputs)
+    is_long = graph.op("Greater", tokens, graph.constant(np.array(length)))
+    graph.op("If", is_long, outputs=["cos_cache", "sin_cache"], **branches)
+    return "cos_cache", "sin_cache"
 
 
 def _attention(graph: _Graph, x: str, layer: int, others: Sequence[str]) -> str:
