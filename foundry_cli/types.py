@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEVICES = ("CPU", "GPU", "NPU")
+OTHER_TEMPLATES = "additional_chat_templates"
+"""The folder of a model for chat templates beside the usual one, each in a file that has its name."""
+
 OWN_SOURCE = "local"  # of models that no catalog knows
 
 

@@ -14,11 +14,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from foundry_cli.engine.chat_template import ChatTemplate, PromptTemplate
+from foundry_cli.engine.chat_template import PromptTemplate
 from foundry_cli.engine.confinement import die_with_parent
 from foundry_cli.engine.messages import error_fields
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
 from foundry_cli.engine.process import EngineProcess
+from foundry_cli.engine.prompt import jinja_dialect
 from foundry_cli.engine.request import Finish, GenerationRequest, SamplingParameters
 from foundry_cli.errors import EngineError, FoundryError
 
@@ -39,7 +40,7 @@ def look(directory: Path) -> dict[str, Any]:
         "context_length": files.context_length,
         "eos_token_ids": sorted(files.eos_token_ids),
         "control_tokens": sorted(files.control_tokens),
-        "chat_template": files.chat_template,
+        "chat_template": "\n".join(filter(None, (files.chat_template, files.tool_template))) or files.chat_template,
         "rendered": _render(files, PROBE) or _render(files, PROBE[1:]),
     }
 
@@ -48,7 +49,7 @@ def _render(files: ModelFiles, messages: tuple[dict[str, str], ...]) -> str | No
     """The prompt for `messages`; None when the template refuses them, or there is none in the files."""
     try:
         if files.chat_template is not None:
-            return ChatTemplate(files.chat_template, files.special_tokens).render(messages)
+            return jinja_dialect(files, files.chat_template).render(messages, None, None)
         return PromptTemplate(files.prompt_template).render(messages) if files.prompt_template else None
     except FoundryError:  # some templates take no system message; a damaged one is found by the trial
         return None

@@ -17,7 +17,9 @@ from typing import Any
 from foundry_cli.engine.onnx_files import check_onnx_file
 from foundry_cli.engine.sampling import SamplingDefaults
 from foundry_cli.errors import ModelInvalidError
+from foundry_cli.types import OTHER_TEMPLATES
 
+_TOOL_TEMPLATE = "tool_use.jinja"
 _LARGEST_JSON = 256 * 1024 * 1024  # bytes; tokenizers of a million entries stay below
 _DEEPEST_CONFIG = 32
 _FLOAT_BYTES = 4  # keys and values of the CPU provider
@@ -35,6 +37,7 @@ class ModelFiles:
     kv_bytes_per_token: int
     sampling: SamplingDefaults
     chat_template: str | None = None  # Jinja source
+    tool_template: str | None = None  # the same for conversations with tools, where the model has another one for them
     prompt_template: dict[str, str] | None = None  # role to text with {Content}
     special_tokens: dict[str, str] = field(default_factory=dict)  # bos_token, eos_token… for the template
     control_tokens: dict[str, int] = field(default_factory=dict)  # texts that steer the model and may not come from a user
@@ -50,7 +53,8 @@ def read_model_files(directory: Path) -> ModelFiles:
     config = _read_json(directory / "genai_config.json")
     model = _object(config, "model")
     decoder = _object(model, "decoder")
-    _text(decoder.get("filename"), "model.decoder.filename")
+    if "pipeline" not in decoder:  # of several graphs, each with its own file
+        _text(decoder.get("filename"), "model.decoder.filename")
     operators: frozenset[str] = frozenset()
     for name in _named_files(config):
         path = _check_file(directory, name)
@@ -66,6 +70,7 @@ def read_model_files(directory: Path) -> ModelFiles:
         kv_bytes_per_token=_kv_bytes(decoder),
         sampling=_sampling(config.get("search")),
         chat_template=_chat_template(directory, tokenizer),
+        tool_template=_tool_template(directory, tokenizer),
         prompt_template=_prompt_template(directory),
         special_tokens=_special_tokens(tokenizer),
         control_tokens=control,
@@ -101,7 +106,10 @@ def _check_file(directory: Path, name: str) -> Path:
     """The path of a file that a model's own files name, if it is one and not empty."""
     path = directory / name
     if name in ("", ".", "..") or Path(name).name != name or "\\" in name or ":" in name or not name.isprintable():
-        raise ModelInvalidError(f"The model in {directory} names the file {name!r}, which is not a plain file name.")
+        raise ModelInvalidError(
+            f"The model in {directory} names the file {name!r}, which is not a plain file name.",
+            hint="Put all of its files into one folder, and their plain names into genai_config.json.",
+        )
     try:
         status = path.lstat()
     except OSError as error:
@@ -219,17 +227,32 @@ def _iterable(value: object) -> Iterable[Any]:
 
 def _chat_template(directory: Path, tokenizer: dict[str, Any]) -> str | None:
     """chat_template.jinja, else `chat_template` of tokenizer_config.json (text, or a list of named ones)."""
-    path = directory / "chat_template.jinja"
-    if path.exists():
-        try:
-            return _check_file(directory, path.name).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise ModelInvalidError(f"{path} is damaged: {error}", hint=_AGAIN) from error
+    if (directory / "chat_template.jinja").exists():
+        return _read_template(directory, "chat_template.jinja")
     template = tokenizer.get("chat_template")
-    if isinstance(template, list):
-        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
-        template = named[-1].get("template") if named else None
+    return template if isinstance(template, str) else _named_template(tokenizer, "default")
+
+
+def _tool_template(directory: Path, tokenizer: dict[str, Any]) -> str | None:
+    """The template named `tool_use`, from a file of its own or from the list of named ones."""
+    folder = directory / OTHER_TEMPLATES
+    if not folder.is_symlink() and (folder / _TOOL_TEMPLATE).exists():
+        return _read_template(folder, _TOOL_TEMPLATE)
+    return _named_template(tokenizer, "tool_use")
+
+
+def _named_template(tokenizer: dict[str, Any], name: str) -> str | None:
+    listed = tokenizer.get("chat_template")
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    template = next((entry.get("template") for entry in reversed(entries) if entry.get("name") == name), None)
     return template if isinstance(template, str) else None
+
+
+def _read_template(directory: Path, name: str) -> str:
+    try:
+        return _check_file(directory, name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelInvalidError(f"{directory / name} is damaged: {error}", hint=_AGAIN) from error
 
 
 def _prompt_template(directory: Path) -> dict[str, str] | None:

@@ -10,8 +10,10 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from foundry_cli.engine.chat_template import ChatTemplate, Message, PromptTemplate
+from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.prompt_cache import common_prefix
 from foundry_cli.engine.reply_format import ReplyFormat
 from foundry_cli.engine.reply_formats import find_reply_format
@@ -42,7 +44,8 @@ class PromptBuilder:
         """Raises `ModelInvalidError` when the template is damaged."""
         self._runtime = runtime
         files = runtime.files
-        self.format: ReplyFormat = find_reply_format(files.chat_template, files.added_tokens)
+        sources = [source for source in (files.chat_template, files.tool_template) if source is not None]
+        self.format: ReplyFormat = find_reply_format("\n".join(sources) if sources else None, files.added_tokens)
         self._dialect = _dialect(runtime)
         names = sorted(files.control_tokens, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, names))) if names else None
@@ -80,9 +83,10 @@ class PromptBuilder:
         """By the template."""
         self._check_size(_size(request))
         text = self._render(request, [self._harmless(message) for message in request.messages])
-        tokens: list[int] = []
-        for part in text.split(_CUT):
-            tokens += self._without_first(self._runtime.encode(part)) if tokens else self._runtime.encode(part)
+        first, *others = text.split(_CUT)
+        tokens = self._runtime.encode(first)
+        for part in others:
+            tokens += self._continued(part)
         return Prompt(tokens, text[-_END_CHARACTERS:])
 
     def _render(self, request: GenerationRequest, messages: Sequence[Message]) -> str:
@@ -110,6 +114,23 @@ class PromptBuilder:
                 content = content.replace(name, name[0] + _CUT + name[1:])
         return {**message, "content": content}
 
+    def _continued(self, part: str) -> list[int]:
+        """The tokens of a text that follows another one.
+
+        Some tokenizers put a blank before every text; behind a line break, which no token of theirs joins with others, they
+        do not.
+        """
+        if self._lead and (whole := self._runtime.encode("\n" + part))[: len(self._lead)] == self._lead:
+            return whole[len(self._lead) :]
+        return self._without_first(self._runtime.encode(part))
+
+    @cached_property
+    def _lead(self) -> list[int]:
+        """The tokens of a line break, if a text behind it has other tokens than it has alone; else nothing."""
+        lead, behind, alone = map(self._runtime.encode, ("\n", "\nword", "word"))
+        is_other = behind[: len(lead)] == lead and behind[len(lead) :] != self._without_first(alone)
+        return lead if is_other else []
+
     def _without_first(self, tokens: list[int]) -> list[int]:
         """Without the token that some tokenizers put before everything."""
         bos = self._runtime.files.bos_token_id
@@ -119,10 +140,17 @@ class PromptBuilder:
 def _dialect(runtime: Runtime) -> TemplateDialect:
     files = runtime.files
     if files.chat_template is not None:
-        return JinjaDialect(ChatTemplate(files.chat_template, files.special_tokens), files.chat_template)
+        return jinja_dialect(files, files.chat_template)
     if files.prompt_template:
         return PlainDialect(PromptTemplate(files.prompt_template).render)
     return PlainDialect(runtime.apply_own_template)
+
+
+def jinja_dialect(files: ModelFiles, source: str) -> JinjaDialect:
+    """How prompts are written with the template `source` of the model. Raises `ModelInvalidError` when one is damaged."""
+    tool_source = files.tool_template
+    with_tools = JinjaDialect(ChatTemplate(tool_source, files.special_tokens), tool_source) if tool_source is not None else None
+    return JinjaDialect(ChatTemplate(source, files.special_tokens), source, with_tools)
 
 
 def _size(request: GenerationRequest) -> int:

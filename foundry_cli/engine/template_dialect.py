@@ -1,6 +1,6 @@
 """How prompts are written with one chat template: where its tools go, its settings for thinking, and earlier calls.
 
-What form it wants earlier calls in is found out by trying, once, when there are any: see `history_probe.py`.
+What form it wants texts and earlier calls in is found out by trying, once: see `content_form.py` and `history_probe.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from foundry_cli.engine.chat_template import ChatTemplate, Message
+from foundry_cli.engine.content_form import find_roles_with_parts, with_parts
 from foundry_cli.engine.history_probe import find_history_form
 from foundry_cli.engine.request import ToolUse
 from foundry_cli.engine.tool_history import HistoryForm, has_tool_history, write_history
@@ -51,18 +52,27 @@ class PlainDialect:
 class JinjaDialect:
     """Templates as Hugging Face describes them."""
 
-    def __init__(self, template: ChatTemplate, source: str) -> None:
+    def __init__(self, template: ChatTemplate, source: str, with_tools: JinjaDialect | None = None) -> None:
+        """`with_tools`: the model's other template, for conversations with tools."""
         self._template = template
         self._source = source
+        self._with_tools = with_tools
         self._has_tools_in_system = _TOOLS_OF_MESSAGE.search(source) is not None
 
     def render(self, messages: Sequence[Message], tools: ToolUse | None, effort: str | None) -> str:
         """See `TemplateDialect`."""
+        if self._with_tools and (tools or has_tool_history(messages)):
+            return self._with_tools.render(messages, tools, effort)
         adapted = write_history(messages, self._history_form) if has_tool_history(messages) else list(messages)
         listed = tool_list(tools) if tools else None
         if listed and self._has_tools_in_system:
             adapted = _with_tools_in_system(adapted, [tool["function"] for tool in listed])
-        return self._template.render(adapted, listed, self._options(effort))
+        return self._write(adapted, listed, self._options(effort))
+
+    def _write(
+        self, messages: Sequence[Message], tools: list[dict[str, Any]] | None, options: Mapping[str, Any] | None = None
+    ) -> str:
+        return self._template.render(with_parts(messages, self._roles_with_parts), tools, options)
 
     def _options(self, effort: str | None) -> Mapping[str, Any]:
         """The variables by which the template lets a model think more or less."""
@@ -78,7 +88,11 @@ class JinjaDialect:
     @cached_property
     def _history_form(self) -> HistoryForm:
         tools = [tool_fields("probe_tool", "A tool", _PROBE_SCHEMA)]
-        return find_history_form(lambda messages: self._template.render(messages, tools))
+        return find_history_form(lambda messages: self._write(messages, tools))
+
+    @cached_property
+    def _roles_with_parts(self) -> frozenset[str]:
+        return find_roles_with_parts(self._template.render)
 
 
 def _with_tools_in_system(messages: list[Message], functions: list[dict[str, Any]]) -> list[Message]:

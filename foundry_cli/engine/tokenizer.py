@@ -21,7 +21,8 @@ class Tokenizer:
     def __init__(self, files: ModelFiles, model: og.Model | None = None) -> None:
         """`model`: the same model, if it is loaded by GenAI already. Raises `ModelInvalidError`."""
         self._bos = files.bos_token_id
-        with translated(ModelInvalidError, f"The tokenizer in {files.directory} cannot be loaded"):
+        self._control = frozenset(files.control_tokens.values())
+        with translated(ModelInvalidError, f"The tokenizer in {files.directory} cannot be loaded", hint=_hint(files)):
             self._tokenizer = og.Tokenizer(model or og.Config(str(files.directory)))
 
     def encode(self, text: str) -> list[int]:
@@ -35,6 +36,8 @@ class Tokenizer:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """See `Runtime.decode`."""
+        if self._control.issuperset(tokens):  # the runtime would take that for bytes that are no character
+            return ""
         with translated(EngineError, "The tokens cannot be turned into text"):
             return str(self._tokenizer.decode(np.asarray(tokens, dtype=np.int32)))
 
@@ -43,3 +46,11 @@ class Tokenizer:
         with translated(ModelInvalidError, "The model has no chat template", hint=_TEMPLATE_HINT):
             text = self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True)
         return str(text)
+
+
+def _hint(files: ModelFiles) -> str | None:
+    """What can be done about the one thing that this program reads and the runtime does not."""
+    document = json.loads((files.directory / "tokenizer_config.json").read_bytes())
+    if not isinstance(document.get("chat_template"), list):
+        return None
+    return "Its tokenizer_config.json lists several chat templates: leave the one named 'default' there, as a text."

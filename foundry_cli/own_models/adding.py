@@ -24,7 +24,7 @@ from foundry_cli.store.layout import model_root
 from foundry_cli.store.manifest import MANIFEST, Manifest, check_paths, read_object, write_manifest
 from foundry_cli.store.model_folder import CONFIG, DESCRIPTION, is_model_file, write_descriptions
 from foundry_cli.store.removal import plan_removal, remove
-from foundry_cli.types import ModelInfo
+from foundry_cli.types import OTHER_TEMPLATES, ModelInfo
 
 PUBLISHER = "Local"
 _LARGEST_DESCRIPTION = 1 << 20  # bytes
@@ -129,28 +129,35 @@ def _old_name(description: dict[str, object]) -> str | None:
 
 
 def _contents(folder: Path) -> tuple[tuple[RemoteFile, ...], tuple[str, ...]]:
-    """The plain files directly in `folder`, and the names of its sub-folders: a model's own files can name none in them.
+    """The plain files in `folder` and of `OTHER_TEMPLATES`, and the names of other sub-folders, in which no file is looked for.
 
     Raises `ModelInvalidError` for links and the like, and for names that not every system can have.
     """
+    kept = [entry for entry in _entries(folder) if is_model_file(entry.name) and entry.name != DESCRIPTION]
+    folders = [entry.name for entry in kept if entry.is_dir()]
+    files = {entry.name: entry for entry in kept if entry.name not in folders}
+    if OTHER_TEMPLATES in folders:
+        templates = [entry for entry in _entries(folder / OTHER_TEMPLATES) if entry.name.endswith(".jinja")]
+        files |= {f"{OTHER_TEMPLATES}/{entry.name}": entry for entry in templates}
+        folders.remove(OTHER_TEMPLATES)
     try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        raise ModelInvalidError(f"The directory {folder} cannot be read: {error.strerror}.") from error
-    kept = [entry for entry in entries if is_model_file(entry.name) and entry.name != DESCRIPTION]
-    folders = tuple(entry.name for entry in kept if entry.is_dir())
-    files = [entry for entry in kept if entry.name not in folders]
-    try:
-        check_paths(entry.name for entry in files)
+        check_paths(files)
     except SourceError as error:
         raise ModelInvalidError(error.message, hint=f"Rename it in {folder}, or move it away.") from error
-    for entry in files:
+    for entry in files.values():
         if not stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
             raise ModelInvalidError(
                 f"{entry.path} is a link or not a plain file.", hint=f"Add a copy of the folder: cp -rL {folder} DIRECTORY."
             )
-    return tuple(RemoteFile(entry.name, entry.stat().st_size) for entry in files), folders
+    return tuple(RemoteFile(path, entry.stat().st_size) for path, entry in files.items()), tuple(folders)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            return sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ModelInvalidError(f"The directory {folder} cannot be read: {error.strerror}.") from error
 
 
 def add(addition: Addition, facts: ModelFacts, report: Report | None = None) -> ModelInfo:

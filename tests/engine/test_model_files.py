@@ -199,6 +199,29 @@ def test_chat_template_of_tokenizer_config(model: Path, template: object, expect
     assert read_model_files(model).chat_template == expected
 
 
+def test_the_template_for_tools(model: Path) -> None:
+    assert read_model_files(model).tool_template is None
+    named = [{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]
+    (model / "chat_template.jinja").unlink(missing_ok=True)
+    edit(model / "tokenizer_config.json", lambda document: document.update(chat_template=named))
+    files = read_model_files(model)
+    assert (files.chat_template, files.tool_template) == ("a", "b")
+    (model / "additional_chat_templates").mkdir()
+    (model / "additional_chat_templates" / "tool_use.jinja").write_text("c", encoding="utf-8")
+    assert read_model_files(model).tool_template == "c"
+
+
+def test_a_decoder_of_several_graphs(model: Path) -> None:
+    config = json.loads((model / "genai_config.json").read_text())
+    name = config["model"]["decoder"].pop("filename")
+    config["model"]["decoder"]["pipeline"] = [{"first": {"filename": name}}, {"second": {"filename": "missing.onnx"}}]
+    (model / "genai_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelInvalidError, match=r"missing\.onnx is missing"):
+        read_model_files(model)
+    (model / "missing.onnx").write_bytes((model / name).read_bytes())
+    assert read_model_files(model).vocabulary_size == config["model"]["vocab_size"]
+
+
 def test_chat_template_of_its_own_file_comes_first(model: Path) -> None:
     (model / "chat_template.jinja").write_text("from the file")
     edit(model / "tokenizer_config.json", lambda document: document.update(chat_template="other"))

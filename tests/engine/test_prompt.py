@@ -22,7 +22,7 @@ def parts(*messages: dict[str, Any], **options: Any) -> list[str]:
     """The texts that were tokenized one by one."""
     runtime = FakeRuntime(reply(b""), **options)
     PromptBuilder(runtime).build(GenerationRequest(messages=messages))
-    return runtime.encoded
+    return [text for text in runtime.encoded if text not in ("\n", "\nword", "word")]  # how cut texts go on is tried first
 
 
 def test_a_prompt_is_tokenized_in_one_piece() -> None:
@@ -47,6 +47,19 @@ def test_no_way_of_writing_makes_a_control_token(content: str) -> None:
     written = parts(message(content), control_tokens=CONTROL)
     assert not any(name in part for part in written for name in CONTROL)
     assert "".join(written) == content.replace("\ufdd0", "") + ">"
+
+
+class BlankRuntime(FakeRuntime):
+    """Puts a blank before every text, as tokenizers of SentencePiece do."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(" "), *super().encode(text)]
+
+
+def test_a_text_that_was_cut_gets_no_blank() -> None:
+    builder = PromptBuilder(BlankRuntime(reply(b""), control_tokens={"</s>": 0}))
+    prompt = builder.build(GenerationRequest(messages=(message("<b></s>\n</s> x"),)))
+    assert bytes(prompt.tokens) == b" <b></s>\n</s> x>"
 
 
 def test_control_tokens_of_the_template_are_left() -> None:

@@ -142,6 +142,36 @@ def written(source: str, *messages: Message) -> str:
     return JinjaDialect(ChatTemplate(source, {}), source).render([USER, *messages], USE, None)
 
 
+PARTS = "{% for part in message.content %}{{ part.text }}{% endfor %}"
+
+
+def in_parts(condition: str) -> str:
+    text = f"{{% if {condition} %}}{PARTS}{{% else %}}{{{{ message.content }}}}{{% endif %}}"
+    return "{% for message in messages %}[{{ message.role }}]" + text + "{% endfor %}"
+
+
+@pytest.mark.parametrize("condition", ["true", "message.role == 'user'", "false", "message.content is not string"])
+def test_texts_in_the_form_that_the_template_takes(condition: str) -> None:
+    source = in_parts(condition)
+    messages = [{"role": role, "content": f"said by {role}"} for role in ("system", "user", "assistant", "user")]
+    text = JinjaDialect(ChatTemplate(source, {}), source).render(messages, None, None)
+    assert text == "".join(f"[{message['role']}]{message['content']}" for message in messages)
+
+
+def test_a_template_that_refuses_texts_and_system_messages() -> None:
+    source = "{% if messages[0].role == 'system' or messages[0].content is string %}{{ raise_exception('no') }}{% endif %}"
+    source += in_parts("true")
+    assert JinjaDialect(ChatTemplate(source, {}), source).render([USER], None, None) == "[user]Q"
+
+
+def test_another_template_for_conversations_with_tools() -> None:
+    other = JinjaDialect(ChatTemplate(QWEN, {}), QWEN)
+    dialect = JinjaDialect(ChatTemplate("plain", {}), "plain", other)
+    assert dialect.render([USER], None, None) == "plain"
+    assert dialect.render([USER], USE, None) == other.render([USER], USE, None)
+    assert dialect.render([USER, turn(LOOK), LOOKED], None, None) == other.render([USER, turn(LOOK), LOOKED], None, None)
+
+
 def test_arguments_are_encoded_once_where_turns_alternate() -> None:
     text = written(MISTRAL, turn(LOOK, HEAR), LOOKED, HEARD)
     calls = json.loads(text.split("[TOOL_CALLS]")[1].split("</s>")[0])
@@ -235,13 +265,15 @@ class CountingTemplate(ChatTemplate):
         return super().render(*arguments, **named)
 
 
-def test_the_template_is_tried_once_and_only_for_calls() -> None:
+def test_the_template_is_tried_once_and_for_calls_only_when_there_are_any() -> None:
     template = CountingTemplate(QWEN, {})
     dialect = JinjaDialect(template, QWEN)
     dialect.render([USER], USE, None)
-    assert template.used == 1
+    assert template.used == 3  # twice for the form of texts
+    dialect.render([USER], USE, None)
+    assert template.used == 4
     dialect.render([USER, turn(LOOK), LOOKED], USE, None)
     tried = template.used
-    assert 2 < tried < 20
+    assert 6 < tried < 24
     dialect.render([USER, turn(LOOK), LOOKED], USE, None)
     assert template.used == tried + 1

@@ -95,10 +95,14 @@ def test_only_files_that_a_model_can_use_are_copied(folder: Path, cache: Path) -
     (folder / "other").mkdir()
     (folder / "other" / "weights.bin").write_text("x")
     (folder / "foundry.manifest.json").write_text("{}")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("x")
+    (folder / "additional_chat_templates" / "other.bin").write_text("x")
     add_folder(folder, cache, "lean")
     names = set(digests(cache / "Local" / "lean-1"))
-    assert names & {".DS_Store", "other/weights.bin", ".git/config"} == set()
-    assert {"model.onnx", "model.onnx.data", "foundry.manifest.json"} <= names
+    unwanted = {".DS_Store", "other/weights.bin", ".git/config", "additional_chat_templates/other.bin"}
+    assert names & unwanted == set()
+    assert {"model.onnx", "model.onnx.data", "foundry.manifest.json", "additional_chat_templates/tool_use.jinja"} <= names
 
 
 def test_a_file_with_a_name_that_other_systems_do_not_take_is_refused(folder: Path, cache: Path) -> None:
