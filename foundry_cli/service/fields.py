@@ -68,9 +68,10 @@ _HINT = "Leave it out, or 'foundry service set --no-strict'."
 
 def _field_error(error: ValidationError, document: dict[str, Any]) -> InvalidRequestError:
     errors = error.errors(include_url=False, include_context=True)
-    # Of a value that may be of several types, each type has its complaint: the one that got furthest is meant.
+    # Of a value that may be of several types, each type has its complaint: the one that got furthest is meant, and not one
+    # that was told another type.
     same = [other for other in errors if other["loc"][:1] == errors[0]["loc"][:1]]
-    first = max(same, key=lambda other: (other["type"] in _WRONG_KIND, len(other["loc"])))
+    first = max(same, key=lambda other: (other["type"] in _WRONG_KIND, len(other["loc"]), not other["type"].endswith("_type")))
     field = field_name(first["loc"], document, is_missing=first["type"] in ("missing", "union_tag_not_found"))
     if first["type"] in _WRONG_KIND:
         return _kind_error(field, _WRONG_KIND[first["type"]], first["input"])

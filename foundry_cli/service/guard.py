@@ -27,6 +27,7 @@ KEY_HEADER = b"x-api-key"
 MANAGEMENT_PREFIX = "/foundry/manage"
 """Routes that delete, stop or configure: on the Unix socket, or with the token of the instance record."""
 
+_FORM_ROUTES = ("/v1/audio/", "/v1/images/", "/v1/files", "/v1/uploads")  # of OpenAI's interface, for files
 _CANCEL = re.compile(r"/v1/responses/[^/]+/cancel")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -165,10 +166,17 @@ def is_same_user(scope: Scope) -> bool:
 
 def _check_media_type(scope: Scope, headers: Headers) -> None:
     """A body must be declared as JSON: a browser cannot send that to another site without asking first."""
-    if scope["method"] in ("POST", "PUT", "PATCH") and not _is_bare_cancel(scope, headers):
-        media_types = {value.split(b";")[0].strip().lower() for value in headers.get(b"content-type", [])}
-        if media_types != {b"application/json"}:
-            raise WrongMediaTypeError("The request needs the header 'Content-Type: application/json'.")
+    if scope["method"] not in ("POST", "PUT", "PATCH") or _is_bare_cancel(scope, headers):
+        return
+    media_types = {value.split(b";")[0].strip().lower() for value in headers.get(b"content-type", [])}
+    if media_types == {b"multipart/form-data"} and scope["path"].startswith(_FORM_ROUTES):
+        return  # there is nothing at these addresses, and the answer says so
+    if media_types != {b"application/json"}:
+        raise WrongMediaTypeError("The request needs the header 'Content-Type: application/json'.")
+    for encoding in headers.get(b"content-encoding", []):
+        if encoding.strip().lower() != b"identity":
+            name = encoding.decode("latin-1")[:40]
+            raise WrongMediaTypeError(f"A body with Content-Encoding {name!r} is not taken.", hint="Send it as it is.")
 
 
 def _is_bare_cancel(scope: Scope, headers: Headers) -> bool:

@@ -15,6 +15,7 @@ MOST_HEADERS = 100
 MOST_CONNECTIONS = 256  # over TCP; the Unix socket stays reachable
 BODY_IDLE_SECONDS = 30.0  # between two pieces of a body
 HEADER_SECONDS = 10.0  # from connecting, or from the first byte, to the end of the headers
+IDLE_SECONDS = 75  # that a connection stays open after an answer: longer than the pools of clients keep it
 READER_SECONDS = 60.0  # for a client to read what has been sent
 LARGEST_DISCARD = 64 * 1024 * 1024  # bytes of a refused body that are read, so that the client sees the answer
 

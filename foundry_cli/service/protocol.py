@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import h11
@@ -26,6 +27,15 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
     await response(scope, receive, send)
 
 
+def _close_idle(connections: Iterable[LimitedProtocol]) -> bool:
+    """Close the one that has been idle for longest; False when none is."""
+    idle = [(until, connection) for connection in connections if (until := connection.idle_until()) is not None]
+    if idle:
+        _, longest = min(idle, key=lambda item: item[0])
+        longest.transport.close()
+    return bool(idle)
+
+
 class LimitedProtocol(H11Protocol):
     """One connection. It is closed when a request begins and does not end, or when its client does not read."""
 
@@ -43,12 +53,16 @@ class LimitedProtocol(H11Protocol):
         super().connection_made(transport)
         self.app_state: dict[str, Any] = {"connection": {}}  # in the scope of every request of this connection
         self.is_unix = self.server is not None and self.server[1] is None
-        others = sum(isinstance(other, LimitedProtocol) and not other.is_unix for other in self.connections)
-        if others > 2 * self.most_connections and not self.is_unix:
+        others = [other for other in self.connections if isinstance(other, LimitedProtocol) and not other.is_unix]
+        if len(others) > 2 * self.most_connections and not self.is_unix:
             transport.abort()
-        elif others > self.most_connections and not self.is_unix:
+        elif len(others) > self.most_connections and not self.is_unix and not _close_idle(others):
             self.app = RequestIds(refuse)
         self._header_timer = self.loop.call_later(self.header_seconds, transport.close)
+
+    def idle_until(self) -> float | None:
+        """When the connection will be closed unless another request comes; None while it is not idle."""
+        return self.timeout_keep_alive_task.when() if self.timeout_keep_alive_task else None
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop for every piece of data."""

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from foundry_cli.errors import ConfigError, ServiceStartError
 from foundry_cli.paths import make_private_directory
-from foundry_cli.service.limits import LARGEST_HEADERS
+from foundry_cli.service.limits import IDLE_SECONDS, LARGEST_HEADERS
 from foundry_cli.service.protocol import LimitedProtocol
 
 DRAIN_SECONDS = 10  # for running answers, after a request to stop
@@ -122,6 +122,7 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             h11_max_incomplete_event_size=LARGEST_HEADERS,
+            timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=drain_seconds,
         )
         super().__init__(config)

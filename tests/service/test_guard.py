@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import json
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -218,6 +220,21 @@ def test_a_body_that_is_not_declared_as_json(local: LocalService, media_type: st
     headers = {} if media_type is None else {"content-type": media_type}
     status, _, answer = local.send("POST", "/v1/chat/completions", b"{}", headers)
     assert (status, answer["error"]["code"]) == (415, "wrong_media_type")
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/images/edits", "/v1/files", "/v1/uploads"])
+def test_forms_are_for_addresses_that_are_not_there(local: LocalService, path: str) -> None:
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    status, _, answer = local.send("POST", path, b"--x--", form)
+    assert (status, path in answer["error"]["message"]) == (404, True)
+    assert local.send("POST", path, b"--x--", {**form, "Origin": "http://page.test"})[0] == 403
+
+
+def test_a_compressed_body(local: LocalService) -> None:
+    body = json.dumps(question()).encode()
+    assert local.chat(body, **{"content-encoding": "identity"})[0] == 200
+    status, _, answer = local.chat(gzip.compress(body), **{"content-encoding": "gzip"})
+    assert (status, "'gzip'" in answer["error"]["message"]) == (415, True)
 
 
 @pytest.mark.parametrize("data", [None, b""])

@@ -223,6 +223,25 @@ def test_connections_over_the_limit(tmp_path: Path) -> None:
             connection.close()
 
 
+def test_the_connection_that_is_idle_for_longest_makes_room(tmp_path: Path) -> None:
+    with local_service(tmp_path, protocol=ExclusiveProtocol) as local:
+        held = [local.connect() for _ in range(3)]
+        for connection in held:
+            connection.request("GET", "/health")
+            connection.getresponse().read()
+        assert local.get("/health")[0] == 200
+        assert held[0].sock.recv(1) == b""
+        for connection in held[1:]:
+            connection.request("GET", "/health")
+            assert connection.getresponse().read()
+        for connection in held:
+            connection.close()
+
+
+def test_a_connection_outlives_the_pools_of_clients(local: LocalService) -> None:
+    assert local.server.config.timeout_keep_alive > 60  # httpx gives them up after 5 s, urllib3 never
+
+
 class FakeTransport:
     """What the protocol does to a connection."""
 

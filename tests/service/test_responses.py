@@ -98,6 +98,12 @@ def test_thoughts_and_calls(tmp_path: Path) -> None:
             assert event.get("item_id", event.get("item", {}).get("id")) == done[event["output_index"]]["id"]
 
 
+def test_an_empty_list_is_not_told_that_it_is_no_text(local: LocalService) -> None:
+    status, _, answer = local.send("POST", PATH, json.dumps({"model": MODEL, "input": []}).encode(), JSON)
+    assert (status, answer["error"]["param"]) == (400, "input")
+    assert "at least 1 item" in answer["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("answer", "items"),
     [
