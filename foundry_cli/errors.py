@@ -128,6 +128,12 @@ class StructuredOutputError(EngineError):
     code = "structured_output_failed"
 
 
+class ClientTooSlowError(FoundryError):
+    """The client does not read its answer, of which too much has been written."""
+
+    code = "client_too_slow"
+
+
 class QueueFullError(FoundryError):
     """Too many requests are waiting already. `retry_seconds`: when it may be different."""
 

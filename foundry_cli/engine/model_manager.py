@@ -112,6 +112,7 @@ class ModelManager:
         self._background: set[asyncio.Task[None]] = set()
         self._admissions: dict[str, Admission] = {}  # by model id
         self._crashes: dict[tuple[str, str], deque[float]] = {}  # by model id and provider
+        self._chosen_ttl: dict[str, float | None] = {}  # by model id; stays when a model crashes or makes room
         self._room_seconds = room_seconds
         self._rested = asyncio.Event()  # a request has ended
         self._room_making = asyncio.Lock()  # two at once would both see the same free memory
@@ -143,7 +144,7 @@ class ModelManager:
         """
         loaded = await self._place(model, placement, own_users=0)
         if keep or ttl is not None:
-            loaded.ttl = None if keep else ttl
+            loaded.ttl = self._chosen_ttl[model.id] = None if keep else ttl
         self._rest(loaded)
         return loaded
 
@@ -161,7 +162,7 @@ class ModelManager:
         try:
             loaded = await self._place(model, placement, own_users=1)
             if ttl is not None:
-                loaded.ttl = ttl
+                loaded.ttl = self._chosen_ttl[model.id] = ttl
             yield loaded.engine
             seconds = time.monotonic() - began
         finally:
@@ -182,6 +183,7 @@ class ModelManager:
             work = "being loaded for" if loading else "answering"
             message = f"The model {model_id} is {work} {self._users(model_id)} request(s)."
             raise ModelInUseError(message, hint="Wait for the answer, or use --force.")
+        self._chosen_ttl.pop(model_id, None)
         if loading is not None:
             await asyncio.shield(self._in_background(self._give_up(loading)))
         if loaded := self._loaded.get(model_id):  # perhaps since this moment
@@ -248,7 +250,8 @@ class ModelManager:
                 self._check_crashes(model.id, provider)
                 await self._make_room(model)
                 self._loading[model.id].promised = _memory_of(model)
-            loaded = LoadedModel(model, await self._start(model, provider), self.default_ttl, provider)
+            engine = await self._start(model, provider)
+            loaded = LoadedModel(model, engine, self._chosen_ttl.get(model.id, self.default_ttl), provider)
         except asyncio.CancelledError:
             if self._loading[model.id].is_given_up:
                 raise ModelUnloadedError(f"The model {model.id} was unloaded while it was being loaded.") from None
@@ -345,6 +348,7 @@ class ModelManager:
     async def _expire(self, loaded: LoadedModel) -> None:
         """Unload a model whose time is over, unless a request came in the same moment."""
         if not self._users(loaded.model.id) and self._loaded.get(loaded.model.id) is loaded:
+            self._chosen_ttl.pop(loaded.model.id, None)
             await self._unload(loaded)
 
     async def _forget_when_ended(self, loaded: LoadedModel) -> None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from foundry_cli.engine.answer_queue import AnswerQueue
 from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
-from foundry_cli.engine.messages import Converted, Item, read_error, read_item
+from foundry_cli.engine.messages import Converted, read_error
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
 from foundry_cli.engine.worker_log import relay
 from foundry_cli.errors import EngineDiedError, EngineError, FoundryError, ModelUnloadedError
@@ -76,7 +77,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self._on_kept = on_kept
         self._loop = asyncio.get_running_loop()
         self._identities = itertools.count(1)
-        self._answers: dict[int, asyncio.Queue[Item]] = {}
+        self._answers: dict[int, AnswerQueue] = {}
         self._reader = FrameReader()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._open = {_STDOUT, _STDERR, _LIFE}  # what has not ended yet
@@ -172,13 +173,13 @@ class EngineProcess(asyncio.SubprocessProtocol):
         assert isinstance(item, Converted)
         return item.value
 
-    def _ask(self, frame: Frame) -> tuple[int, asyncio.Queue[Item]]:
+    def _ask(self, frame: Frame) -> tuple[int, AnswerQueue]:
         """Send a request; what comes in reply arrives in the queue. Raises when the worker is gone."""
         if not self.is_alive:
             raise self._death()
         identity = next(self._identities)
         self._expect_frames()
-        answer = self._answers[identity] = asyncio.Queue()
+        answer = self._answers[identity] = AnswerQueue()
         self._send({**frame, "id": identity})
         return identity, answer
 
@@ -266,8 +267,9 @@ class EngineProcess(asyncio.SubprocessProtocol):
                 self._ready.set_result(frame)
             else:
                 self._ready.set_exception(read_error(frame))
-        elif answer := self._answers.get(int(frame["id"])):  # none: cancelled meanwhile
-            answer.put_nowait(read_item(frame))
+        elif (answer := self._answers.get(int(frame["id"]))) and not answer.put(frame):  # no answer: cancelled meanwhile
+            logger.warning("%s: an answer that its client does not read was cancelled", self._name)
+            self._send({"op": "cancel", "id": int(frame["id"])})
 
     def _expect_frames(self) -> None:
         """Look for silence from now on, as long as there are answers to give."""
@@ -308,7 +310,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         if not self._ready.done():
             self._ready.set_exception(death)
         for answer in self._answers.values():
-            answer.put_nowait(death)
+            answer.end(death)
         if not self._is_stopping:
             logger.error("%s: %s", self._name, death.message)
             for line in self._stderr:

@@ -28,6 +28,7 @@ STATUS: dict[type[errors.FoundryError], int] = {
     errors.ModelInvalidError: 422,
     errors.ConfigError: 400,
     errors.QueueFullError: 429,
+    errors.ClientTooSlowError: 408,
     errors.EngineError: 500,
     errors.ModelUnloadedError: 409,
     errors.EngineDiedError: 503,

@@ -198,6 +198,24 @@ def test_times_of_requests_and_loads() -> None:
     asyncio.run(run())
 
 
+def test_a_time_that_was_chosen_outlives_a_crash_and_making_room() -> None:
+    async def run() -> None:
+        async with managing(Starter(), memory=150 * MIB) as manager:
+            loaded = await manager.load(model("a"), keep=True)
+            os.kill(loaded.engine.pid, signal.SIGKILL)
+            await loaded.engine.ended.wait()
+            await ask(manager, model("a"))
+            assert [each.ttl for each in manager.loaded()] == [None]
+            await ask(manager, model("b"))
+            await ask(manager, model("a"))
+            assert [(each.model.name, each.ttl) for each in manager.loaded()] == [("a", None)]
+            await manager.unload("a:1")
+            await ask(manager, model("a"))
+            assert [each.ttl for each in manager.loaded()] == [600.0]
+
+    asyncio.run(run())
+
+
 def test_a_load_that_nobody_waits_for_any_more_still_expires() -> None:
     async def run() -> None:
         start = Starter()

@@ -7,13 +7,16 @@ import logging
 import os
 import signal
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 import psutil
 import pytest
 
+from foundry_cli.engine.answer_queue import MOST_WAITING
 from foundry_cli.engine.process import EngineProcess, Patience
 from foundry_cli.errors import (
+    ClientTooSlowError,
     EngineDiedError,
     EngineError,
     FoundryError,
@@ -276,6 +279,37 @@ def test_ready_after_the_start_was_given_up(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert not workers()
+
+
+def test_an_answer_that_nobody_takes_is_cancelled(tmp_path: Path) -> None:
+    """The worker writes until it is told to stop; what has come until then is kept, and no more than that."""
+    mark = tmp_path / "cancelled"
+    body = f"""
+ready()
+reader, first = FrameReader(), None
+while data := os.read(0, 65536):
+    for frame in reader.feed(data):
+        first = first or frame
+        if frame["op"] == "cancel":
+            open({str(mark)!r}, "w")
+    while not os.path.exists({str(mark)!r}) and not __import__("select").select([0], [], [], 0)[0]:
+        text(first, "x" * 10_000)
+"""
+
+    async def run() -> int:
+        async with engine(HERE, command=program(body)) as process, aclosing(process.generate(request())) as events:
+            await anext(events)
+            while not mark.exists():
+                await asyncio.sleep(0.01)
+            taken = 0
+            try:
+                async for _ in events:
+                    taken += 1
+            except ClientTooSlowError:
+                return taken
+            raise AssertionError("the answer has another end")
+
+    assert MOST_WAITING // 20_000 < asyncio.run(run()) < MOST_WAITING // 10_000
 
 
 SIGNALS = [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL]
