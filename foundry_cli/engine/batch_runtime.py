@@ -237,7 +237,9 @@ def _check_passes(session: Any, graph: DecoderGraph) -> _Checked:
         raise UnusualGraphError(f"it does not run in shared memory: {first_line(error)}") from error
     largest = float(np.abs(at_once[-1]).max())
     is_same = np.allclose(at_once[-1], longer, rtol=0, atol=_SAME * largest)
-    if not is_same or not np.allclose([shorter, longer], both, rtol=0, atol=_SAME_IN_A_BATCH * largest):
+    # With half precision the kernels for one row and for several round differently, and more so the longer the text.
+    tolerance = 0.0 if graph.cache_type == np.float16 else _SAME_IN_A_BATCH * largest
+    if not is_same or not np.allclose([shorter, longer], both, rtol=0, atol=tolerance):
         raise UnusualGraphError("a batch in shared memory gives other values")
     return _Checked(passes.logits, np.array_equal(at_once, [first, shorter, longer]))
 
