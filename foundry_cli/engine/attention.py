@@ -28,25 +28,26 @@ _PAST_KEY, _PAST_VALUE, _COSINES, _SINES = 3, 4, 7, 8
 _OUTPUTS = 3
 _FLOAT = 1  # of TensorProto.DataType
 _LARGEST_HEAD, _LANES = 256, 16
+_WINDOW = b"local_window_size"
 _SUPPORTED = {
     b"num_heads": None, b"kv_num_heads": None, b"scale": None, b"do_rotary": (0, 1), b"rotary_interleaved": (0,),
-    b"local_window_size": (-1,), b"softcap": (0,), b"smooth_softmax": (0, -1),
+    b"softcap": (0,), b"smooth_softmax": (0, -1),
 }  # fmt: skip
 """Attributes, and the values that they may have; None: any."""
 
 
-def with_attention(model: bytes, head_size: int) -> bytes | None:
+def with_attention(model: bytes, head_size: int, context_length: int) -> bytes | None:
     """`model` with our own `GroupQueryAttention`; None when it has none, or one of them is of another kind.
 
-    `head_size`: of keys and values whose own is not in the graph.
+    `head_size`: of keys and values whose own is not in the graph. `context_length`: a window as long as that is none.
     """
-    return with_graph(model, lambda graph: _edit(graph, head_size))
+    return with_graph(model, lambda graph: _edit(graph, head_size, context_length))
 
 
-def _edit(graph: bytes, head_size: int) -> bytes | None:
+def _edit(graph: bytes, head_size: int, context_length: int) -> bytes | None:
     found = [node for node in nodes(graph) if node.operator == b"GroupQueryAttention" and node.domain == RUNTIME_DOMAIN]
     types = input_types(graph)
-    if not found or not all(_is_replaced(node, types) for node in found):
+    if not found or not all(_is_replaced(node, types, context_length) for node in found):
         return None
     known = last_sizes(graph)
     sizes = {known.get(node.inputs[index], head_size) for node in found for index in (_PAST_KEY, _PAST_VALUE)}
@@ -59,10 +60,12 @@ def _edit(graph: bytes, head_size: int) -> bytes | None:
     return b"".join((*parts, graph[end:]))
 
 
-def _is_replaced(node: Node, types: dict[bytes, int]) -> bool:
+def _is_replaced(node: Node, types: dict[bytes, int], context_length: int) -> bool:
     inputs = [*node.inputs, *[b""] * _INPUTS]
+    window = node.numbers.get(_WINDOW, -1)
     return (
-        all(_is_supported(name, value) for name, value in node.numbers.items())
+        all(_is_supported(name, value) for name, value in node.numbers.items() if name != _WINDOW)
+        and (window == -1 or window >= context_length)
         and {b"num_heads", b"kv_num_heads"} <= node.numbers.keys()
         and len(node.outputs) == _OUTPUTS
         and not any(inputs[_INPUTS:])

@@ -53,7 +53,8 @@ class BatchRuntime:
                 reading = executor.submit(Tokenizer, files)  # takes as long as a fifth of the rest
                 path = files.directory / graph_file
                 edited = edit_graph(path, files)
-                opened = open_cpu_session(path, edited.model, threads, head_size=head_size(files), own_kernels=own_kernels)
+                sizes = {"head_size": head_size(files), "context_length": files.context_length}
+                opened = open_cpu_session(path, edited.model, threads, **sizes, own_kernels=own_kernels)
                 tokenizer = reading.result()
             self._session, self.kernels, self._short_length = opened.session, opened.kernels, edited.short_length
             self._graph = read_graph(self._session, files)

@@ -26,9 +26,12 @@ class CpuSession:
     has_own_attention: bool = False
 
 
-def open_cpu_session(path: Path, graph: bytes | None, threads: int, *, head_size: int, own_kernels: bool = True) -> CpuSession:
+def open_cpu_session(
+    path: Path, graph: bytes | None, threads: int, *, head_size: int, context_length: int, own_kernels: bool = True
+) -> CpuSession:
     """Load the graph at `path`, or `graph` in its place; raises what ONNX Runtime raises.
 
+    `head_size` and `context_length`: what the configuration says, see `with_attention`.
     Without `own_kernels`, or where there are none, ONNX Runtime computes everything.
     """
     import onnxruntime
@@ -40,7 +43,7 @@ def open_cpu_session(path: Path, graph: bytes | None, threads: int, *, head_size
     options.enable_mem_pattern = False  # every step has another length, for which it would be computed anew
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     kernels = own_kernels and graph and kernel_name()
-    if graph and kernels and (edited := with_own_kernels(graph, head_size)):
+    if graph and kernels and (edited := with_own_kernels(graph, head_size, context_length)):
         try:
             with translated(EngineError, "Our own kernels cannot run this model"):
                 options.register_custom_ops_library(str(LIBRARY))

@@ -92,7 +92,8 @@ def _load_with_own_kernels(files: ModelFiles, threads: int) -> og.Model | None:
     decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"].get("decoder", {})
     path = files.directory / str(decoder.get("filename", ""))
     is_edited = path.is_file() and path.stat().st_size <= LARGEST_EDITED
-    edited = with_own_kernels(path.read_bytes(), int(decoder.get("head_size", 0))) if is_edited else None
+    head_size = int(decoder.get("head_size", 0))
+    edited = with_own_kernels(path.read_bytes(), head_size, files.context_length) if is_edited else None
     if edited is None:
         return None
     library = LIBRARY.resolve()

@@ -42,13 +42,13 @@ class EditedGraph:
     has_attention: bool
 
 
-def with_own_kernels(model: bytes, head_size: int) -> EditedGraph | None:
+def with_own_kernels(model: bytes, head_size: int, context_length: int) -> EditedGraph | None:
     """`model` with our operators where these can stand for others; None when they can nowhere.
 
-    `head_size` is that of keys and values, where the graph does not say it. Only where `kernel_name` gives a name.
+    `head_size` and `context_length`: see `with_attention`. Only where `kernel_name` gives a name.
     """
     edited = with_int4_matmul(model)
-    attending = with_attention(edited or model, head_size) if _load(LIBRARY).foundry_can_attend() else None
+    attending = with_attention(edited or model, head_size, context_length) if _load(LIBRARY).foundry_can_attend() else None
     edited = attending or edited
     return EditedGraph(with_own_domain(edited), attending is not None) if edited else None
 

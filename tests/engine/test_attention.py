@@ -114,7 +114,7 @@ def session_of(model: bytes) -> Any:
 
 
 def own_session(kind: Kind) -> Any:
-    edited = with_attention(kind.model(), kind.size)
+    edited = with_attention(kind.model(), kind.size, CAPACITY)
     assert edited is not None
     return session_of(with_own_domain(edited))
 
@@ -248,7 +248,7 @@ def test_positions_outside_of_the_memory_are_refused(last: int, total: int) -> N
 @pytest.mark.parametrize("name", ["query", "past_key", "last", "total"])
 def test_sizes_that_do_not_belong_together_are_refused(name: str) -> None:
     kind = KINDS["groups"]
-    model = onnx.load_from_string(with_own_domain(with_attention(kind.model(), kind.size) or b""))
+    model = onnx.load_from_string(with_own_domain(with_attention(kind.model(), kind.size, CAPACITY) or b""))
     for value in model.graph.input:
         value.type.tensor_type.shape.Clear()
         value.type.tensor_type.ClearField("shape")
@@ -284,9 +284,19 @@ def test_sizes_that_do_not_belong_together_are_refused(name: str) -> None:
     ],
 )
 def test_other_kinds_are_left_alone(kind: Kind) -> None:
-    assert with_attention(kind.model(), kind.size) is None
+    assert with_attention(kind.model(), kind.size, CAPACITY) is None
+
+
+@needs_kernel
+def test_a_window_as_long_as_the_context_is_none() -> None:
+    kind = Kind(attributes={"local_window_size": CAPACITY})
+    assert with_attention(kind.model(), kind.size, CAPACITY + 1) is None
+    new = kind.tokens(1, CAPACITY)
+    theirs = onnxruntime.InferenceSession(kind.model(), providers=["CPUExecutionProvider"])
+    expected, given = (run(session, new, kind.cache(1), [0]) for session in (theirs, own_session(kind)))
+    np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
 def test_a_graph_without_attention_is_left_alone() -> None:
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "none", [], [])
-    assert with_attention(helper.make_model(graph).SerializeToString(), 64) is None
+    assert with_attention(helper.make_model(graph).SerializeToString(), 64, CAPACITY) is None
