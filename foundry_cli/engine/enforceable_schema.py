@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from foundry_cli.engine.grammar_limits import MOST_OPTIONAL
+
 Compiles = Callable[[dict[str, Any]], bool]
 _Change = Callable[[dict[str, Any]], Any]
 
@@ -18,7 +20,7 @@ _MOST_TRIALS = 500  # in one schema: each may take some milliseconds; what is no
 _LONGEST_COPIES = 8 * 1024  # characters of one schema, repeated for each of the names that have it
 _NAMED_PARTS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTED_PARTS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
-_PARTS = ("items", "additionalItems", "additionalProperties", "propertyNames", "not")
+_PARTS = ("items", "additionalItems", "additionalProperties", "not")
 _ANNOTATIONS = frozenset(
     {"$comment", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$schema"}
 )
@@ -126,7 +128,8 @@ def _takes_names(names: Any) -> bool:
 
 
 def _said_of_names(names: dict[str, Any]) -> set[str]:
-    return names.keys() - _ANNOTATIONS - {"type"}
+    """What restricts them. There is no way to enforce a format of names, so that it describes them, as JSON Schema has it."""
+    return names.keys() - _ANNOTATIONS - {"type", "format"}
 
 
 def _with_names_listed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -140,11 +143,12 @@ def _with_names_listed(schema: dict[str, Any]) -> dict[str, Any]:
     if isinstance(allowed, list) and isinstance(properties, dict):
         listed = dict.fromkeys((name for name in allowed if isinstance(name, str)), others)
         known = {name: value for name, value in properties.items() if name in listed}
-        is_short = len(listed) * len(json.dumps(others)) <= _LONGEST_COPIES
-        return _with_names(schema, "properties", {**known, **listed, **known}) if is_short else schema
+        if len(listed) > MOST_OPTIONAL or len(listed) * len(json.dumps(others)) > _LONGEST_COPIES:
+            return schema
+        return _with_names(schema, "properties", {**known, **listed, **known})
     pattern = names.get("pattern")
-    if said in ({"pattern"}, {"pattern", "format"}) and isinstance(pattern, str) and not properties:
-        return _with_names(schema, "patternProperties", {pattern: others})  # a format beside it only describes
+    if said == {"pattern"} and isinstance(pattern, str) and not properties:
+        return _with_names(schema, "patternProperties", {pattern: others})
     return schema
 
 

@@ -31,7 +31,8 @@ _KEPT_VERDICTS = 512  # on schemas of tools: the same come with every turn of a 
 _TRIED_TOKENS = 16  # of an answer: most of what becomes too complex does so at once
 _TOO_COMPLEX = ("lexer error", "Parser Error: Current row", "Parser Error: Too many", "too many")
 _LONGEST_REASON = 300  # characters
-_HINTS = {"json_schema": "Leave the keyword out of the schema, or say the same with others."}
+_HINT = "Leave the keyword out of the schema, or say the same with others."
+_STRICT_HINT = "Leave the keyword out of the schema, say the same with others, or leave out 'strict'."
 
 
 class GrammarFactory:
@@ -158,8 +159,10 @@ class GrammarState:
 
 
 def _refusal(grammar: Grammar, param: str, reason: str) -> FoundryError:
-    kind = UnenforceableSchemaError if grammar.kind == "json_schema" else InvalidRequestError
-    return kind(f"{param}: {reason}", hint=_HINTS.get(grammar.kind), param=param)
+    message = f"{param}: {reason}"
+    if grammar.kind != "json_schema":
+        return InvalidRequestError(message, param=param)
+    return UnenforceableSchemaError(message, hint=_STRICT_HINT if grammar.strict else _HINT, param=param)
 
 
 def _fault_of_beginning(matcher: LLMatcher) -> str | None:
