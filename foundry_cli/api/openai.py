@@ -19,7 +19,10 @@ from foundry_cli.api.sampling import Count, SamplingFields, StreamOptions
 
 
 class JsonSchema(Wire):
-    """A JSON schema that the answer must satisfy, whatever `strict` says."""
+    """A JSON schema that the answer must satisfy.
+
+    `strict`: one that cannot be enforced whole is refused. Otherwise the rest is enforced, and the answer is checked.
+    """
 
     name: Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
     description: str | None = None

@@ -76,7 +76,7 @@ ToolChoice = Annotated[
 
 
 class SchemaFormat(Wire):
-    """JSON that satisfies a schema, whatever `strict` says."""
+    """JSON that satisfies a schema. `strict`: one that cannot be enforced whole is refused; otherwise the rest is enforced."""
 
     type: Literal["json_schema"]
     name: FunctionName

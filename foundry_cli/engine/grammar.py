@@ -6,14 +6,17 @@ JSON is written without blanks between its parts: a weak model that may write bl
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foundry_cli.engine.enforceable_schema import exact, loosened
 from foundry_cli.engine.grammar_limits import NAMES, check_limits, check_size
 from foundry_cli.engine.grammar_tokenizer import read_plain_tokenizer
 from foundry_cli.engine.request import Grammar
@@ -28,7 +31,8 @@ _KEPT_VERDICTS = 512  # on schemas of tools: the same come with every turn of a 
 _TRIED_TOKENS = 16  # of an answer: most of what becomes too complex does so at once
 _TOO_COMPLEX = ("lexer error", "Parser Error: Current row", "Parser Error: Too many", "too many")
 _LONGEST_REASON = 300  # characters
-_HINTS = {"json_schema": "Leave the keyword out of the schema, or say the same with others."}
+_HINT = "Leave the keyword out of the schema, or say the same with others."
+_STRICT_HINT = "Leave the keyword out of the schema, say the same with others, or leave out 'strict'."
 
 
 class GrammarFactory:
@@ -42,10 +46,10 @@ class GrammarFactory:
         self._eos_token_ids = sorted(eos_token_ids)
         self._tokenizer: LLTokenizer | None = None
         self._compiled = lru_cache(_KEPT_GRAMMARS)(self._compile)
-        self._fault = lru_cache(_KEPT_VERDICTS)(self._find_fault)
+        self._found = lru_cache(_KEPT_VERDICTS)(self._find_enforceable)
 
     def compile(self, grammar: Grammar, param: str = "response_format") -> GrammarState:
-        """`grammar`, for which the field `param` asks, at its beginning. Limits are for `check`.
+        """`grammar`, for which the field `param` asks, at its beginning. Limits are for `enforceable`.
 
         Raises `InvalidRequestError` that says what of it is wrong; `UnenforceableSchemaError` for a JSON schema. It may take
         some tenths of a second, without Python's lock.
@@ -57,18 +61,32 @@ class GrammarFactory:
         too_complex = _refusal(grammar, param, f"the {NAMES[grammar.kind]} is too complex to be followed.")
         return GrammarState(matcher.deep_copy(), frozenset(self._eos_token_ids), too_complex)
 
-    def check(self, grammar: Grammar, param: str = "response_format") -> None:
-        """Raise what is wrong with `grammar`, as a client sent it, beyond the limits included."""
-        if (fault := self._fault(grammar)) is not None:
-            raise _refusal(grammar, param, fault)
+    def enforceable(self, grammar: Grammar, param: str = "response_format") -> Grammar:
+        """`grammar`, as a client sent it, as it can be compiled: a schema in other words, or loosened if it is not strict.
 
-    def _find_fault(self, grammar: Grammar) -> str | None:
+        Raises what is wrong with it, beyond the limits included.
+        """
+        found = self._found(grammar)
+        if isinstance(found, str):
+            raise _refusal(grammar, param, found)
+        return found
+
+    def _find_enforceable(self, grammar: Grammar) -> Grammar | str:
+        """The first form of `grammar` that can be compiled, or what is wrong with the last."""
         try:
             check_limits(grammar)
-            self._compile(grammar)
         except ValueError as error:
             return str(error)
-        return None
+        fault = ""
+        for form in _forms(grammar):
+            try:
+                check_limits(form)  # what is said in other words may be longer
+                self._compile(form)
+            except ValueError as error:
+                fault = str(error)
+            else:
+                return form
+        return fault
 
     def _compile(self, grammar: Grammar) -> LLMatcher:
         """Raises `ValueError`."""
@@ -141,8 +159,10 @@ class GrammarState:
 
 
 def _refusal(grammar: Grammar, param: str, reason: str) -> FoundryError:
-    kind = UnenforceableSchemaError if grammar.kind == "json_schema" else InvalidRequestError
-    return kind(f"{param}: {reason}", hint=_HINTS.get(grammar.kind), param=param)
+    message = f"{param}: {reason}"
+    if grammar.kind != "json_schema":
+        return InvalidRequestError(message, param=param)
+    return UnenforceableSchemaError(message, hint=_STRICT_HINT if grammar.strict else _HINT, param=param)
 
 
 def _fault_of_beginning(matcher: LLMatcher) -> str | None:
@@ -158,6 +178,33 @@ def _fault_of_beginning(matcher: LLMatcher) -> str | None:
             break
         tried.consume_token(int(allowed[len(allowed) // 2]))
     return tried.get_error() if tried.is_error() else None
+
+
+def _forms(grammar: Grammar) -> Iterator[Grammar]:
+    """`grammar`; of a schema also one that says the same in other words and, if it is not strict, one that says less."""
+    yield grammar
+    if grammar.kind != "json_schema":
+        return
+    try:
+        document = json.loads(grammar.text)
+        other = exact(document, _is_compilable)
+        if other != document:
+            yield _with_schema(grammar, other)
+        if not grammar.strict and (loose := loosened(other, _is_compilable)) != other:
+            yield _with_schema(grammar, loose)
+    except (ValueError, RecursionError):  # the fault of the first form is told
+        return
+
+
+def _with_schema(grammar: Grammar, schema: Any) -> Grammar:
+    fields = schema if isinstance(schema, dict) else {"allOf": [schema]}
+    return replace(grammar, text=json.dumps(fields, allow_nan=False))
+
+
+def _is_compilable(schema: dict[str, Any]) -> bool:
+    from llguidance import LLMatcher
+
+    return not LLMatcher.validate_grammar(_definition(Grammar("json_schema", json.dumps(schema))))
 
 
 def _definition(grammar: Grammar) -> str:

@@ -118,24 +118,25 @@ class Preparation:
             self._compiling_now = None
 
     def _grammar(self, request: GenerationRequest, prompt: Prompt) -> GrammarState | None:
-        if request.grammar is not None:
-            self._grammars.check(request.grammar)  # alone: what is wrong with it shall not be told of the whole reply
+        answer = request.grammar
+        if answer is not None:
+            answer = self._grammars.enforceable(answer)  # alone: what is wrong with it shall not be told of the whole reply
         if request.prompt is not None:
-            return self._compiled(request.grammar, "response_format")
-        tools = enforced(request.tools, self._tool_check()) if request.tools else None
-        grammar = self.prompts.format.grammar(prompt.end, tools, request.grammar, self._runtime.files.added_tokens)
+            return self._compiled(answer, "response_format")
+        tools = enforced(request.tools, self._enforcer_of_tools()) if request.tools else None
+        grammar = self.prompts.format.grammar(prompt.end, tools, answer, self._runtime.files.added_tokens)
         return self._compiled(grammar, "tools" if tools else "response_format")
 
-    def _tool_check(self) -> Callable[[Grammar], None]:
-        """Checks the schemas of tools one after the other, as long as that does not take too long in all."""
+    def _enforcer_of_tools(self) -> Callable[[Grammar], Grammar]:
+        """Makes the schemas of tools enforceable one after the other, as long as that does not take too long in all."""
         end = time.monotonic() + self._patience / 4
 
-        def check(schema: Grammar) -> None:
+        def enforceable(schema: Grammar) -> Grammar:
             if time.monotonic() > end:
                 raise UnenforceableSchemaError("tools: their schemas together take too long to compile.", param="tools")
-            self._grammars.check(schema, "tools")
+            return self._grammars.enforceable(schema, "tools")
 
-        return check
+        return enforceable
 
     def _compiled(self, grammar: Grammar | None, param: str) -> GrammarState | None:
         return None if grammar is None else self._grammars.compile(grammar, param)

@@ -31,6 +31,7 @@ class Grammar:
 
     kind: GrammarKind
     text: str = ""  # nothing for `json_object`
+    strict: bool = False  # a schema that cannot be enforced whole is refused, not loosened
 
 
 @dataclass(frozen=True)

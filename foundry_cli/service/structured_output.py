@@ -3,8 +3,9 @@
 The checker is imported with the first such request: the service starts sooner without it. It works in a thread, in a
 number of steps that is limited: it is written in Python, and a small schema can have it work for ever.
 
-It fails closed: whoever asked for JSON of a schema gets it, an answer that says it was cut (`length`), or an error. What it
-cannot judge (too much, too deep, or a schema it does not understand) is left to the grammar.
+It fails closed: whoever asked for JSON of a schema gets it, an answer that says it was cut (`length`), or an error: what the
+grammar leaves out of a schema that is not strict is decided here. What it cannot judge (patterns, too much, too deep, or a
+schema it does not understand) is left to the grammar.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ def _validator(schema: str) -> Validator:
     base = validator_for(document, default=Draft202012Validator)
     accepted = (*_PATTERN_KEYWORDS, *_INEXACT_KEYWORDS, *(_BESIDE_PATTERNS if "patternProperties" in schema else ()))
     keywords = {name: _counted(check) for name, check in base.VALIDATORS.items()} | dict.fromkeys(accepted, _accept)
+    keywords["uniqueItems"] = _counted(_items_that_are_equal)
     kind: type[Validator] = extend(base, keywords)  # type: ignore[no-untyped-call]
     return kind(document, registry=Registry())  # an empty one: nothing is fetched
 
@@ -148,3 +150,20 @@ def _counted(check: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
 
 def _accept(_validator: Validator, _value: Any, _instance: Any, _schema: Any) -> None:
     """For keywords with regular expressions: the grammar enforces them in linear time, Python's engine might never end."""
+
+
+def _items_that_are_equal(_validator: Validator, is_forbidden: Any, items: Any, _schema: Any) -> Iterator[Any]:
+    """`uniqueItems`, in linear time: the checker compares each item with each other."""
+    from jsonschema.exceptions import ValidationError
+
+    if is_forbidden is True and isinstance(items, list) and len({json.dumps(_plain(item)) for item in items}) < len(items):
+        yield ValidationError("items are equal")
+
+
+def _plain(value: Any) -> Any:
+    """The same for values that are equal: 1.0 is 1, and the order of properties says nothing."""
+    if isinstance(value, dict):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -286,7 +286,7 @@ def test_what_would_be_compiled_without_end_or_fail_later_is_refused_at_once(
 ) -> None:
     began = time.monotonic()
     with pytest.raises(InvalidRequestError, match=re.escape(reason)) as caught:
-        factory.check(grammar)
+        factory.enforceable(grammar)
     assert isinstance(caught.value, UnenforceableSchemaError) == (grammar.kind == "json_schema")
     assert time.monotonic() - began < 5  # on a busy machine; usually below 0.1
 
@@ -302,12 +302,12 @@ def test_what_would_be_compiled_without_end_or_fail_later_is_refused_at_once(
     ],
 )
 def test_what_is_within_the_limits(factory: GrammarFactory, grammar: Grammar) -> None:
-    factory.check(grammar)
+    factory.enforceable(grammar)
 
 
 def test_a_grammar_that_becomes_too_complex_later_is_the_fault_of_the_request(factory: GrammarFactory) -> None:
     late = Grammar("lark", "start: B A\nB: /[0-9]{400}/\nA: /(([a-z]{1,20}x?){1,20}y?){1,20}/")
-    factory.check(late)
+    factory.enforceable(late)
     state = factory.compile(late, "grammar")
     for token in TOKENIZER.tokenize_str("1" * 400):
         state.accept(token)

@@ -48,8 +48,9 @@ class Stuck(GrammarFactory):
         super().__init__(MODEL, {2})
         self.goes_on = threading.Event()
 
-    def check(self, grammar: Grammar, param: str = "response_format") -> None:
+    def enforceable(self, grammar: Grammar, param: str = "response_format") -> Grammar:
         assert self.goes_on.wait(30)
+        return grammar
 
 
 def with_schema(schema: str) -> GenerationRequest:

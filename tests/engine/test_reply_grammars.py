@@ -317,9 +317,10 @@ def test_only_listed_properties_are_written_unless_the_schema_says_more() -> Non
     assert "x-guidance" not in arguments_schema(Tool("f", parameters={"x-guidance": {"lenient": True}}))
 
 
-def refuse_times(grammar: Grammar) -> None:
+def refuse_times(grammar: Grammar) -> Grammar:
     if "additionalProperties" in grammar.text and "city" not in grammar.text:
         raise InvalidRequestError("no", param="tools")
+    return grammar
 
 
 def test_a_schema_that_cannot_be_enforced_is_loosened_or_refused() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from foundry_cli.engine.grammar import GrammarFactory
 from foundry_cli.engine.process import EngineProcess
+from foundry_cli.engine.reply_formats.tool_schemas import enforced
 from foundry_cli.engine.request import (
     EngineEvent,
     Finish,
@@ -151,12 +154,25 @@ def test_an_answer_that_is_cut_in_a_call(caller: Path) -> None:
 
 
 def test_schemas_that_cannot_be_enforced(caller: Path) -> None:
-    odd = Tool("odd", "", {"type": "object", "properties": {"a": {"not": {}}}})
+    odd = Tool("odd", "", {"type": "object", "properties": {"a": {"$ref": "#/none"}}})
     assert summary(ask(caller, tools=ToolUse((LOOK, odd))))[3] == "tool_calls"
-    for use in (ToolUse((odd,), is_required=True), ToolUse((Tool("odd", "", odd.parameters, strict=True),))):
-        with pytest.raises(UnenforceableSchemaError, match="not") as caught:
+    for use in (ToolUse((odd,), is_required=True), ToolUse((replace(odd, strict=True),))):
+        with pytest.raises(UnenforceableSchemaError, match="none") as caught:
             ask(caller, tools=use)
         assert caught.value.param == "tools"
+
+
+def test_one_word_that_cannot_be_enforced_does_not_lose_the_others(caller: Path) -> None:
+    fields = {"city": {"type": "string", "format": "city", "maxLength": 8}, "tags": {"type": "array", "uniqueItems": True}}
+    look = replace(LOOK, parameters={"type": "object", "properties": fields, "required": ["city"]})
+    expected = {"city": {"type": "string", "maxLength": 8}, "tags": {"type": "array"}}
+    for use in (ToolUse((look,)), ToolUse((look,), is_required=True)):
+        (tool,) = enforced(use, GrammarFactory(caller, {0}).enforceable).tools
+        assert tool.parameters is not None
+        assert tool.parameters["properties"] == expected
+    assert summary(ask(caller, tools=ToolUse((look,))))[3] == "tool_calls"
+    with pytest.raises(UnenforceableSchemaError, match="uniqueItems"):
+        ask(caller, tools=ToolUse((replace(look, strict=True),)))
 
 
 def test_an_effort_that_the_template_cannot_express(caller: Path) -> None:

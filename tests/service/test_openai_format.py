@@ -369,7 +369,7 @@ def test_fields_of_the_engine_that_are_no_sampling() -> None:
         ({"type": "json_schema", "json_schema": {"name": "any"}}, Grammar("json_object")),
         (
             {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {"const": "\u2028\N{SNOWMAN}"}}},
-            Grammar("json_schema", '{"const":"\\u2028\N{SNOWMAN}"}'),
+            Grammar("json_schema", '{"const":"\\u2028\N{SNOWMAN}"}', strict=True),
         ),
     ],
 )

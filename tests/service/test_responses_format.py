@@ -198,7 +198,8 @@ def test_everything_reaches_the_engine() -> None:
         ({"type": "json_object"}, Grammar("json_object")),
         ({"type": "regex", "regex": "a+"}, Grammar("regex", "a+")),
         ({"type": "lark_grammar", "lark_grammar": "start: /a/"}, Grammar("lark", "start: /a/")),
-        (_text(schema=SCHEMA, strict=True)["format"], Grammar("json_schema", json.dumps(SCHEMA, separators=(",", ":")))),
+        (_text(schema=SCHEMA)["format"], Grammar("json_schema", json.dumps(SCHEMA, separators=(",", ":")))),
+        (_text(schema={}, strict=True)["format"], Grammar("json_schema", "{}", strict=True)),
     ],
 )
 def test_formats(text_format: dict[str, Any], grammar: Grammar) -> None:

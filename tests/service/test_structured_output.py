@@ -86,6 +86,32 @@ def wanting(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
 
 
+LOOSE: list[tuple[dict[str, Any], str, str]] = [
+    ({"type": "array", "uniqueItems": True}, '[1,[{"a":1,"b":[]}],true,"1",null]', "[1,2,1.0]"),
+    ({"uniqueItems": True}, '[{"a":1,"b":2},{"a":2,"b":1}]', '[{"a":1,"b":2},3,{"b":2.0,"a":1}]'),
+    ({"uniqueItems": False}, "[1,1]", "[1"),
+    ({"propertyNames": {"minLength": 2}}, '{"aa":1}', '{"a":1}'),
+    ({"not": {"const": 3}}, "4", "3"),
+    ({"oneOf": [{"type": "string"}, {"minLength": 3}]}, '"ab"', '"abc"'),
+    ({"contains": {"type": "null"}, "maxContains": 1}, "[1,null]", "[null,null]"),
+]
+
+
+@pytest.mark.parametrize(("schema", "good", "bad"), LOOSE)
+def test_the_check_decides_what_no_grammar_enforces(tmp_path: Path, schema: dict[str, Any], good: str, bad: str) -> None:
+    for said, expected in ((good, 200), (bad, 500)):
+        with local_service(tmp_path / str(expected), saying(*text(said))) as local:
+            assert local.chat(question(response_format=wanting(schema)))[0] == expected
+
+
+def test_many_different_items_are_told_apart_in_linear_time(tmp_path: Path) -> None:
+    items = [{"a": number} for number in range(20_000)]
+    with local_service(tmp_path, saying(*text(json.dumps(items)))) as local:
+        began = time.monotonic()
+        assert local.chat(question(response_format=wanting({"uniqueItems": True})))[0] == 200
+        assert time.monotonic() - began < 5  # on a busy machine; usually below 0.3
+
+
 DEEP = {"$defs": {"d": {"type": "array", "items": {"$ref": "#/$defs/d"}}}, "$ref": "#/$defs/d"}
 DOUBLED: dict[str, Any] = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)}
 NOT_JUDGED: dict[str, tuple[dict[str, Any], str]] = {

@@ -81,21 +81,22 @@ def _moved(key: str, value: Any, place: str) -> Any:
     return [_moved("", item, place) for item in value] if isinstance(value, list) else value
 
 
-def enforced(use: ToolUse, check: Callable[[Grammar], object]) -> ToolUse:
-    """The tools as a grammar can have them; `check` raises `InvalidRequestError` for a schema that cannot be enforced.
+def enforced(use: ToolUse, enforceable: Callable[[Grammar], Grammar]) -> ToolUse:
+    """The tools as a grammar can have them; `enforceable` raises `InvalidRequestError` for a schema that it cannot make so.
 
     That is passed on for a strict tool, and when a call is required. Otherwise any object may be the arguments of the tool.
     """
     tools = use.tools if use.named is None else tuple(tool for tool in use.tools if tool.name == use.named)
     is_required = use.is_required or use.named is not None
-    return replace(use, tools=tuple(_enforced(tool, check, tool.strict or is_required) for tool in tools))
+    return replace(use, tools=tuple(_enforced(tool, enforceable, tool.strict or is_required) for tool in tools))
 
 
-def _enforced(tool: Tool, check: Callable[[Grammar], object], is_needed: bool) -> Tool:
+def _enforced(tool: Tool, enforceable: Callable[[Grammar], Grammar], is_needed: bool) -> Tool:
+    schema = Grammar("json_schema", json.dumps(arguments_schema(tool)), tool.strict)
     try:
-        check(Grammar("json_schema", json.dumps(arguments_schema(tool))))
+        found = enforceable(schema)
     except InvalidRequestError:
         if is_needed:
             raise
         return replace(tool, parameters=None)
-    return tool
+    return tool if found == schema else replace(tool, parameters=json.loads(found.text))

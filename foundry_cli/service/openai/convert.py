@@ -117,7 +117,8 @@ def answer_grammar(wanted: ResponseFormat | None) -> Grammar | None:
             schema = wanted.json_schema.json_schema
             if schema is None:
                 return Grammar("json_object")
-            return _checked(Grammar("json_schema", encode_value(schema).decode()), "response_format.json_schema.schema")
+            strict = wanted.json_schema.strict is True
+            return _checked(Grammar("json_schema", encode_value(schema).decode(), strict), "response_format.json_schema.schema")
 
 
 def _checked(grammar: Grammar, param: str) -> Grammar:

@@ -106,7 +106,8 @@ def _grammar(wanted: TextFormat) -> Grammar | None:
         case LarkFormat():
             return _checked(Grammar("lark", wanted.lark_grammar), "text.format.lark_grammar")
         case SchemaFormat():
-            return _checked(Grammar("json_schema", encode_value(wanted.json_schema).decode()), "text.format.schema")
+            schema = encode_value(wanted.json_schema).decode()
+            return _checked(Grammar("json_schema", schema, wanted.strict is True), "text.format.schema")
 
 
 def _checked(grammar: Grammar, param: str) -> Grammar:
