@@ -17,6 +17,7 @@ from foundry_cli.config import Config, check_address, check_exposure, check_log_
 from foundry_cli.errors import ConfigError, FoundryError, InvalidRequestError, ServiceStartError
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.paths import Paths
+from foundry_cli.program_code import code_digest
 
 _RELOAD_SECONDS, _RELOAD_TICK = 3.0, 0.02
 
@@ -31,12 +32,18 @@ def running_service(say: Say) -> ServiceClient:
     client, is_new = start_service(Paths.from_environment())
     if is_new:
         say(started_line(client.record))
-    elif client.record.version != __version__:
-        output.note(
-            f"The running service is version {client.record.version}, this command is {__version__}; "
-            "'foundry service restart' brings them together."
-        )
+    elif difference := _difference(client):
+        output.note(f"The running service {difference}; 'foundry service restart' brings them together.")
     return client
+
+
+def _difference(client: ServiceClient) -> str:
+    """How the service differs from this command, which may come from a later installation; empty when it does not."""
+    if client.record.version != __version__:
+        return f"is version {client.record.version}, this command is {__version__}"
+    if client.code_digest() not in ("", code_digest()):
+        return f"was started from other files of version {__version__} than this command"
+    return ""
 
 
 def this_time(port: int | None, idle_minutes: int | None, log_level: str | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ import gc
 if __name__ == "__main__":
     gc.disable()  # while modules are read it finds nothing, and takes a tenth of the time; on again when requests are served
 
+import asyncio
 import json
 import logging
 import os
@@ -30,13 +31,14 @@ from foundry_cli.catalog.refreshing import refresh_in_background
 from foundry_cli.config import Config, check_address, check_exposure, load_config
 from foundry_cli.engine.model_manager import ModelManager, StartEngine
 from foundry_cli.engine.process import EngineProcess, WorkerOptions
-from foundry_cli.errors import FoundryError, ServiceStartError
+from foundry_cli.errors import FoundryError, ServiceOutdatedError, ServiceStartError
 from foundry_cli.external_models import read_external_models
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory, open_inventory
 from foundry_cli.log import start_logging
 from foundry_cli.paths import Paths, write_atomically
+from foundry_cli.program_code import code_digest
 from foundry_cli.service.app import create_app
 from foundry_cli.service.conversation_budget import ConversationBudget
 from foundry_cli.service.external.registry import ExternalModels
@@ -100,6 +102,7 @@ def _start_logging(paths: Paths, config: Config) -> None:
 
 def _serve(paths: Paths, config: Config, umask: int, lock: HomeLock) -> None:
     """`umask`: that of the person who has started the service."""
+    code = code_digest()
     tcp = bind_tcp(config.host, config.port, _read_port(paths.port_file))
     unix = bind_unix(paths.socket, paths.home)
     record = _record(paths, config, tcp.getsockname()[1], has_unix=unix is not None)
@@ -108,7 +111,8 @@ def _serve(paths: Paths, config: Config, umask: int, lock: HomeLock) -> None:
     models = ModelManager(
         default_ttl=config.ttl_seconds,
         available_memory=available_memory,
-        start_engine=engine_starter(paths, config, conversations),
+        start_engine=engine_starter(paths, config, conversations, code),
+        check_start=lambda: check_code(code),
         on_use=lambda model_id: usage.submit(note_use, paths, model_id),
     )
     inventory = open_inventory(paths, config)
@@ -119,6 +123,7 @@ def _serve(paths: Paths, config: Config, umask: int, lock: HomeLock) -> None:
         stop=lambda: setattr(server, "should_exit", True),
         is_stopping=lambda: server.should_exit,
         external=ExternalModels(read_external_models(config), is_offline=config.is_offline),
+        code_digest=code,
         is_strict=config.is_strict,
         umask=umask,
     )
@@ -161,14 +166,29 @@ def _stop_when_idle(state: ServiceState, minutes: int) -> None:
         state.in_background(stop_when_idle(state.activity, 60.0 * minutes, is_busy, state.stop))
 
 
-def engine_starter(paths: Paths, config: Config, budget: ConversationBudget) -> StartEngine:
-    """Starts workers as the settings say."""
+def engine_starter(paths: Paths, config: Config, budget: ConversationBudget, code: str) -> StartEngine:
+    """Starts workers as the settings say. None is kept that may have been started from files of another digest than `code`."""
     options = WorkerOptions(config.engine, paths.conversations if budget.size else None, budget.size, budget.enforce_soon)
 
     async def start(name: str, directory: Path, provider: str) -> EngineProcess:
-        return await EngineProcess.start(name, directory, provider, options=options)
+        engine = await EngineProcess.start(name, directory, provider, options=options)
+        try:
+            await check_code(code)  # it has read them meanwhile
+        except BaseException:
+            await engine.stop()
+            raise
+        return engine
 
     return start
+
+
+async def check_code(digest: str) -> None:
+    """A worker of other code would speak with the service in another way. Raises `ServiceOutdatedError`."""
+    if await asyncio.to_thread(code_digest) != digest:
+        raise ServiceOutdatedError(
+            "foundry was updated while its service was running, which can load no more models now.",
+            hint="Run 'foundry service restart'.",
+        )
 
 
 def _sweep(inventory: Inventory) -> None:

@@ -92,6 +92,7 @@ class ServiceState:
     external: ExternalModels = field(default_factory=ExternalModels)
     responses: ResponseStore = field(default_factory=ResponseStore)
     activity: Activity = field(default_factory=Activity)
+    code_digest: str = ""  # of the program's files when the service started
     is_strict: bool = False  # fields of requests that would be ignored are refused
     umask: int = -1  # for files of the cache, which users may share; -1: that of the service, whose own files are private
 
