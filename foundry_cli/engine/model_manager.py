@@ -251,8 +251,8 @@ class ModelManager:
 
     async def _load(self, model: ModelInfo, provider: str) -> LoadedModel:
         try:
-            await self._check_start()
             async with self._room_making:
+                await self._check_start()
                 self._check_crashes(model.id, provider)
                 await self._make_room(model)
                 self._loading[model.id].promised = _memory_of(model)
