@@ -131,12 +131,12 @@ def _serve(paths: Paths, config: Config, umask: int, lock: HomeLock) -> None:
     def on_ready() -> None:
         try:
             console = os.open(paths.logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            if config.port == 0:  # a port that was asked for is not the one to keep
-                write_atomically(paths.port_file, str(record.port).encode())
             record.write(paths.instance_file)
         except OSError as error:
             place = error.filename or paths.home  # a write that fails does not say where
             raise ServiceStartError(f"{place} cannot be written: {error.strerror}.") from error
+        if config.port == 0:  # a port that was asked for is not the one to keep
+            _keep_port(paths.port_file, record.port)
         logger.info("version %s serves %s, process %d", __version__, record.base_url, record.pid)
         _report({"instance": asdict(record)})
         _leave_console(console)
@@ -228,6 +228,14 @@ def _read_port(path: Path) -> int:
     except (OSError, ValueError):
         return 0
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and 1024 <= int(text) <= 65535 else 0
+
+
+def _keep_port(path: Path, port: int) -> None:
+    """For the next start, which does without when it cannot be written."""
+    try:
+        write_atomically(path, str(port).encode())
+    except OSError as error:
+        logger.warning("the port will not be kept for the next start: %s", error)
 
 
 def _report(message: dict[str, object]) -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 import zipfile
@@ -25,7 +26,7 @@ from foundry_cli.errors import FoundryError
 from foundry_cli.hardware.processors import usable_cores
 from foundry_cli.paths import Paths
 from tests.cli.in_process import Command
-from tests.conftest import Foundry, RunningService, add_model, run_service
+from tests.conftest import FOUNDRY, Foundry, RunningService, add_model, clean_environment, run_service
 
 SDK_URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(\.\d{1,3}){3}):\d+")
 
@@ -338,6 +339,30 @@ def test_a_restart_with_a_wrong_variable_stops_nothing(here: Command, unharmed_s
     output = here("service", "restart", home=unharmed_service.paths.home, env={variable: "no.such.value"})
     assert output.code != 0
     assert unharmed_service.client.is_alive()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such limit")
+def test_a_restart_where_nothing_can_be_written_stops_nothing(unharmed_service: RunningService) -> None:
+    home = unharmed_service.paths.home
+    before = sorted(path for path in home.rglob("*") if path.parent.name in ("run", "logs"))
+    command = ["bash", "-c", 'ulimit -f 0; exec "$0" service restart', str(FOUNDRY)]  # as on a full disk: no file can grow
+    output = subprocess.run(command, env=clean_environment(home), capture_output=True, text=True, timeout=60)
+    assert output.returncode == 3
+    assert output.stdout == ""
+    assert output.stderr.startswith(f"Exception: {unharmed_service.paths.logs} cannot be written: ")
+    assert output.stderr.endswith("The running service goes on.\n")
+    assert output.stderr.count("\n") == 1
+    assert unharmed_service.client.is_alive()
+    assert sorted(path for path in home.rglob("*") if path.parent.name in ("run", "logs")) == before
+
+
+def test_a_port_that_cannot_be_kept_is_no_obstacle(here: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    paths.port_file.mkdir(parents=True, mode=0o700)
+    paths.home.chmod(0o700)
+    paths.run.chmod(0o700)
+    assert "is Started" in here("service", "start").stdout
+    assert "will not be kept" in (paths.logs / "foundry.log").read_text()
 
 
 @pytest.mark.slow
