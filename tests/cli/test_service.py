@@ -316,6 +316,20 @@ def test_zip_logs_holds_logs_without_secrets(foundry: Foundry, service: RunningS
     assert "exists already" in again.stderr
 
 
+def test_no_level_of_the_log_shows_what_stands_in_addresses_and_headers(here: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    here("service", "start", "--log-level", "trace")
+    url = require_service(paths).record.base_url
+    headers = {"authorization": "Bearer canary-1", "x-other": "canary-2"}
+    body = {"model": "canary-3", "messages": [{"role": "user", "content": "canary-4"}]}
+    requests.post(f"{url}/v1/chat/completions?q=canary-5", json=body, headers=headers, timeout=20)
+    requests.get(f"{url}/canary-6?q=canary-7#canary-8", headers=headers, timeout=20)
+    here("service", "stop")
+    log = (paths.logs / "foundry.log").read_text()
+    assert "/v1/chat/completions 404" in log
+    assert set(re.findall(r"canary-\d", log)) <= {"canary-3", "canary-6"}  # names of models, and paths
+
+
 @pytest.fixture(scope="module")
 def unharmed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service for tests after which it is as it was before."""
