@@ -7,6 +7,7 @@ import threading
 from asyncio.subprocess import Process
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -45,14 +46,22 @@ class InstalledProviders:
         self._is_asked = False
 
     def start(self) -> None:
-        """Begin to ask, unless that was done before."""
+        """Begin to ask, unless that was done before.
+
+        Raises `RuntimeError` when no thread can be started; the next call tries again.
+        """
         if not self._is_asked:
             self._is_asked = True
-            threading.Thread(target=self._run, daemon=True).start()
+            try:
+                threading.Thread(target=self._run, daemon=True).start()
+            except RuntimeError:
+                self._is_asked = False
+                raise
 
     def known(self) -> ProviderReport | None:
         """The answer, if it is there; it will be soon otherwise."""
-        self.start()
+        with suppress(RuntimeError):
+            self.start()
         return self._answer.result() if self._answer.done() else None
 
     async def report(self) -> ProviderReport:
