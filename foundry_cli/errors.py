@@ -152,6 +152,12 @@ class ServiceStoppingError(FoundryError):
     code = "service_stopping"
 
 
+class ServiceOutdatedError(FoundryError):
+    """The program was updated while its service was running, and only a restart brings them together."""
+
+    code = "service_outdated"
+
+
 class ServiceUnreachableError(FoundryError):
     """The service does not answer."""
 

@@ -12,6 +12,7 @@ LOG_NAME = "foundry.log"
 _LARGEST_FILE = 10 * 1024 * 1024  # bytes
 _OLD_FILES = 4
 
+_TALKATIVE = ("urllib3", "uvicorn")  # below INFO they write down addresses with their queries, and these can hold secrets
 _LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "error": 40, "critical": 50, "none": 100}
 
 
@@ -45,6 +46,7 @@ def start_logging(directory: Path, level: str) -> Path:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
-    logging.getLogger("urllib3").setLevel(logging.INFO)  # below that it writes down addresses, and they can hold secrets
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(max(_LEVELS[level], logging.INFO))
     logging.raiseExceptions = False  # a full disk must not fail requests
     return path

@@ -16,9 +16,11 @@ from foundry_cli.client.supervisor import find_hanging_service, find_service, st
 from foundry_cli.config import Config, check_address, check_exposure, check_log_level, load_config, with_environment
 from foundry_cli.errors import ConfigError, FoundryError, InvalidRequestError, ServiceStartError
 from foundry_cli.instance import InstanceRecord
-from foundry_cli.paths import Paths
+from foundry_cli.paths import Paths, write_atomically
+from foundry_cli.program_code import code_digest
 
 _RELOAD_SECONDS, _RELOAD_TICK = 3.0, 0.02
+_ROOM_BYTES = 16384  # a record, and the first lines of a log
 
 
 def started_line(record: InstanceRecord) -> str:
@@ -31,12 +33,18 @@ def running_service(say: Say) -> ServiceClient:
     client, is_new = start_service(Paths.from_environment())
     if is_new:
         say(started_line(client.record))
-    elif client.record.version != __version__:
-        output.note(
-            f"The running service is version {client.record.version}, this command is {__version__}; "
-            "'foundry service restart' brings them together."
-        )
+    elif difference := _difference(client):
+        output.note(f"The running service {difference}; 'foundry service restart' brings them together.")
     return client
+
+
+def _difference(client: ServiceClient) -> str:
+    """How the service differs from this command, which may come from a later installation; empty when it does not."""
+    if client.record.version != __version__:
+        return f"is version {client.record.version}, this command is {__version__}"
+    if client.code_digest() not in ("", code_digest()):
+        return f"was started from other files of version {__version__} than this command"
+    return ""
 
 
 def this_time(port: int | None, idle_minutes: int | None, log_level: str | None) -> dict[str, str]:
@@ -75,9 +83,10 @@ def start_with(paths: Paths, variables: Mapping[str, str]) -> tuple[ServiceClien
 def restart_service(paths: Paths, say: Say = output.line, variables: Mapping[str, str] | None = None) -> ServiceClient:
     """Stop the service if it runs, and start it with the same models, and `variables` in its environment.
 
-    Nothing is stopped for settings that cannot be used.
+    Nothing is stopped for settings that cannot be used, nor where the next one could not write what it needs.
     """
     check_settings(paths, with_environment(load_config(paths), variables))
+    _check_room(paths)
     say("Restarting service...")
     output.flush()
     loaded = _loaded_models(paths)
@@ -142,6 +151,20 @@ def _check_free(host: str, port: int) -> None:
             raise ServiceStartError(
                 f"The service could not listen on {host}:{port}: {error.strerror}.",
                 hint="Choose another port; 0 lets the system choose.",
+            ) from error
+
+
+def _check_room(paths: Paths) -> None:
+    """Raise `ServiceStartError` when a service could not write its record or its log, on a full disk perhaps."""
+    for directory in (paths.logs, paths.run):
+        probe = directory / "probe"
+        try:
+            write_atomically(probe, bytes(_ROOM_BYTES))
+            probe.unlink()
+        except OSError as error:
+            raise ServiceStartError(
+                f"{directory} cannot be written: {error.strerror}.",
+                hint="The running service goes on." if find_service(paths) else None,
             ) from error
 
 

@@ -69,6 +69,10 @@ class ServiceClient:
             return False
         return isinstance(answer, dict) and answer.get("instanceId") == self.record.instance_id
 
+    def code_digest(self) -> str:
+        """Of the files that it was started from; empty when it does not say, as a service of before that was known."""
+        return str(self._call("GET", "/health").get("codeDigest", ""))
+
     def status(self) -> dict[str, Any]:
         """`/openai/status`."""
         return dict(self._call("GET", "/openai/status"))

@@ -70,6 +70,10 @@ class LoadingModel:
 _ANYWHERE = Placement()
 
 
+async def _always() -> None:
+    """Every load may begin."""
+
+
 def _memory_of(model: ModelInfo) -> int:
     """Bytes that it takes when it is loaded, about."""
     return model.size_bytes + _WORKER_BYTES
@@ -99,12 +103,14 @@ class ModelManager:
         default_ttl: float,
         available_memory: Callable[[], int],
         start_engine: StartEngine = EngineProcess.start,
+        check_start: Callable[[], Awaitable[None]] = _always,  # raises when no worker can be started, before others make room
         on_use: Callable[[str], object] = lambda _: None,  # is told the id of a model that is loaded or unloaded
         room_seconds: float = 10.0,  # that a load waits for answers whose model must go
     ) -> None:
         self.default_ttl = default_ttl
         self._available_memory = available_memory
         self._start_engine = start_engine
+        self._check_start = check_start
         self._on_use = on_use
         self._loaded: dict[str, LoadedModel] = {}
         self._loading: dict[str, LoadingModel] = {}
@@ -217,6 +223,7 @@ class ModelManager:
         loaded = await self._find_or_load(model, placement.provider)
         if not placement.is_demanded or loaded.provider == placement.provider:
             return loaded
+        await self._check_start()
         if self._users(model.id) == own_users:
             await self._unload(loaded)
             loaded = await self._find_or_load(model, placement.provider)
@@ -247,6 +254,7 @@ class ModelManager:
     async def _load(self, model: ModelInfo, provider: str) -> LoadedModel:
         try:
             async with self._room_making:
+                await self._check_start()
                 self._check_crashes(model.id, provider)
                 await self._make_room(model)
                 self._loading[model.id].promised = _memory_of(model)

@@ -82,6 +82,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._open = {_STDOUT, _STDERR, _LIFE}  # what has not ended yet
         self._ready: asyncio.Future[Frame] = self._loop.create_future()
+        self._ready.add_done_callback(_note_seen)  # who gives a load up does not look at it
         self._heard = self._loop.time()
         self._watchdog: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -303,6 +304,8 @@ class EngineProcess(asyncio.SubprocessProtocol):
         if self.ended.is_set():
             return
         self.ended.set()
+        if self._transport.is_closing():  # by the event loop: whoever started it gave up before it ran
+            self._is_stopping = True
         self._transport.close()
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -331,6 +334,11 @@ class EngineProcess(asyncio.SubprocessProtocol):
         for line in data.decode("utf-8", "replace").splitlines():
             self._stderr.append(line[:500])
             logger.debug("%s: %s", self._name, line[:500])
+
+
+def _note_seen(ready: asyncio.Future[Frame]) -> None:
+    if not ready.cancelled():
+        ready.exception()
 
 
 def _describe(code: int | None) -> str:

@@ -12,6 +12,7 @@ import gc
 if __name__ == "__main__":
     gc.disable()  # while modules are read it finds nothing, and takes a tenth of the time; on again when requests are served
 
+import asyncio
 import json
 import logging
 import os
@@ -20,30 +21,29 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from foundry_cli import __version__
 from foundry_cli.catalog.refreshing import refresh_in_background
 from foundry_cli.config import Config, check_address, check_exposure, load_config
 from foundry_cli.engine.model_manager import ModelManager, StartEngine
 from foundry_cli.engine.process import EngineProcess, WorkerOptions
-from foundry_cli.errors import FoundryError, ServiceStartError
+from foundry_cli.errors import FoundryError, ServiceOutdatedError, ServiceStartError
 from foundry_cli.external_models import read_external_models
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory, open_inventory
 from foundry_cli.log import start_logging
-from foundry_cli.paths import Paths, make_private_directory, write_atomically
+from foundry_cli.paths import Paths, write_atomically
+from foundry_cli.program_code import code_digest
 from foundry_cli.service.app import create_app
 from foundry_cli.service.conversation_budget import ConversationBudget
 from foundry_cli.service.external.registry import ExternalModels
 from foundry_cli.service.guard import Access
+from foundry_cli.service.home_lock import HomeLock
 from foundry_cli.service.idle import stop_when_idle
 from foundry_cli.service.server import Server, bind_tcp, bind_unix
 from foundry_cli.service.state import ServiceState
@@ -52,16 +52,7 @@ from foundry_cli.store.usage import note_use
 
 logger = logging.getLogger("foundry.service")
 
-ALREADY_RUNNING = "service_already_running"
 _OPEN_FILES = 4096
-_WATCH_SECONDS = 5.0  # between two looks at the lock file
-_LOCK_SECONDS = 0.5  # others hold the lock for a moment to see whether a service runs
-
-
-class AlreadyRunningError(ServiceStartError):
-    """Another process holds the lock of this home directory."""
-
-    code = ALREADY_RUNNING
 
 
 def main() -> None:
@@ -71,27 +62,15 @@ def main() -> None:
     _raise_file_limit()
     paths = Paths.from_environment()
     try:
-        with _lock(paths):
+        with HomeLock(paths) as lock:
             config = load_config(paths)
             check_exposure(config.host, config.api_key)
             check_address(config.host)
             _start_logging(paths, config)
-            _serve(paths, config, umask)
+            _serve(paths, config, umask, lock)
     except FoundryError as error:  # who reads this may ask at once whether a service runs: the lock is free by now
         _report({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
         sys.exit(1)
-
-
-def _lock(paths: Paths) -> AbstractContextManager[object]:
-    """The lock that says "running", to be held for life. Raises `AlreadyRunningError`, `ServiceStartError`."""
-    try:
-        make_private_directory(paths.home)
-        make_private_directory(paths.run)
-        return FileLock(paths.lock_file, mode=0o600).acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
-    except Timeout as error:
-        raise AlreadyRunningError(f"A service is already running for {paths.home}.") from error
-    except OSError as error:
-        raise ServiceStartError(f"The directory {paths.run} cannot be used: {error.strerror}.") from error
 
 
 def _leave_no_core() -> None:
@@ -121,8 +100,9 @@ def _start_logging(paths: Paths, config: Config) -> None:
         raise ServiceStartError(f"The directory {paths.logs} cannot be used: {error.strerror}.") from error
 
 
-def _serve(paths: Paths, config: Config, umask: int) -> None:
+def _serve(paths: Paths, config: Config, umask: int, lock: HomeLock) -> None:
     """`umask`: that of the person who has started the service."""
+    code = code_digest()
     tcp = bind_tcp(config.host, config.port, _read_port(paths.port_file))
     unix = bind_unix(paths.socket, paths.home)
     record = _record(paths, config, tcp.getsockname()[1], has_unix=unix is not None)
@@ -131,7 +111,8 @@ def _serve(paths: Paths, config: Config, umask: int) -> None:
     models = ModelManager(
         default_ttl=config.ttl_seconds,
         available_memory=available_memory,
-        start_engine=engine_starter(paths, config, conversations),
+        start_engine=engine_starter(paths, config, conversations, code),
+        check_start=lambda: check_code(code),
         on_use=lambda model_id: usage.submit(note_use, paths, model_id),
     )
     inventory = open_inventory(paths, config)
@@ -142,6 +123,7 @@ def _serve(paths: Paths, config: Config, umask: int) -> None:
         stop=lambda: setattr(server, "should_exit", True),
         is_stopping=lambda: server.should_exit,
         external=ExternalModels(read_external_models(config), is_offline=config.is_offline),
+        code_digest=code,
         is_strict=config.is_strict,
         umask=umask,
     )
@@ -149,13 +131,12 @@ def _serve(paths: Paths, config: Config, umask: int) -> None:
     def on_ready() -> None:
         try:
             console = os.open(paths.logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            if config.port == 0:  # a port that was asked for is not the one to keep
-                write_atomically(paths.port_file, str(record.port).encode())
             record.write(paths.instance_file)
-            held = os.stat(paths.lock_file)
         except OSError as error:
             place = error.filename or paths.home  # a write that fails does not say where
             raise ServiceStartError(f"{place} cannot be written: {error.strerror}.") from error
+        if config.port == 0:  # a port that was asked for is not the one to keep
+            _keep_port(paths.port_file, record.port)
         logger.info("version %s serves %s, process %d", __version__, record.base_url, record.pid)
         _report({"instance": asdict(record)})
         _leave_console(console)
@@ -163,7 +144,7 @@ def _serve(paths: Paths, config: Config, umask: int) -> None:
         gc.enable()
         _stop_when_idle(state, config.idle_minutes)
         threading.Thread(target=_sweep, args=(inventory,), daemon=True).start()
-        threading.Thread(target=_end_when_abandoned, args=(paths.lock_file, held, state.stop), daemon=True).start()
+        threading.Thread(target=lock.wait_for_loss, args=(state.stop,), daemon=True).start()
         threading.Thread(target=refresh_in_background, args=(paths, config, inventory.catalog), daemon=True).start()
 
     server = Server(create_app(state, _access(config, record)), on_ready, models.close)
@@ -171,8 +152,7 @@ def _serve(paths: Paths, config: Config, umask: int) -> None:
         server.run_on([tcp] if unix is None else [tcp, unix])
     finally:
         conversations.close()
-        paths.instance_file.unlink(missing_ok=True)
-        paths.socket.unlink(missing_ok=True)
+        lock.remove_traces()
         logger.info("stopped")
 
 
@@ -186,30 +166,29 @@ def _stop_when_idle(state: ServiceState, minutes: int) -> None:
         state.in_background(stop_when_idle(state.activity, 60.0 * minutes, is_busy, state.stop))
 
 
-def _end_when_abandoned(lock_file: Path, held: os.stat_result, stop: Callable[[], None]) -> None:
-    """Stop when the lock file is not the one that we hold any more: no command would find us, and another service may start."""
-    while True:
-        time.sleep(_WATCH_SECONDS)
-        try:
-            if os.path.samestat(held, os.stat(lock_file)):
-                continue
-        except FileNotFoundError:
-            pass
-        except OSError:  # a disk that does not answer says nothing
-            continue
-        logger.warning("%s was removed, so the service ends", lock_file)
-        stop()
-        return
-
-
-def engine_starter(paths: Paths, config: Config, budget: ConversationBudget) -> StartEngine:
-    """Starts workers as the settings say."""
+def engine_starter(paths: Paths, config: Config, budget: ConversationBudget, code: str) -> StartEngine:
+    """Starts workers as the settings say. None is kept that may have been started from files of another digest than `code`."""
     options = WorkerOptions(config.engine, paths.conversations if budget.size else None, budget.size, budget.enforce_soon)
 
     async def start(name: str, directory: Path, provider: str) -> EngineProcess:
-        return await EngineProcess.start(name, directory, provider, options=options)
+        engine = await EngineProcess.start(name, directory, provider, options=options)
+        try:
+            await check_code(code)  # it has read them meanwhile
+        except BaseException:
+            await engine.stop()
+            raise
+        return engine
 
     return start
+
+
+async def check_code(digest: str) -> None:
+    """A worker of other code would speak with the service in another way. Raises `ServiceOutdatedError`."""
+    if await asyncio.to_thread(code_digest) != digest:
+        raise ServiceOutdatedError(
+            "foundry was updated while its service was running, which can load no more models now.",
+            hint="Run 'foundry service restart'.",
+        )
 
 
 def _sweep(inventory: Inventory) -> None:
@@ -249,6 +228,14 @@ def _read_port(path: Path) -> int:
     except (OSError, ValueError):
         return 0
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and 1024 <= int(text) <= 65535 else 0
+
+
+def _keep_port(path: Path, port: int) -> None:
+    """For the next start, which does without when it cannot be written."""
+    try:
+        write_atomically(path, str(port).encode())
+    except OSError as error:
+        logger.warning("the port will not be kept for the next start: %s", error)
 
 
 def _report(message: dict[str, object]) -> None:

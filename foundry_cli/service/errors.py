@@ -33,6 +33,7 @@ STATUS: dict[type[errors.FoundryError], int] = {
     errors.ModelUnloadedError: 409,
     errors.EngineDiedError: 503,
     errors.ServiceStoppingError: 503,
+    errors.ServiceOutdatedError: 503,
     errors.InsufficientMemoryError: 507,
     errors.CacheError: 507,
     errors.DiskFullError: 507,
@@ -42,6 +43,10 @@ STATUS: dict[type[errors.FoundryError], int] = {
     errors.ProviderUnreachableError: 502,
 }
 _TYPE = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"}
+_NOT_AGAIN = (
+    errors.ModelUnloadedError,  # that would load what somebody has just unloaded
+    errors.ServiceOutdatedError,  # somebody has to restart it first
+)
 _RETRY_SECONDS = {429: 2, 503: 2}
 _ANTHROPIC_ROUTES = "/v1/messages"
 
@@ -103,7 +108,7 @@ def response_to(error: errors.FoundryError, scope: Scope) -> JSONResponse:
 
 def _retry_headers(error: errors.FoundryError, status: int) -> dict[str, str]:
     """When the clients of OpenAI and Anthropic, which repeat such requests by themselves, shall do so."""
-    if isinstance(error, errors.ModelUnloadedError):  # that would load what somebody has just unloaded
+    if isinstance(error, _NOT_AGAIN):
         return {"x-should-retry": "false"}
     seconds = _RETRY_SECONDS.get(status)
     if isinstance(error, errors.QueueFullError) and error.retry_seconds is not None:

@@ -7,6 +7,7 @@ import threading
 from asyncio.subprocess import Process
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -45,14 +46,22 @@ class InstalledProviders:
         self._is_asked = False
 
     def start(self) -> None:
-        """Begin to ask, unless that was done before."""
+        """Begin to ask, unless that was done before.
+
+        Raises `RuntimeError` when no thread can be started; the next call tries again.
+        """
         if not self._is_asked:
             self._is_asked = True
-            threading.Thread(target=self._run, daemon=True).start()
+            try:
+                threading.Thread(target=self._run, daemon=True).start()
+            except RuntimeError:
+                self._is_asked = False
+                raise
 
     def known(self) -> ProviderReport | None:
         """The answer, if it is there; it will be soon otherwise."""
-        self.start()
+        with suppress(RuntimeError):
+            self.start()
         return self._answer.result() if self._answer.done() else None
 
     async def report(self) -> ProviderReport:
@@ -92,6 +101,7 @@ class ServiceState:
     external: ExternalModels = field(default_factory=ExternalModels)
     responses: ResponseStore = field(default_factory=ResponseStore)
     activity: Activity = field(default_factory=Activity)
+    code_digest: str = ""  # of the program's files when the service started
     is_strict: bool = False  # fields of requests that would be ignored are refused
     umask: int = -1  # for files of the cache, which users may share; -1: that of the service, whose own files are private
 

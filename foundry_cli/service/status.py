@@ -23,8 +23,8 @@ async def health(request: Request) -> dict[str, Any]:
     state = state_of(request)
     if state.is_stopping():
         raise stopping()  # who looks for a service must not find one that is about to end
-    record = state.record
-    return {"status": "ok", "instanceId": record.instance_id, "pid": record.pid, "version": __version__}
+    identity = {"instanceId": state.record.instance_id, "pid": state.record.pid}
+    return {"status": "ok", **identity, "version": __version__, "codeDigest": state.code_digest}
 
 
 @router.get("/status")

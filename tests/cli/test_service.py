@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 import zipfile
@@ -25,7 +26,7 @@ from foundry_cli.errors import FoundryError
 from foundry_cli.hardware.processors import usable_cores
 from foundry_cli.paths import Paths
 from tests.cli.in_process import Command
-from tests.conftest import Foundry, RunningService, add_model, run_service
+from tests.conftest import FOUNDRY, Foundry, RunningService, add_model, clean_environment, run_service
 
 SDK_URL = re.compile(r"http://(?:[a-zA-Z0-9.-]+|\d{1,3}(\.\d{1,3}){3}):\d+")
 
@@ -151,20 +152,24 @@ def test_a_restart_loads_again_what_was_loaded(here: Command, tmp_path: Path) ->
     assert shown[-1] == "Loading again in the background: second:1"
     client = require_service(paths)
     deadline = time.monotonic() + 30
-    while client.loaded_models() != ["first:1", "third:1"]:
+    while sorted(client.loaded_models()) != ["first:1", "third:1"]:  # they are loaded side by side
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert [model["ttl"] for model in client.status()["loadedModels"]] == [77, 600]
+    assert _times_to_live(client) == {"first:1": 77, "third:1": 600}
     assert "second:1 is not loaded again: " in (paths.logs / "foundry.log").read_text()
     here("service", "set", "--ttl", "50")  # restarts it, too
     client = require_service(paths)
-    while client.loaded_models() != ["first:1", "third:1"]:
+    while sorted(client.loaded_models()) != ["first:1", "third:1"]:  # they are loaded side by side
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert [model["ttl"] for model in client.status()["loadedModels"]] == [77, 50]
+    assert _times_to_live(client) == {"first:1": 77, "third:1": 50}
     here("service", "stop")
     here("service", "start")
     assert require_service(paths).loaded_models() == []
+
+
+def _times_to_live(client: ServiceClient) -> dict[str, float]:
+    return {model["id"]: model["ttl"] for model in client.status()["loadedModels"]}
 
 
 @pytest.mark.slow
@@ -311,6 +316,20 @@ def test_zip_logs_holds_logs_without_secrets(foundry: Foundry, service: RunningS
     assert "exists already" in again.stderr
 
 
+def test_no_level_of_the_log_shows_what_stands_in_addresses_and_headers(here: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    here("service", "start", "--log-level", "trace")
+    url = require_service(paths).record.base_url
+    headers = {"authorization": "Bearer canary-1", "x-other": "canary-2"}
+    body = {"model": "canary-3", "messages": [{"role": "user", "content": "canary-4"}]}
+    requests.post(f"{url}/v1/chat/completions?q=canary-5", json=body, headers=headers, timeout=20)
+    requests.get(f"{url}/canary-6?q=canary-7#canary-8", headers=headers, timeout=20)
+    here("service", "stop")
+    log = (paths.logs / "foundry.log").read_text()
+    assert "/v1/chat/completions 404" in log
+    assert set(re.findall(r"canary-\d", log)) <= {"canary-3", "canary-6"}  # names of models, and paths
+
+
 @pytest.fixture(scope="module")
 def unharmed_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """A service for tests after which it is as it was before."""
@@ -338,6 +357,30 @@ def test_a_restart_with_a_wrong_variable_stops_nothing(here: Command, unharmed_s
     output = here("service", "restart", home=unharmed_service.paths.home, env={variable: "no.such.value"})
     assert output.code != 0
     assert unharmed_service.client.is_alive()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such limit")
+def test_a_restart_where_nothing_can_be_written_stops_nothing(unharmed_service: RunningService) -> None:
+    home = unharmed_service.paths.home
+    before = sorted(path for path in home.rglob("*") if path.parent.name in ("run", "logs"))
+    command = ["bash", "-c", 'ulimit -f 0; exec "$0" service restart', str(FOUNDRY)]  # as on a full disk: no file can grow
+    output = subprocess.run(command, env=clean_environment(home), capture_output=True, text=True, timeout=60)
+    assert output.returncode == 3
+    assert output.stdout == ""
+    assert output.stderr.startswith(f"Exception: {unharmed_service.paths.logs} cannot be written: ")
+    assert output.stderr.endswith("The running service goes on.\n")
+    assert output.stderr.count("\n") == 1
+    assert unharmed_service.client.is_alive()
+    assert sorted(path for path in home.rglob("*") if path.parent.name in ("run", "logs")) == before
+
+
+def test_a_port_that_cannot_be_kept_is_no_obstacle(here: Command, tmp_path: Path) -> None:
+    paths = Paths(tmp_path / "home")
+    paths.port_file.mkdir(parents=True, mode=0o700)
+    paths.home.chmod(0o700)
+    paths.run.chmod(0o700)
+    assert "is Started" in here("service", "start").stdout
+    assert "will not be kept" in (paths.logs / "foundry.log").read_text()
 
 
 @pytest.mark.slow

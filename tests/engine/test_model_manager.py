@@ -22,6 +22,7 @@ from foundry_cli.errors import (
     ModelInUseError,
     ModelUnloadedError,
     QueueFullError,
+    ServiceOutdatedError,
     ServiceStoppingError,
 )
 from foundry_cli.execution_providers import CPU
@@ -704,5 +705,34 @@ def test_crashes_with_one_provider_do_not_bar_another() -> None:
                 await manager.load(model("a"), ON_CUDA)
             start.command = OBEDIENT
             await manager.load(model("a"))
+
+    asyncio.run(run())
+
+
+def test_nothing_makes_room_for_what_cannot_be_started() -> None:
+    is_outdated = False
+
+    async def check() -> None:
+        if is_outdated:
+            raise ServiceOutdatedError("It was updated.")
+
+    async def run() -> None:
+        nonlocal is_outdated
+        machine = Machine(150 * MIB)
+        machine.manager = manager = ModelManager(
+            default_ttl=600.0, available_memory=machine.available, start_engine=Starter(), check_start=check
+        )
+        await manager.load(model("a"))
+        is_outdated = True
+        for wanted, placement in ((model("b"), Placement()), (model("a"), Placement("OtherProvider", is_demanded=True))):
+            with pytest.raises(ServiceOutdatedError):
+                await manager.load(wanted, placement)
+        assert names(manager) == ["a"]
+        assert manager.loading() == []
+        await manager.load(model("a"))
+        is_outdated = False
+        await manager.load(model("b"))
+        assert names(manager) == ["b"]
+        await manager.close()
 
     asyncio.run(run())

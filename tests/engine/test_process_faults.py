@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -330,3 +331,24 @@ def test_the_real_worker_killed_while_it_writes(tmp_path: Path, number: signal.S
                 await answer(process, request())
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("rounds", range(1, 8))
+def test_a_start_that_is_given_up_at_once_is_no_crash(rounds: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        complaints: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        start = asyncio.create_task(EngineProcess.start("test", HERE, command=OBEDIENT))
+        for _ in range(rounds):  # of the event loop: in the first ones it starts the process
+            await asyncio.sleep(0)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        del start
+        gc.collect()  # what nobody has looked at would be complained about now
+        await asyncio.sleep(0)
+        assert complaints == []
+
+    asyncio.run(run())
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert not workers()

@@ -15,6 +15,7 @@ from foundry_cli.engine.conversation_files import kept_files
 from foundry_cli.engine.process import WorkerOptions
 from foundry_cli.execution_providers import CPU
 from foundry_cli.paths import Paths
+from foundry_cli.program_code import code_digest
 from foundry_cli.service.__main__ import engine_starter
 from foundry_cli.service.conversation_budget import ConversationBudget
 from tests.engine.fakes import request
@@ -76,7 +77,7 @@ class Listening(ConversationBudget):
 def test_the_workers_of_the_service_tell_it(tmp_path: Path) -> None:
     directory = write_scripted_model(tmp_path / "model", ["I am here."])
     budget = Listening(tmp_path / "conversations", 1 << 20)
-    start = engine_starter(Paths(tmp_path), Config(), budget)
+    start = engine_starter(Paths(tmp_path), Config(), budget, code_digest())
 
     async def talk() -> None:
         process = await start("test", directory, CPU)

@@ -411,3 +411,16 @@ def test_a_service_whose_directory_was_removed_ends(paths: Paths) -> None:
     shutil.rmtree(paths.run)
     process = psutil.Process(client.record.pid)
     assert psutil.wait_procs([process], timeout=60)[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there files in use cannot be removed")
+def test_an_abandoned_service_leaves_its_successor_alone(paths: Paths) -> None:
+    old, _ = start_service(paths)
+    shutil.rmtree(paths.home)
+    new, is_new = start_service(paths)
+    assert is_new
+    os.kill(old.record.pid, signal.SIGTERM)
+    _wait_for_end(old.record.pid)
+    assert not psutil.pid_exists(old.record.pid)
+    assert require_service(paths).record == new.record
+    assert paths.socket.exists()

@@ -23,7 +23,8 @@ MANAGING = {**JSON, "x-foundry-token": TOKEN}
 
 
 def test_health(local: LocalService) -> None:
-    assert local.get("/health")[2] == {"status": "ok", "instanceId": "identity", "pid": 1, "version": __version__}
+    expected = {"status": "ok", "instanceId": "identity", "pid": 1, "version": __version__, "codeDigest": ""}
+    assert local.get("/health")[2] == expected
 
 
 def test_status(local: LocalService) -> None:

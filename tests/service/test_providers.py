@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -51,6 +52,17 @@ def test_the_real_service_takes_a_provider_it_has_and_refuses_others(service: Ru
     assert status["isAutoRegistrationResolved"] is True
     assert status["validEps"] == [CPU]
     assert next(model["ep"] for model in status["loadedModels"] if model["id"] == "echo:1") == CPU
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere other sizes of a stack are refused")
+def test_without_a_thread_to_ask_in_they_are_not_known_yet() -> None:
+    installed = InstalledProviders(lambda: ProviderReport((CPU,)))
+    usual = threading.stack_size(1 << 46)  # more than there is: no thread can be started
+    try:
+        assert installed.known() is None
+    finally:
+        threading.stack_size(usual)
+    assert installed.wait().names == (CPU,)
 
 
 def test_a_refusal_says_what_is_missing_or_what_there_is(tmp_path: Path) -> None:
