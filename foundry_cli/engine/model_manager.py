@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli.engine.admission import Admission
+from foundry_cli.engine.crash_limit import CrashLimit
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
     EngineDiedError,
@@ -32,7 +32,6 @@ StartEngine = Callable[[str, Path, str], Awaitable[EngineProcess]]
 
 _WORKER_BYTES = 100 * 1024 * 1024  # interpreter, runtime and a short conversation, beside the weights
 _USUALLY_RUNNING = 8  # as long as the engine is not there to be asked
-_CRASHES, _CRASH_SECONDS = 3, 60.0  # more crashes than this in so many seconds: give up for a while
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class ModelManager:
         self._unloading: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._admissions: dict[str, Admission] = {}  # by model id
-        self._crashes: dict[tuple[str, str], deque[float]] = {}  # by model id and provider
+        self._crashes = CrashLimit()
         self._chosen_ttl: dict[str, float | None] = {}  # by model id; stays when a model crashes or makes room
         self._room_seconds = room_seconds
         self._rested = asyncio.Event()  # a request has ended
@@ -255,7 +254,7 @@ class ModelManager:
         try:
             async with self._room_making:
                 await self._check_start()
-                self._check_crashes(model.id, provider)
+                self._crashes.check(model.id, provider)
                 await self._make_room(model)
                 self._loading[model.id].promised = _memory_of(model)
             engine = await self._start(model, provider)
@@ -278,19 +277,8 @@ class ModelManager:
         try:
             return await self._start_engine(model.id, model.path, provider)
         except (EngineDiedError, InsufficientMemoryError):
-            self._count_crash(model.id, provider)
+            self._crashes.note(model.id, provider)
             raise
-
-    def _count_crash(self, model_id: str, provider: str) -> None:
-        self._crashes.setdefault((model_id, provider), deque(maxlen=_CRASHES)).append(time.monotonic())
-
-    def _check_crashes(self, model_id: str, provider: str) -> None:
-        crashes = self._crashes.get((model_id, provider), deque())
-        if len(crashes) == _CRASHES and crashes[0] > time.monotonic() - _CRASH_SECONDS:
-            raise EngineDiedError(
-                f"The engine worker of {model_id} crashed {_CRASHES} times in the last {_CRASH_SECONDS:.0f} s.",
-                hint="Try again later, or another variant. 'foundry service diag --logs' shows what was reported.",
-            )
 
     async def _make_room(self, model: ModelInfo) -> None:
         """Unload idle models, least recently used first, until `model` fits; for those that answer, wait a while.
@@ -367,7 +355,7 @@ class ModelManager:
         """Drop a model whose worker ended by itself, so that the next request loads it again."""
         if loaded is not None and self._loaded.get(loaded.model.id) is loaded:
             del self._loaded[loaded.model.id]
-            self._count_crash(loaded.model.id, loaded.provider)
+            self._crashes.note(loaded.model.id, loaded.provider)
 
     def _in_background(
         self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]] | None = None
