@@ -16,7 +16,7 @@ from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError, Sou
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
 from foundry_cli.paths import Paths
-from foundry_cli.store.copying import copy_model
+from foundry_cli.store.copying import copy_model, drop_unfinished
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import Manifest, StoredFile, first_problem, read_manifest, write_manifest
@@ -75,6 +75,8 @@ def _complete(plan: DownloadPlan, client: HttpClient, report: Report, lock: Down
     try:
         descriptions = write_descriptions(plan.root, plan.model, files)
         write_manifest(plan.root, Manifest(plan.model, (*files, *descriptions)))
+        for file in files:  # of an earlier attempt in another way
+            drop_unfinished(plan.root / file.path)
         lock.complete()
     except OSError as error:
         if full := full_reason(error):

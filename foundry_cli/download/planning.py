@@ -14,6 +14,7 @@ from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
 from foundry_cli.remote import RemoteModel
 from foundry_cli.store.cache import check_writable
+from foundry_cli.store.copying import copied_bytes
 from foundry_cli.store.layout import model_root
 from foundry_cli.store.manifest import check_paths, read_object
 from foundry_cli.store.model_folder import check_same_model
@@ -66,6 +67,8 @@ def plan_download(model: ModelInfo, inventory: Inventory, client: HttpClient) ->
     check_same_model(root, model)
     config = _read_config(remote, client)
     missing = missing_bytes(remote.files, root, model.uri)
+    if isinstance(remote, LocalModel):
+        missing -= sum(copied_bytes(root / file.path, file.size) for file in remote.files)
     return DownloadPlan(model, root, remote, total, missing, disk.free, memory_need(model, config), config)
 
 

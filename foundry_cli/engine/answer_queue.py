@@ -30,7 +30,7 @@ class AnswerQueue:
             return True
         told = sum(map(_texts, frame.get("logprobs", ())))
         size = _EVENT_BYTES + len(frame.get("text", "")) + _TOKEN_BYTES * told
-        if self._waiting_bytes + size <= MOST_WAITING:
+        if not self._items or self._waiting_bytes + size <= MOST_WAITING:
             self._add(read_item(frame), size)
             return True
         self.end(ClientTooSlowError("The answer was ended, because the client does not read it."))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from foundry_cli.engine.grammar_limits import MOST_OPTIONAL
+from foundry_cli.engine.schema_references import with_own_targets
 
 Compiles = Callable[[dict[str, Any]], bool]
 _Change = Callable[[dict[str, Any]], Any]
@@ -31,6 +32,14 @@ _UNKNOWN = frozenset(
         *("$dynamicRef", "$recursiveRef"),
     }
 )
+_OF_FORMATS = frozenset(
+    {
+        r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$",
+        r"^(?=.{1,253}\.?$)[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[-0-9a-zA-Z]{0,61}[0-9a-zA-Z])?)*\.?$",
+    }
+)
+"""Patterns that llguidance cannot compile and that zod 4 writes beside the formats `duration` and `hostname`."""
+
 _TYPES = {
     "pattern": "string",
     **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), "number"),
@@ -40,16 +49,16 @@ _TYPES = {
 def exact(schema: Any, compiles: Compiles) -> Any:
     """The same without what says nothing: a format that is only an annotation, any name as the name of a property.
 
-    A pattern that cannot be compiled is left out beside a known format: it is the same in the words of who wrote the schema.
+    A pattern is left out that is only what its format means, in the words of a library.
     """
     tried = _limited(compiles)
-    return _changed(schema, lambda item: _in_known_words(item, tried))
+    return _changed(with_own_targets(schema), lambda item: _in_known_words(item, tried))
 
 
 def loosened(schema: Any, compiles: Compiles) -> Any:
     """What allows all that `schema` allows, and more, but can be enforced."""
     tried = _limited(compiles)
-    return _changed(schema, lambda item: _without_unknown(item, tried))
+    return _changed(with_own_targets(schema), lambda item: _without_unknown(item, tried))
 
 
 def _limited(compiles: Compiles) -> Compiles:
@@ -96,7 +105,7 @@ def _says_nothing(key: str, value: Any, schema: dict[str, Any], compiles: Compil
         case "format", str():
             return not _is_known_format(value, compiles)
         case "pattern", str():
-            return _is_known_format(schema.get("format"), compiles) and not compiles(_alone(key, value))
+            return value in _OF_FORMATS and _is_known_format(schema.get("format"), compiles)
         case (("uniqueItems" | "not"), False):
             return True
         case (("unevaluatedItems" | "unevaluatedProperties"), _):

@@ -292,6 +292,7 @@ class ModelManager:
         while (free := self._available_memory() - sum(other.promised for other in self._loading.values())) < needed:
             if others := {other.task for other in self._loading.values() if other.promised}:
                 await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+                deadline = time.monotonic() + self._room_seconds  # for answers: what was loaded first shall give its own
             elif self._unloading:
                 await asyncio.wait(self._unloading)  # their memory comes back
             else:

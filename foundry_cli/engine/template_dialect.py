@@ -61,7 +61,7 @@ class JinjaDialect:
 
     def render(self, messages: Sequence[Message], tools: ToolUse | None, effort: str | None) -> str:
         """See `TemplateDialect`."""
-        if self._with_tools and (tools or has_tool_history(messages)):
+        if self._with_tools and tools:  # a template for tools fails without any
             return self._with_tools.render(messages, tools, effort)
         adapted = write_history(messages, self._history_form) if has_tool_history(messages) else list(messages)
         listed = tool_list(tools) if tools else None

@@ -53,12 +53,17 @@ class LimitedProtocol(H11Protocol):
         super().connection_made(transport)
         self.app_state: dict[str, Any] = {"connection": {}}  # in the scope of every request of this connection
         self.is_unix = self.server is not None and self.server[1] is None
-        others = [other for other in self.connections if isinstance(other, LimitedProtocol) and not other.is_unix]
-        if len(others) > 2 * self.most_connections and not self.is_unix:
-            transport.abort()
-        elif len(others) > self.most_connections and not self.is_unix and not _close_idle(others):
-            self.app = RequestIds(refuse)
+        others = [other for other in self.connections if isinstance(other, LimitedProtocol) and other.counts()]
+        if not self.is_unix and len(others) > self.most_connections and not _close_idle(others):
+            if len(others) > 2 * self.most_connections:
+                transport.abort()
+            else:
+                self.app = RequestIds(refuse)
         self._header_timer = self.loop.call_later(self.header_seconds, transport.close)
+
+    def counts(self) -> bool:
+        """Whether the connection is one of those whose number is limited."""
+        return not self.is_unix and not self.transport.is_closing()
 
     def idle_until(self) -> float | None:
         """When the connection will be closed unless another request comes; None while it is not idle."""

@@ -18,10 +18,10 @@ from typing import BinaryIO
 from foundry_cli.chunks import CHUNK_BYTES, chunk_digest
 from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError, IntegrityError
 from foundry_cli.remote import RemoteFile
+from foundry_cli.store.cache import UNFINISHED
 from foundry_cli.store.journal import Journal
 from foundry_cli.store.manifest import StoredFile, check_paths
 from foundry_cli.store.plain_file import O_CLEAN, NotPlainError, full_reason, is_plain, make_parents, open_plain, sync_directory
-from foundry_cli.store.transfer.attempt import partial_path
 
 Progress = Callable[[int], None]  # is told each time how many bytes more are done
 Report = Callable[[int, int], None]  # bytes done, bytes in total
@@ -123,9 +123,7 @@ def copy_model(
 
             def copied(file: StoredFile) -> None:
                 journal.publish(file.path, file.sha256)
-                fetched = partial_path(root, file.path)
-                if is_plain(fetched):
-                    fetched.unlink()
+                drop_unfinished(root / file.path)
 
             return copy_files(files, source, root, cancelled=cancelled, report=report, copied=copied)
         finally:
@@ -136,6 +134,23 @@ def digest_file(path: Path, *, cancelled: threading.Event | None = None, progres
     """Size and digests of a plain file; `path` of the result is its name. Raises `CacheError`, `DownloadCancelledError`."""
     with translated(f"{path} cannot be read"), _open_source(path) as stream:
         return replace(_digest(stream, None, cancelled, progress), path=path.name)
+
+
+def drop_unfinished(path: Path) -> None:
+    """Delete what downloads and copies of `path` that were stopped have left. Raises `OSError`."""
+    for ending in UNFINISHED:
+        left = path.with_name(path.name + ending)
+        if is_plain(left):
+            left.unlink()
+
+
+def copied_bytes(target: Path, size: int) -> int:
+    """How much of `target`, which has `size` bytes, an earlier copy has brought that was stopped."""
+    partial = target.with_name(target.name + _COPYING)
+    try:
+        return min(size, os.lstat(partial).st_size) if is_plain(partial) else 0
+    except OSError:  # just gone
+        return 0
 
 
 def shifted(report: Report | None, before: int, total: int) -> Report | None:
@@ -179,7 +194,8 @@ def _fill(
     reading: BinaryIO, writing: BinaryIO, sha256: str | None, cancelled: threading.Event | None, progress: Progress | None
 ) -> StoredFile:
     """Make `writing` a copy of `reading`, and go on with what it has; what is hashed is what was written."""
-    has = os.fstat(writing.fileno()).st_size // CHUNK_BYTES * CHUNK_BYTES
+    sizes = (os.fstat(stream.fileno()).st_size for stream in (reading, writing))
+    has = min(sizes) // CHUNK_BYTES * CHUNK_BYTES
     if not has and _clone(reading.fileno(), writing.fileno()):
         return _digest(writing, None, cancelled, progress)
     digest = _Digest(cancelled, progress)

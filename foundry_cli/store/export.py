@@ -23,7 +23,6 @@ from foundry_cli.types import ModelInfo
 
 _READABLE_FILE, _READABLE_DIRECTORY = 0o644, 0o755  # a web server is another user
 _LOCK_MODE = 0o664  # several users may write one mirror
-_LOCK_MODE = 0o664  # several users may write one mirror
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from foundry_cli.errors import CacheError, ModelInvalidError
 from foundry_cli.paths import SHARED, write_atomically
 from foundry_cli.remote import RemoteFile
 from foundry_cli.store.cache import CHUNK_BITMAP, INCOMPLETE_MARKER, UNFINISHED
-from foundry_cli.store.copying import Report, check_room, copy_model, translated
+from foundry_cli.store.copying import Report, check_room, copied_bytes, copy_model, translated
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.manifest import MANIFEST, Manifest, StoredFile, first_problem, read_manifest, write_manifest
 from foundry_cli.store.plain_file import make_parents
@@ -94,7 +94,7 @@ def check_room_for(folders: Iterable[tuple[ModelFolder, str]], base: Path) -> No
     needed, sample = 0, None
     for folder, relative in folders:
         missing = [file for file in folder.files if not _has_size(base / relative / file.path, file.size)]
-        needed += sum(file.size for file in missing)
+        needed += sum(file.size - copied_bytes(base / relative / file.path, file.size) for file in missing)
         sample = sample or next((folder.root / file.path for file in missing), None)
     check_room(needed, base, sample)
 

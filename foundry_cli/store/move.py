@@ -17,7 +17,7 @@ from pathlib import Path
 from foundry_cli.errors import CacheError, FoundryError, IntegrityError, InvalidRequestError, ModelInUseError
 from foundry_cli.store.cache import INCOMPLETE_MARKER, check_writable, is_inside, other_models, plain_files, scan
 from foundry_cli.store.cache_marker import MARKER
-from foundry_cli.store.copying import Progress, Report, check_room, copy_file, digest_file
+from foundry_cli.store.copying import Progress, Report, check_room, copied_bytes, copy_file, digest_file
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.manifest import MANIFEST, first_problem, read_manifest
 from foundry_cli.store.ownership import all_paths, foreign_files, has_list
@@ -64,7 +64,7 @@ def plan_move(cache: Path, destination: Path) -> MovePlan:
             _check_target(item, destination / item.directory.relative_to(cache))
     check_writable(destination)
     plan = MovePlan(cache, destination, items, (*found.problems, *kept.values()))
-    needed = sum(item.size_bytes for item in items if not _is_there(item, plan))
+    needed = sum(item.size_bytes - _copied_bytes(item, plan) for item in items if not _is_there(item, plan))
     check_room(needed, destination, _sample(items))
     return plan
 
@@ -236,6 +236,10 @@ def _are_same_bytes(one: Path, other: Path) -> bool:
 def _is_there(item: RemovalPlan, plan: MovePlan) -> bool:
     target = _target(item, plan)
     return target.is_dir() and not is_plain(target / INCOMPLETE_MARKER) and _is_same(item, target)
+
+
+def _copied_bytes(item: RemovalPlan, plan: MovePlan) -> int:
+    return sum(copied_bytes(_target(item, plan) / path, status.st_size) for path, status in _own_files(item))
 
 
 def _is_same(item: RemovalPlan, target: Path) -> bool:

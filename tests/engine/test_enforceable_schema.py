@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from jsonschema import Draft202012Validator
 from jsonschema_specifications import REGISTRY
 from llguidance import LLMatcher
 
@@ -17,6 +18,8 @@ from tests.engine.test_grammar import MODEL, write
 
 WORD = {"type": "string", "pattern": "^[a-z]{1,5}$"}
 LOOKAHEAD = "^(?=.{1,253}$)[a-zA-Z0-9.-]+$"
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+HOSTNAME = rf"^(?=.{{1,253}}\.?$){_LABEL}(?:\.[a-zA-Z0-9](?:[-0-9a-zA-Z]{{0,61}}[0-9a-zA-Z])?)*\.?$"  # of zod
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ TEXT = {"type": "string"}
 SAME: dict[str, tuple[dict[str, Any], Any]] = {
     "a format that is not known": ({**WORD, "format": "starts_with"}, WORD),
     "of any type": ({"format": "binary"}, {}),
-    "a known format beside a pattern": ({**TEXT, "format": "hostname", "pattern": LOOKAHEAD}, {**TEXT, "format": "hostname"}),
+    "a pattern that is its format": ({**TEXT, "format": "hostname", "pattern": HOSTNAME}, {**TEXT, "format": "hostname"}),
     "any name": ({"propertyNames": TEXT, "additionalProperties": WORD}, {"additionalProperties": WORD}),
     "any name, in other words": ({"propertyNames": {}, "minProperties": 1}, {"minProperties": 1}),
     "a format of names": ({"type": "object", "propertyNames": {"format": "uuid"}}, {"type": "object"}),
@@ -73,6 +76,34 @@ PLACES: dict[str, Any] = {
 @pytest.mark.parametrize(("schema", "expected"), SAME.values(), ids=SAME)
 def test_what_says_the_same(factory: GrammarFactory, schema: dict[str, Any], expected: dict[str, Any]) -> None:
     assert list(enforced(factory, schema).items()) == list(expected.items())
+
+
+def test_a_pattern_of_its_own_beside_a_format_is_refused_where_strict(factory: GrammarFactory) -> None:
+    schema = {**TEXT, "format": "email", "pattern": "^(?!.*evil).*$"}
+    with pytest.raises(UnenforceableSchemaError):
+        enforced(factory, schema)
+    assert enforced(factory, schema, strict=False) == {**TEXT, "format": "email"}
+
+
+NAMES = {"type": "object", "propertyNames": {"enum": ["a"]}, "additionalProperties": {"type": "integer"}}
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        *("#/properties/m/propertyNames", "#/properties/m/additionalProperties", "#/properties/m"),
+        *("#/properties/o/oneOf/0", "#/$defs/deep/properties/x~1y%20z"),
+    ],
+)
+def test_references_to_what_is_written_in_other_words(factory: GrammarFactory, reference: str) -> None:
+    deep = {"properties": {"x/y z": {"type": "null"}}}
+    properties = {"m": NAMES, "o": {"oneOf": [{"type": "boolean"}]}, "r": {"$ref": reference}}
+    schema = {"type": "object", "properties": properties, "required": ["r"], "$defs": {"deep": deep, "target_0": {}}}
+    found = factory.enforceable(Grammar("json_schema", json.dumps(schema)))
+    for seed in range(5):
+        answer = json.loads(write(factory, found, seed))
+        assert "r" in answer
+        Draft202012Validator(schema).validate(answer)
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)

@@ -409,6 +409,21 @@ def test_what_does_not_fit_beside_a_load_waits_for_it() -> None:
     asyncio.run(run())
 
 
+def test_the_time_of_another_load_does_not_count_as_waiting_for_its_answer() -> None:
+    async def run() -> None:
+        start = Starter()
+        start.gate = asyncio.Event()
+        async with managing(start, memory=150 * MIB, room=1.0) as manager:
+            first = asyncio.create_task(ask(manager, model("a")))
+            await until(lambda: start.started == ["a:1"])
+            second = asyncio.create_task(ask(manager, model("b")))
+            await asyncio.sleep(1.1)
+            start.gate.set()
+            assert await asyncio.gather(first, second) == ["ok", "ok"]
+
+    asyncio.run(run())
+
+
 def test_a_load_that_fails_gives_back_what_it_was_promised() -> None:
     async def run() -> None:
         async with managing(Starter(("/does/not/exist",)), memory=150 * MIB) as manager:

@@ -238,6 +238,23 @@ def test_the_connection_that_is_idle_for_longest_makes_room(tmp_path: Path) -> N
             connection.close()
 
 
+def test_a_burst_of_connections_keeps_to_the_limit(tmp_path: Path) -> None:
+    with local_service(tmp_path, protocol=ExclusiveProtocol) as local:
+        idle = [local.connect() for _ in range(3)]
+        for connection in idle:
+            connection.request("GET", "/health")
+            connection.getresponse().read()
+        burst = [socket.create_connection(("127.0.0.1", local.port), timeout=20) for _ in range(5)]
+        for connection in idle:
+            assert connection.sock.recv(1) == b""
+        for place, connected in enumerate(burst):
+            connected.sendall(b"GET /health HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+            assert read_all(connected).split(b" ")[1] == (b"200" if place < 3 else b"429")
+            connected.close()
+        for connection in idle:
+            connection.close()
+
+
 def test_a_connection_outlives_the_pools_of_clients(local: LocalService) -> None:
     assert local.server.config.timeout_keep_alive > 60  # httpx gives them up after 5 s, urllib3 never
 
@@ -250,6 +267,10 @@ class FakeTransport:
 
     def get_extra_info(self, _: str) -> None:
         """Nothing is known."""
+
+    def is_closing(self) -> bool:
+        """It is not."""
+        return False
 
     def abort(self) -> None:
         """Cut."""

@@ -19,7 +19,7 @@ import pytest
 from foundry_cli.chunks import CHUNK_BYTES, chunk_digest
 from foundry_cli.errors import CacheError, DiskFullError, DownloadCancelledError, IntegrityError, SourceError
 from foundry_cli.remote import RemoteFile
-from foundry_cli.store.copying import check_room, copy_file, copy_files, copy_model, digest_file
+from foundry_cli.store.copying import check_room, copied_bytes, copy_file, copy_files, copy_model, digest_file
 from foundry_cli.store.journal import Journal, JournalReader
 
 
@@ -75,6 +75,16 @@ def test_a_copy_whose_digest_is_known_goes_on_where_it_ended(tmp_path: Path, dam
     assert (tmp_path / "b").read_bytes() == data
     assert stored == digest_file(tmp_path / "b")
     assert not partial.exists()
+
+
+def test_what_was_copied_counts_as_there_and_progress_ends_at_the_whole(tmp_path: Path) -> None:
+    sha256 = write(tmp_path / "a", bytes(2 * CHUNK_BYTES))
+    assert copied_bytes(tmp_path / "b", 2 * CHUNK_BYTES) == 0
+    write(tmp_path / "b.copying", bytes(3 * CHUNK_BYTES))
+    assert copied_bytes(tmp_path / "b", 2 * CHUNK_BYTES) == 2 * CHUNK_BYTES
+    counts: list[int] = []
+    copy_file(tmp_path / "a", tmp_path / "b", sha256=sha256, progress=counts.append)
+    assert sum(counts) == 2 * CHUNK_BYTES
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "socket", "directory", "missing"])
