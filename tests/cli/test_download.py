@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.cli.errors import ExitCode
 from foundry_cli.config import load_config
 from foundry_cli.paths import Paths
@@ -344,3 +345,21 @@ def test_the_password_of_a_mirror_is_not_shown(foundry: Command, tmp_path: Path)
             foundry("model", "list", env={"FOUNDRY_CATALOG_URL": "http://me:s3cret-word@models.example/"}),
         ]
     assert all("s3cret-word" not in output.stdout + output.stderr for output in outputs)
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+def test_a_copy_that_was_stopped_is_continued_and_leaves_nothing(foundry: Command, tmp_path: Path, is_served: bool) -> None:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."}, 40_000_000)
+    largest = max((mirror / "Tests" / "hello-generic-cpu-1").iterdir(), key=lambda path: path.stat().st_size)
+    root = _root(tmp_path)
+    root.mkdir(parents=True)
+    (root / "download.tmp").touch()
+    partial = root / f"{largest.name}.copying"
+    partial.write_bytes(largest.read_bytes()[: 3 * CHUNK_BYTES])
+    with served(mirror) as server:
+        assert foundry("catalog", "add", server.url if is_served else str(mirror), "--name", "office").code == 0
+        output = foundry("model", "download", "hello-generic-cpu")
+    assert output.code == 0, output.stderr
+    assert ("Continuing at" in output.stdout) != is_served
+    assert not partial.exists()
+    assert (root / largest.name).read_bytes() == largest.read_bytes()
