@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from foundry_cli.cli import output
 from foundry_cli.cli.cache_verification import reporting
@@ -35,7 +36,7 @@ def import_models(directory: str) -> bool:
     inventory = local_inventory()
     inventory.require_cache()
     with reporting() as report:
-        result = importing.import_models(given_directory(directory), inventory.cache, report)
+        result = importing.import_models(given_directory(directory), inventory.cache, report, waiting=cache(_tell_waiting))
     for model in result.imported:
         output.line(f"Imported {model.id}")
     for model in result.skipped:
@@ -43,6 +44,10 @@ def import_models(directory: str) -> bool:
     for model_id, error in result.failed:
         output.note(f"{model_id}: {sentence(error)}")
     return not result.failed
+
+
+def _tell_waiting(model_id: str) -> None:
+    output.note(f"Another process is at work on {model_id}; waiting for it.")
 
 
 def _chosen(inventory: Inventory, names: Sequence[str]) -> list[ModelInfo]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from foundry_cli.errors import (
@@ -52,12 +53,14 @@ def import_models(
     report: Report | None = None,
     cancelled: threading.Event | None = None,
     paths: Paths | None = None,
+    waiting: Callable[[str], None] = lambda _: None,
 ) -> ImportResult:
     """Copy the models of `source` into `cache`; SHA-256 is compared where it is known, and stored in any case.
 
     One that cannot be used does not stop the others. Verdicts on earlier models with the same ids, kept below `paths` (those
-    of this user unless given), are forgotten. Raises `ModelNotFoundError` when there is no model, `ModelInvalidError` when
-    `source` is a download, `CacheError` when `source` and `cache` are not apart, `DiskFullError`, `DownloadCancelledError`.
+    of this user unless given), are forgotten. `waiting` gets the id of a model again and again that another process works on.
+    Raises `ModelNotFoundError` when there is no model, `ModelInvalidError` when `source` is a download, `CacheError` when
+    `source` and `cache` are not apart, `DiskFullError`, `DownloadCancelledError`.
     """
     check_apart(source, cache)
     present = {model.id.lower() for model in scan_cache(cache) if model.is_cached}
@@ -75,7 +78,7 @@ def import_models(
     folders = list(wanted.values())
     for folder in folders:
         store_verdict(paths or Paths.from_environment(), folder.model.id, None)
-    imported = _take(folders, cache, report, cancelled, failed)
+    imported = _take(folders, cache, report, cancelled, failed, waiting)
     if not (imported or skipped or failed):
         hint = f"A model has {CONFIG} and {DESCRIPTION}; 'foundry model add' takes a folder without the latter."
         raise ModelNotFoundError(f"There is no model in {source}.", hint=hint)
@@ -88,6 +91,7 @@ def _take(
     report: Report | None,
     cancelled: threading.Event | None,
     failed: list[tuple[str, FoundryError]],
+    waiting: Callable[[str], None],
 ) -> list[ModelInfo]:
     """Copy each of `folders`; those that cannot be copied are added to `failed`."""
     with translated(f"{cache} cannot be written"):
@@ -97,7 +101,8 @@ def _take(
     total, done, imported = sum(folder.size_bytes for folder in folders), 0, []
     for folder, place in places:
         try:
-            copy_folder(folder, cache, place, cancelled=cancelled, report=shifted(report, done, total))
+            part, wait = shifted(report, done, total), partial(waiting, folder.model.id)
+            copy_folder(folder, cache, place, cancelled=cancelled, report=part, waiting=wait)
         except (DiskFullError, DownloadCancelledError):
             raise
         except FoundryError as error:

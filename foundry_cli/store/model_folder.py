@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -63,9 +63,11 @@ def copy_folder(
     *,
     cancelled: threading.Event | None = None,
     report: Report | None = None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Make `base/relative` a complete copy of `folder`, with a manifest; while it is not complete it is no model.
 
+    `waiting` is called again and again while another process works on it.
     What is there already of an earlier attempt, or of the same model, is kept or replaced; a folder with anything else,
     another model too, is refused. Raises `IntegrityError`, `DiskFullError`, `CacheError`, `ModelInvalidError`,
     `DownloadCancelledError`.
@@ -77,7 +79,7 @@ def copy_folder(
         _check_ours(root, folder.model)
         make_parents(base, f"{relative}/{MANIFEST}")
         lock = DownloadLock(root)
-        while not lock.acquire(cancelled or threading.Event(), lambda done: None):
+        while not lock.acquire(cancelled or threading.Event(), lambda _: waiting()):
             pass  # another one has just completed it; its files are kept when they are the same
         try:
             files = copy_model(folder.files, folder.root, root, cancelled=cancelled, report=report)

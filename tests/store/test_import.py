@@ -192,25 +192,19 @@ def test_all_files_of_an_import_that_was_interrupted_can_be_removed(source: Path
     check_complete(partial.root)
 
 
-def test_an_import_waits_for_a_download_of_the_same_model(source: Path, cache: Path) -> None:
+def test_an_import_waits_for_a_download_of_the_same_model_and_says_so(source: Path, cache: Path) -> None:
     add_downloaded(source, MODEL)
     (cache / "Tests").mkdir(parents=True)
     lock = DownloadLock(cache / "Tests" / "tiny-2")
     assert lock.acquire(threading.Event(), lambda done: None)
-    started, counts = threading.Event(), list[int]()
+    told: list[str] = []
 
-    def run() -> None:
-        started.set()
-        counts.append(len(import_models(source, cache).imported))
+    def waiting(model_id: str) -> None:
+        told.append(model_id)
+        lock.release()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    started.wait()
-    thread.join(0.3)
-    assert thread.is_alive()
-    lock.release()
-    thread.join(20)
-    assert counts == [1]
+    assert len(import_models(source, cache, waiting=waiting).imported) == 1
+    assert set(told) == {"tiny:2"}
     check_complete(cache / "Tests" / "tiny-2")
 
 
