@@ -17,8 +17,9 @@ from foundry_cli.engine.history_probe import find_history_form
 from foundry_cli.engine.request import ToolUse
 from foundry_cli.engine.tool_history import HistoryForm, has_tool_history, write_history
 from foundry_cli.engine.tool_text import history_told
-from foundry_cli.errors import UnsupportedFieldError
+from foundry_cli.errors import FoundryError, UnsupportedFieldError
 
+_PROBE_NAME = "probe_tool"
 _PROBE_SCHEMA = {"type": "object", "properties": {"place": {"type": "string", "description": "A place"}}, "required": ["place"]}
 _TOOLS_OF_MESSAGE = re.compile(r"message(\.tools\b|\[['\"]tools['\"]\])")  # as Phi-4-mini has it
 _THINKING_SWITCHES = ("enable_thinking", "thinking")  # names of variables, true or false
@@ -57,7 +58,6 @@ class JinjaDialect:
         self._template = template
         self._source = source
         self._with_tools = with_tools
-        self._has_tools_in_system = _TOOLS_OF_MESSAGE.search(source) is not None
 
     def render(self, messages: Sequence[Message], tools: ToolUse | None, effort: str | None) -> str:
         """See `TemplateDialect`."""
@@ -86,9 +86,18 @@ class JinjaDialect:
         raise _no_such_effort(effort)
 
     @cached_property
+    def _has_tools_in_system(self) -> bool:
+        """Whether the template reads tools from the system message, and from nowhere else."""
+        if _TOOLS_OF_MESSAGE.search(self._source) is None:
+            return False
+        try:
+            return _PROBE_NAME not in self._write([{"role": "user", "content": "a"}], _PROBE_TOOLS)
+        except FoundryError:
+            return True
+
+    @cached_property
     def _history_form(self) -> HistoryForm:
-        tools = [tool_fields("probe_tool", "A tool", _PROBE_SCHEMA)]
-        return find_history_form(lambda messages: self._write(messages, tools))
+        return find_history_form(lambda messages: self._write(messages, _PROBE_TOOLS))
 
     @cached_property
     def _roles_with_parts(self) -> frozenset[str]:
@@ -112,6 +121,9 @@ def tool_fields(name: str, description: str, parameters: dict[str, Any] | None) 
     """One tool in that form."""
     schema = parameters or {"type": "object", "properties": {}}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
+
+
+_PROBE_TOOLS = [tool_fields(_PROBE_NAME, "A tool", _PROBE_SCHEMA)]
 
 
 def _no_such_effort(effort: str) -> UnsupportedFieldError:

@@ -164,6 +164,15 @@ def test_a_template_that_refuses_texts_and_system_messages() -> None:
     assert JinjaDialect(ChatTemplate(source, {}), source).render([USER], None, None) == "[user]Q"
 
 
+def test_tools_are_written_once_by_a_template_that_reads_them_in_two_places() -> None:
+    source = (
+        "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}{{ message.tools }}{{ message.content }}"
+    )
+    source += "{% endfor %}"
+    text = JinjaDialect(ChatTemplate(source, {}), source).render([{"role": "system", "content": "S"}, USER], USE, None)
+    assert text.count('"name": "look"') == 1
+
+
 def test_another_template_for_conversations_with_tools() -> None:
     other = JinjaDialect(ChatTemplate(QWEN, {}), QWEN)
     dialect = JinjaDialect(ChatTemplate("plain", {}), "plain", other)
