@@ -42,7 +42,7 @@ def _difference(client: ServiceClient) -> str:
     """How the service differs from this command, which may come from a later installation; empty when it does not."""
     if client.record.version != __version__:
         return f"is version {client.record.version}, this command is {__version__}"
-    if client.code_digest() not in ("", code_digest()):
+    if client.code_digest not in ("", code_digest()):
         return f"was started from other files of version {__version__} than this command"
     return ""
 

@@ -60,6 +60,7 @@ class ServiceClient:
 
     def __init__(self, record: InstanceRecord) -> None:
         self.record = record
+        self.code_digest = ""  # of the files that it was started from, once it has said that it is alive; older ones do not say
 
     def is_alive(self, timeout: float = _QUICK_SECONDS) -> bool:
         """Whether exactly this service answers now."""
@@ -67,11 +68,10 @@ class ServiceClient:
             answer = self._call("GET", "/health", timeout=timeout)
         except FoundryError:
             return False
-        return isinstance(answer, dict) and answer.get("instanceId") == self.record.instance_id
-
-    def code_digest(self) -> str:
-        """Of the files that it was started from; empty when it does not say, as a service of before that was known."""
-        return str(self._call("GET", "/health").get("codeDigest", ""))
+        if not isinstance(answer, dict) or answer.get("instanceId") != self.record.instance_id:
+            return False
+        self.code_digest = str(answer.get("codeDigest", ""))
+        return True
 
     def status(self) -> dict[str, Any]:
         """`/openai/status`."""

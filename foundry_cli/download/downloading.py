@@ -16,7 +16,7 @@ from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError, Sou
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
 from foundry_cli.paths import Paths
-from foundry_cli.store.copying import copy_model, drop_unfinished
+from foundry_cli.store.copying import copy_model, drop_unfinished, translated
 from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import Manifest, StoredFile, first_problem, read_manifest, write_manifest
@@ -75,8 +75,6 @@ def _complete(plan: DownloadPlan, client: HttpClient, report: Report, lock: Down
     try:
         descriptions = write_descriptions(plan.root, plan.model, files)
         write_manifest(plan.root, Manifest(plan.model, (*files, *descriptions)))
-        for file in files:  # of an earlier attempt in another way
-            drop_unfinished(plan.root / file.path)
         lock.complete()
     except OSError as error:
         if full := full_reason(error):
@@ -86,7 +84,11 @@ def _complete(plan: DownloadPlan, client: HttpClient, report: Report, lock: Down
 
 def _fetch(plan: DownloadPlan, client: HttpClient, report: Report) -> tuple[StoredFile, ...]:
     if not isinstance(plan.remote, LocalModel):
-        return transfer(plan.remote, plan.root, client, report, origin=plan.model.uri)
+        files = transfer(plan.remote, plan.root, client, report, origin=plan.model.uri)
+        with translated(f"{plan.root} cannot be written"):
+            for file in files:  # of an earlier attempt to copy it from a directory
+                drop_unfinished(plan.root / file.path)
+        return files
 
     def copied(done: int, total: int) -> None:
         report(Progress(done, total, "", 0))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from foundry_cli.engine.cache_rows import CacheRows
 from foundry_cli.engine.conversation_store import ConversationStore
 from foundry_cli.engine.cpu_session import open_cpu_session
-from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, edit_graph, head_size, read_graph
+from foundry_cli.engine.decoder_graph import DecoderGraph, UnusualGraphError, check_config, edit_graph, read_graph
 from foundry_cli.engine.genai import first_line, translated
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.runtime import AppendDraft, LogitRows, TokenContext
@@ -53,7 +53,7 @@ class BatchRuntime:
                 reading = executor.submit(Tokenizer, files)  # takes as long as a fifth of the rest
                 path = files.directory / graph_file
                 edited = edit_graph(path, files)
-                sizes = {"head_size": head_size(files), "context_length": files.context_length}
+                sizes = {"head_size": int(files.decoder["head_size"]), "context_length": files.context_length}
                 opened = open_cpu_session(path, edited.model, threads, **sizes, own_kernels=own_kernels)
                 tokenizer = reading.result()
             self._session, self.kernels, self._short_length = opened.session, opened.kernels, edited.short_length

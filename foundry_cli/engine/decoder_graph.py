@@ -7,7 +7,6 @@ in the mask are its past and new tokens, from which the attention operator deriv
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foundry_cli.engine.logit_positions import POSITIONS, with_chosen_positions
-from foundry_cli.engine.long_rope import IS_LONG, short_length, with_chosen_table
+from foundry_cli.engine.long_rope import IS_LONG, with_chosen_table
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.own_kernels import LARGEST_EDITED
 
@@ -65,21 +64,20 @@ class DecoderGraph:
 
 def check_config(files: ModelFiles) -> str:
     """The file name of the graph. Raises `UnusualGraphError` for what is no plain decoder, before anything is loaded."""
-    config = json.loads((files.directory / "genai_config.json").read_bytes())
-    model = config["model"]
+    model = files.config["model"]
     for part in _OTHER_PARTS:
         if part in model:
             raise UnusualGraphError(f"the model has a part {part!r}")
     for key in _UNUSUAL_KEYS:
         if key in model["decoder"]:
             raise UnusualGraphError(f"the decoder has {key!r}")
-    if not (config.get("search") or {}).get("past_present_share_buffer"):
+    if not (files.config.get("search") or {}).get("past_present_share_buffer"):
         raise UnusualGraphError("past and present do not share memory")
     return str(model["decoder"]["filename"])
 
 
 @dataclass(frozen=True)
-class EditedGraph:
+class BatchGraph:
     """A graph with the inputs that the batched engine would like; None: it is used as it is in its file.
 
     `short_length`: see `long_rope.py`.
@@ -89,38 +87,25 @@ class EditedGraph:
     short_length: int | None = None
 
 
-def edit_graph(path: Path, files: ModelFiles) -> EditedGraph:
+def edit_graph(path: Path, files: ModelFiles) -> BatchGraph:
     """The graph at `path` with logits of chosen positions, and with a choice of rotary factors, where it has these.
 
     Raises `UnusualGraphError` when it branches otherwise: by the longest row, so that the others would depend on it.
     """
-    decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]
     model = path.read_bytes() if path.stat().st_size <= LARGEST_EDITED else None
     length = None
     if "If" in files.operators:
-        mask = mask_name(decoder)
-        length = short_length(model, mask) if model else None
-        model = with_chosen_table(model, mask) if model and length else None
-        if model is None:
+        chosen = with_chosen_table(model, files.mask_name) if model else None
+        if chosen is None:
             raise UnusualGraphError("its graph branches")
-    logits = str((decoder.get("outputs") or {}).get("logits", "logits"))
-    return EditedGraph(model and (with_chosen_positions(model, logits) or model), length)
-
-
-def mask_name(decoder: dict[str, Any]) -> str:
-    """What the section `decoder` of the configuration calls the attention mask."""
-    return str((decoder.get("inputs") or {}).get("attention_mask", "attention_mask"))
-
-
-def head_size(files: ModelFiles) -> int:
-    """Numbers of a key or value of one head, as the configuration says."""
-    decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]
-    return int(decoder["head_size"])
+        model, length = chosen
+    logits = str((files.decoder.get("outputs") or {}).get("logits", "logits"))
+    return BatchGraph(model and (with_chosen_positions(model, logits) or model), length)
 
 
 def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles) -> DecoderGraph:
     """The graph of `session`. Raises `UnusualGraphError`."""
-    decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"]
+    decoder = files.decoder
     inputs = {value.name: value for value in session.get_inputs()}
     outputs = {value.name: value for value in session.get_outputs()}
     ids, mask = _name(decoder, "inputs", "input_ids", inputs), _name(decoder, "inputs", "attention_mask", inputs)

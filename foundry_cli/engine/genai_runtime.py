@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from foundry_cli.engine.decoder_graph import mask_name
 from foundry_cli.engine.genai import og, translated
 from foundry_cli.engine.long_rope import short_length
 from foundry_cli.engine.mapped_files import forget_mapped
@@ -89,11 +88,8 @@ def _configuration(files: ModelFiles, threads: int, provider: str, **more_option
 
 def _load_with_own_kernels(files: ModelFiles, threads: int) -> og.Model | None:
     """The model, its decoder edited to use them; None when it has nothing for them."""
-    decoder = json.loads((files.directory / "genai_config.json").read_bytes())["model"].get("decoder", {})
-    path = files.directory / str(decoder.get("filename", ""))
-    is_edited = path.is_file() and path.stat().st_size <= LARGEST_EDITED
-    head_size = int(decoder.get("head_size", 0))
-    edited = with_own_kernels(path.read_bytes(), head_size, files.context_length) if is_edited else None
+    path, graph = _small_graph(files)
+    edited = with_own_kernels(graph, int(files.decoder.get("head_size", 0)), files.context_length) if graph else None
     if edited is None:
         return None
     library = LIBRARY.resolve()
@@ -108,6 +104,13 @@ def _load_with_own_kernels(files: ModelFiles, threads: int) -> og.Model | None:
         return None
     forget_mapped(files.directory)
     return model
+
+
+def _small_graph(files: ModelFiles) -> tuple[Path, bytes | None]:
+    """Where the graph is, and the graph, unless it is too large to be looked at or there are several."""
+    path = files.directory / str(files.decoder.get("filename", ""))
+    is_small = path.is_file() and path.stat().st_size <= LARGEST_EDITED
+    return path, path.read_bytes() if is_small else None
 
 
 @contextmanager
@@ -154,7 +157,7 @@ def _new_generator(model: og.Model, max_length: int) -> og.Generator:
 
 def _least_context(files: ModelFiles) -> int:
     """Tokens for which a context must have memory: a window that slides over it has to fit in."""
-    window = json.loads((files.directory / "genai_config.json").read_bytes())["model"]["decoder"].get("sliding_window")
+    window = files.decoder.get("sliding_window")
     size = window.get("window_size") if isinstance(window, dict) else 0
     return min(files.context_length, max(1, size)) if isinstance(size, int) else 1
 
@@ -163,10 +166,9 @@ def _short_length(files: ModelFiles) -> int | None:
     """See `long_rope.py`."""
     if "If" not in files.operators:
         return None
-    model = json.loads((files.directory / "genai_config.json").read_bytes())["model"]
-    path = files.directory / str(model["decoder"].get("filename", ""))
-    found = short_length(path.read_bytes(), mask_name(model["decoder"])) if path.is_file() else None
-    return found or _SHORT_LENGTHS.get(str(model.get("type")))
+    _, graph = _small_graph(files)
+    found = short_length(graph, files.mask_name) if graph else None
+    return found or _SHORT_LENGTHS.get(str(files.config["model"].get("type")))
 
 
 class GenAIContext:

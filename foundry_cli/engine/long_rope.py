@@ -40,17 +40,20 @@ def short_length(model: bytes, mask: str) -> int | None:
     return found[1] if found else None
 
 
-def with_chosen_table(model: bytes, mask: str) -> bytes | None:
-    """`model` with the input `IS_LONG`; None when it has branches of another kind, or none."""
-    return with_graph(model, lambda graph: _edit(graph, mask.encode()))
-
-
-def _edit(graph: bytes, mask: bytes) -> bytes | None:
-    found = _find(graph, mask)
-    if found is None:
+def with_chosen_table(model: bytes, mask: str) -> tuple[bytes, int] | None:
+    """`model` with the input `IS_LONG`, and its `short_length`; None when it has branches of another kind, or none."""
+    graph = graph_of(model)
+    found = graph and _find(graph, mask.encode())
+    if not found:
         return None
+    branches, length = found
+    edited = with_graph(model, lambda same: _edit(same, branches))
+    return (edited, length) if edited else None
+
+
+def _edit(graph: bytes, branches: list[Node]) -> bytes:
     parts, end = [], 0
-    for node in found[0]:
+    for node in branches:
         condition = next(part for part in fields(graph, node.start, node.end) if part.number == INPUT)
         edited = graph[node.start : condition.tag] + message(INPUT, IS_LONG.encode()) + graph[condition.end : node.end]
         parts += [graph[end : node.tag], message(NODE, edited)]

@@ -45,6 +45,19 @@ class ModelFiles:
     longest_token: int = 1 << 16  # characters
     vocabulary_size: int = 1 << 31  # tokens
     operators: frozenset[str] = frozenset()  # kinds of nodes in all graphs
+    config: dict[str, Any] = field(default_factory=dict)  # all of genai_config.json
+    has_listed_templates: bool = False  # in tokenizer_config.json, which the runtime's tokenizer does not take
+
+    @property
+    def decoder(self) -> dict[str, Any]:
+        """The section of the decoder in `config`."""
+        section: dict[str, Any] = self.config["model"]["decoder"]
+        return section
+
+    @property
+    def mask_name(self) -> str:
+        """What the decoder calls the attention mask."""
+        return str((self.decoder.get("inputs") or {}).get("attention_mask", "attention_mask"))
 
 
 def read_model_files(directory: Path) -> ModelFiles:
@@ -78,6 +91,8 @@ def read_model_files(directory: Path) -> ModelFiles:
         longest_token=longest,
         vocabulary_size=_count(model.get("vocab_size"), "model.vocab_size"),
         operators=operators,
+        config=config,
+        has_listed_templates=isinstance(tokenizer.get("chat_template"), list),
     )
 
 

@@ -12,6 +12,7 @@ from foundry_cli.engine.genai import og, translated
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.errors import EngineError, ModelInvalidError
 
+_LIST_HINT = "Its tokenizer_config.json lists several chat templates: leave the one named 'default' there, as a text."
 _TEMPLATE_HINT = "Add chat_template.jinja to its directory, or PromptTemplate to its inference_model.json."
 
 
@@ -22,7 +23,8 @@ class Tokenizer:
         """`model`: the same model, if it is loaded by GenAI already. Raises `ModelInvalidError`."""
         self._bos = files.bos_token_id
         self._control = frozenset(files.control_tokens.values())
-        with translated(ModelInvalidError, f"The tokenizer in {files.directory} cannot be loaded", hint=_hint(files)):
+        hint = _LIST_HINT if files.has_listed_templates else None
+        with translated(ModelInvalidError, f"The tokenizer in {files.directory} cannot be loaded", hint=hint):
             self._tokenizer = og.Tokenizer(model or og.Config(str(files.directory)))
 
     def encode(self, text: str) -> list[int]:
@@ -46,11 +48,3 @@ class Tokenizer:
         with translated(ModelInvalidError, "The model has no chat template", hint=_TEMPLATE_HINT):
             text = self._tokenizer.apply_chat_template(json.dumps(list(messages)), add_generation_prompt=True)
         return str(text)
-
-
-def _hint(files: ModelFiles) -> str | None:
-    """What can be done about the one thing that this program reads and the runtime does not."""
-    document = json.loads((files.directory / "tokenizer_config.json").read_bytes())
-    if not isinstance(document.get("chat_template"), list):
-        return None
-    return "Its tokenizer_config.json lists several chat templates: leave the one named 'default' there, as a text."
