@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -223,27 +225,29 @@ def test_connections_over_the_limit(tmp_path: Path) -> None:
             connection.close()
 
 
+@contextmanager
+def three_idle(local: LocalService) -> Iterator[list[http.client.HTTPConnection]]:
+    """As many connections as an `ExclusiveProtocol` takes, each after an answer."""
+    idle = [local.connect() for _ in range(3)]
+    for connection in idle:
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+    yield idle
+    for connection in idle:
+        connection.close()
+
+
 def test_the_connection_that_is_idle_for_longest_makes_room(tmp_path: Path) -> None:
-    with local_service(tmp_path, protocol=ExclusiveProtocol) as local:
-        held = [local.connect() for _ in range(3)]
-        for connection in held:
-            connection.request("GET", "/health")
-            connection.getresponse().read()
+    with local_service(tmp_path, protocol=ExclusiveProtocol) as local, three_idle(local) as idle:
         assert local.get("/health")[0] == 200
-        assert held[0].sock.recv(1) == b""
-        for connection in held[1:]:
+        assert idle[0].sock.recv(1) == b""
+        for connection in idle[1:]:
             connection.request("GET", "/health")
             assert connection.getresponse().read()
-        for connection in held:
-            connection.close()
 
 
 def test_a_burst_of_connections_keeps_to_the_limit(tmp_path: Path) -> None:
-    with local_service(tmp_path, protocol=ExclusiveProtocol) as local:
-        idle = [local.connect() for _ in range(3)]
-        for connection in idle:
-            connection.request("GET", "/health")
-            connection.getresponse().read()
+    with local_service(tmp_path, protocol=ExclusiveProtocol) as local, three_idle(local) as idle:
         burst = [socket.create_connection(("127.0.0.1", local.port), timeout=20) for _ in range(5)]
         for connection in idle:
             assert connection.sock.recv(1) == b""
@@ -251,8 +255,6 @@ def test_a_burst_of_connections_keeps_to_the_limit(tmp_path: Path) -> None:
             connected.sendall(b"GET /health HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
             assert read_all(connected).split(b" ")[1] == (b"200" if place < 3 else b"429")
             connected.close()
-        for connection in idle:
-            connection.close()
 
 
 def test_a_connection_outlives_the_pools_of_clients(local: LocalService) -> None:
