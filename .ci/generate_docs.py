@@ -10,6 +10,7 @@ and the annotations of the command functions, so the result is the same with eve
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import re
 import sys
@@ -245,8 +246,9 @@ def summary(text: str) -> str:
 # --- reading the tree ------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def read_tree() -> Command:
-    """The command tree of the program."""
+    """The command tree of the program; it takes a while to read."""
     root: Any = typer.main.get_command(app)
     return _read_command(root, ("",), tuple(root.context_settings["help_option_names"]))
 

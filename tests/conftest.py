@@ -23,6 +23,9 @@ from tests.models.scripted import write_scripted_model
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What is installed has its bytecode; without it each of hundreds of processes would compile what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 PROVIDERS = "providers.json"
 FOUNDRY = Path(sys.executable).with_name("foundry")
 

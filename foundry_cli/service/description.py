@@ -46,7 +46,7 @@ class DescribedApp(FastAPI):
     def serve(self, router: APIRouter) -> None:
         """Serve the routes of `router`, and know which bodies their handlers read."""
         self._described += router.routes
-        self.include_router(router)
+        self.router.routes += router.routes  # as they are: to include a router parses each handler again at the first request
 
     def openapi(self) -> dict[str, Any]:
         """The document at `/openapi.json`."""

@@ -443,6 +443,7 @@ def test_a_proxy_that_wants_a_name_is_told_apart_from_the_hub(monkeypatch: pytes
     huggingface_hub.close_session()
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_asked_again_and_that_is_said() -> None:
     said: list[str] = []
     retry = RetryPolicy(document_tries=2, first_wait=0.01)

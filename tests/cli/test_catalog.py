@@ -256,6 +256,7 @@ def test_a_catalog_that_says_nothing_keeps_no_other_waiting(foundry: Command, tm
         assert listed.stdout.splitlines()[1:] == ["slow: 1 models.", "azure: 1 models."]
 
 
+@pytest.mark.slow
 def test_a_catalog_without_an_answer_yet_is_named(foundry: Command) -> None:
     with _silent_azure() as server:
         output = foundry("model", "list", env={"FOUNDRY_CATALOG_URL": f"{server.url}/asset-gallery/v1.0/models"})

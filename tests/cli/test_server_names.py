@@ -27,6 +27,7 @@ SERVICE = re.compile(r"^\s*service(\s|$)", re.IGNORECASE | re.MULTILINE)
 WEB_URLS = re.compile(r"Web URLs\s+(https?://\S+)")
 
 
+@pytest.mark.slow
 def test_the_steps_of_aspire(foundry: Foundry, tmp_path: Path) -> None:
     add_model(Paths(tmp_path / "home"), "Echo-generic-cpu:2", ["Hello."])
     text = foundry("--help").stdout

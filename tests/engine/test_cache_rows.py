@@ -113,6 +113,7 @@ def test_a_thousand_tokens_take_little_more_than_their_size(graph: DecoderGraph)
     assert resident(rows) <= 1.1 * 1000 * graph.bytes_per_token
 
 
+@pytest.mark.slow
 @CLEAN
 def test_memory_that_is_only_reserved_costs_nothing() -> None:
     rows = CacheRows(graph_of(128, 128, heads=8), 32, 1 << 17)

@@ -120,6 +120,7 @@ def test_answers_at_the_same_time(directory: Path, reference: Reference, choice:
     assert asyncio.run(run()) == [*expected, *expected[::-1]]
 
 
+@pytest.mark.slow
 def test_a_conversation_on_disk_goes_on_with_its_own_table_only(directory: Path, reference: Reference, tmp_path: Path) -> None:
     long = prompt(400, 7)
     options = WorkerOptions("batch", tmp_path, 1 << 30)

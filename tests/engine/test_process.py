@@ -152,6 +152,7 @@ def test_a_prompt_of_exactly_the_context(chat_model: Path) -> None:
     assert "2049 (2048 in the messages, 1 for the answer)" in error.message
 
 
+@pytest.mark.slow
 def test_an_answer_longer_than_its_first_context(tmp_path: Path) -> None:
     long = "".join(chr(97 + index * index % 26) for index in range(1500))
     directory = write_scripted_model(tmp_path, [long], context_length=4096)

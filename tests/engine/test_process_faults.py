@@ -206,6 +206,7 @@ def test_a_stopped_process_is_noticed(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_pause_of_all_processes_is_no_silence_of_the_worker() -> None:
     """As after `docker unpause`: our own timer is late, and the worker has had no time either."""
     body = "ready(); frame = next(requests()); time.sleep(2.4); text(frame, 'ok'); finish(frame)"

@@ -111,7 +111,7 @@ def test_what_models_write_is_allowed(name: str, control: tuple[str, ...]) -> No
 @pytest.mark.parametrize("use", [REQUIRED, ONE, replace(TOOLS, named="get_weather")], ids=["required", "one", "named"])
 def test_random_replies_are_calls_that_match_the_schemas(name: str, control: tuple[str, ...], use: ToolUse) -> None:
     form, made = found(name, control), grammar(name, use, None, control)
-    for seed in range(4):
+    for seed in range(2):
         text = written_by_chance(name, made, control, seed)
         reply = read(form, [text], tools=use)
         assert reply.calls

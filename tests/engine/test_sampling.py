@@ -22,11 +22,11 @@ def logits(*values: float) -> Logits:
     return np.array(values, dtype=np.float32)
 
 
-def shares(values: Logits, **parameters: Any) -> list[float]:
+def shares(values: Logits, draws: int = DRAWS, **parameters: Any) -> list[float]:
     """How often each token is drawn."""
     drawing = sampler(seed=7, **parameters)
-    counts = np.bincount([drawing.choose(values).token for _ in range(DRAWS)], minlength=len(values))
-    return [float(count) / DRAWS for count in counts]
+    counts = np.bincount([drawing.choose(values).token for _ in range(draws)], minlength=len(values))
+    return [float(count) / draws for count in counts]
 
 
 def softmax(values: Logits, temperature: float = 1.0) -> list[float]:
@@ -75,7 +75,7 @@ def test_shares_in_a_vocabulary_of_many_blocks() -> None:
 )
 def test_limits(parameters: dict[str, Any], possible: set[int]) -> None:
     values = logits(1, 3, 2, 0.5)  # shares 0.09, 0.64, 0.23, 0.05
-    drawn = shares(values, temperature=1.0, **parameters)
+    drawn = shares(values, 500, temperature=1.0, **parameters)
     assert {token for token, share in enumerate(drawn) if share} == possible
 
 

@@ -213,10 +213,19 @@ def test_a_conversation_that_fills_the_context_can_be_left(start: Start, fresh_s
     assert talk.chat.conversation.last_question == "two"
 
 
-def test_a_service_that_stops_during_an_answer_leaves_the_question(start: Start, fresh_service: RunningService) -> None:
+@pytest.mark.parametrize("stops", [pytest.param(True, marks=pytest.mark.slow), False], ids=["stopped", "killed"])
+def test_a_service_that_ends_during_an_answer_leaves_the_question(
+    start: Start, fresh_service: RunningService, stops: bool
+) -> None:
+    def end() -> None:
+        if stops:
+            fresh_service.client.stop()  # the answer has ten seconds more
+        else:
+            os.kill(fresh_service.client.record.pid, signal.SIGKILL)
+
     add_model(fresh_service.paths, "slow:1", ["0123456789" * 400], context_length=8192, busy=40)
     talk = start("slow:1", where=fresh_service)
-    talk.stream.at("🤖 01", fresh_service.client.stop)
+    talk.stream.at("🤖 01", end)
     shown = talk.type("hello", "\x03")  # the question stands at the prompt, and is taken back
     assert shown.endswith("\n\nThe service has gone. It is started again when you send the next question.\n")
 

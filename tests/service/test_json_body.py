@@ -69,6 +69,7 @@ def test_harmless_bodies(document: Any) -> None:
     assert parse_object(json.dumps({"a": document}).encode()) == {"a": document}
 
 
+@pytest.mark.slow
 def test_a_large_body_is_read_beside_the_event_loop(local: LocalService) -> None:
     body = question(metadata={f"key {number}": [{}] * 10 for number in range(50_000)})
     assert local.chat(body)[0] == 200

@@ -122,6 +122,7 @@ def test_a_chunk_that_a_power_cut_has_torn_is_fetched_again(tmp_path: Path, clie
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 def test_a_chunk_that_takes_long_is_continued_in_its_middle(tmp_path: Path, client: HttpClient) -> None:
     with Origin({"a": CONTENT}, Behaviour(bytes_per_second=200_000)) as origin:
         model = OriginModel(origin)
