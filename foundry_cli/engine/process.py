@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +20,7 @@ from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
 from foundry_cli.engine.messages import Converted, read_error
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
+from foundry_cli.engine.silence import Silence, SilenceWatch
 from foundry_cli.engine.worker_log import relay
 from foundry_cli.errors import EngineDiedError, EngineError, FoundryError, ModelUnloadedError
 from foundry_cli.execution_providers import CPU
@@ -29,16 +30,15 @@ logger = logging.getLogger("foundry.engine")
 WORKER_COMMAND = (sys.executable, "-m", "foundry_cli.engine.worker")
 _STDOUT, _STDERR, _LIFE = 1, 2, 3
 _STDERR_LINES = 20
-_LATE_SECONDS = 1.0  # of a timer: more is a pause of this whole process
 _STDERR_SECONDS = 0.2  # for what a dead worker wrote last
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds that a worker may take before it is ended by force."""
+    """Seconds that a worker may take before it is ended by force; `silence` counts with answers to give."""
 
     load: float = 600.0
-    silence: float = 120.0  # with answers to give; a worker at work says so every few seconds
+    silence: Silence = field(default_factory=Silence)  # a worker at work says so every few seconds, between two steps
     stop: float = 3.0
 
 
@@ -70,6 +70,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
     """
 
     _transport: asyncio.SubprocessTransport
+    _silence: SilenceWatch
 
     def __init__(self, name: str, patience: Patience, on_kept: Callable[[], object] = lambda: None) -> None:
         self._name = name
@@ -83,8 +84,6 @@ class EngineProcess(asyncio.SubprocessProtocol):
         self._open = {_STDOUT, _STDERR, _LIFE}  # what has not ended yet
         self._ready: asyncio.Future[Frame] = self._loop.create_future()
         self._ready.add_done_callback(_note_seen)  # who gives a load up does not look at it
-        self._heard = self._loop.time()
-        self._watchdog: asyncio.TimerHandle | None = None
         self._is_stopping = False
         self._fault: FoundryError | None = None  # why it was ended by force
         self.ended = asyncio.Event()
@@ -179,7 +178,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         if not self.is_alive:
             raise self._death()
         identity = next(self._identities)
-        self._expect_frames()
+        self._silence.note_question()
         answer = self._answers[identity] = AnswerQueue()
         self._send({**frame, "id": identity})
         return identity, answer
@@ -221,13 +220,16 @@ class EngineProcess(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop when the process runs."""
         self._transport = cast(asyncio.SubprocessTransport, transport)
+        self._silence = SilenceWatch(
+            self.pid, self._patience.silence, owes_answer=lambda: bool(self._answers), on_silence=self._give_up
+        )
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Called by the event loop for what the worker writes."""
         if fd == _STDERR:
             self._note_stderr(data)
             return
-        self._heard = self._loop.time()
+        self._silence.note_word()
         try:
             for frame in self._reader.feed(data):
                 self._dispatch(frame)
@@ -272,29 +274,9 @@ class EngineProcess(asyncio.SubprocessProtocol):
             logger.warning("%s: an answer that its client does not read was cancelled", self._name)
             self._send({"op": "cancel", "id": int(frame["id"])})
 
-    def _expect_frames(self) -> None:
-        """Look for silence from now on, as long as there are answers to give."""
-        if not self._answers:
-            self._heard = self._loop.time()
-        if self._watchdog is None:
-            self._look_in(self._patience.silence)
-
-    def _look_in(self, seconds: float) -> None:
-        self._watchdog = self._loop.call_later(seconds, self._check_silence, self._loop.time() + seconds)
-
-    def _check_silence(self, due: float) -> None:
-        self._watchdog = None
-        if self.ended.is_set() or not self._answers:
-            return
-        now = self._loop.time()
-        if now - due > _LATE_SECONDS:  # we have not run for a while, a frozen container perhaps: nor could the worker
-            self._heard = now
-        rest = self._heard + self._patience.silence - now
-        if rest > 0:
-            self._look_in(rest)
-            return
+    def _give_up(self, seconds: float) -> None:
         self._fault = EngineError(
-            f"The engine worker of {self._name} did not react for {self._patience.silence:g} s and was ended.",
+            f"The engine worker of {self._name} did not react for {seconds:.1f} s and was ended.",
             hint="Try again with a shorter prompt, or another variant of the model.",
         )
         self._kill()
@@ -307,8 +289,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
         if self._transport.is_closing():  # by the event loop: whoever started it gave up before it ran
             self._is_stopping = True
         self._transport.close()
-        if self._watchdog is not None:
-            self._watchdog.cancel()
+        self._silence.cancel()
         death = self._death()
         if not self._ready.done():
             self._ready.set_exception(death)

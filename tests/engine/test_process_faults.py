@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import signal
 import time
 from contextlib import aclosing
@@ -16,6 +17,7 @@ import pytest
 
 from foundry_cli.engine.answer_queue import MOST_WAITING
 from foundry_cli.engine.process import EngineProcess, Patience
+from foundry_cli.engine.silence import Silence
 from foundry_cli.errors import (
     ClientTooSlowError,
     EngineDiedError,
@@ -188,9 +190,9 @@ def test_loading_that_never_ends() -> None:
 @pytest.mark.parametrize("before", ["pass", "text(frame, 'a')"])
 def test_silence_with_a_request_ends_the_worker(before: str) -> None:
     body = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); frame = next(requests()); {before}; time.sleep(99)"
-    error = failure(*program(body), patience=Patience(silence=0.2))
+    error = failure(*program(body), patience=Patience(silence=Silence(hangs=0.2, sample=0.1)))
     assert type(error) is EngineError, "a retry would hang as well"
-    assert "did not react for 0.2 s" in error.message
+    assert re.search(r"did not react for \d+\.\d s and was ended", error.message)
 
 
 def test_a_stopped_process_is_noticed(tmp_path: Path) -> None:
@@ -198,12 +200,29 @@ def test_a_stopped_process_is_noticed(tmp_path: Path) -> None:
     write_scripted_model(tmp_path, ["x" * 3000], context_length=4096, busy=4)
 
     async def run() -> None:
-        async with engine(tmp_path, patience=Patience(silence=0.2)) as process:
+        async with engine(tmp_path, patience=Patience(silence=Silence(hangs=0.2, sample=0.1))) as process:
             os.kill(process.pid, signal.SIGSTOP)
             with pytest.raises(EngineError, match="did not react"):
                 await answer(process, request())
 
     asyncio.run(run())
+
+
+COMPUTING = "ready(); frame = next(requests()); end = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
+
+
+def test_a_silent_worker_that_computes_has_time() -> None:
+    async def run() -> None:
+        body = COMPUTING.format(1.3) + "text(frame, 'ok'); finish(frame)"
+        async with engine(HERE, command=program(body), patience=Patience(silence=Silence(hangs=0.1, sample=1.0))) as process:
+            assert (await answer(process, request())).text == "ok"
+
+    asyncio.run(run())
+
+
+def test_a_silent_worker_does_not_compute_forever() -> None:
+    error = failure(*program(COMPUTING.format(99)), patience=Patience(silence=Silence(hangs=0.1, works=0.5, sample=0.5)))
+    assert type(error) is EngineError
 
 
 @pytest.mark.slow
@@ -212,7 +231,7 @@ def test_a_pause_of_all_processes_is_no_silence_of_the_worker() -> None:
     body = "ready(); frame = next(requests()); time.sleep(2.4); text(frame, 'ok'); finish(frame)"
 
     async def run() -> None:
-        async with engine(HERE, command=program(body), patience=Patience(silence=1.0)) as process:
+        async with engine(HERE, command=program(body), patience=Patience(silence=Silence(hangs=1.0, sample=0.1))) as process:
             asyncio.get_running_loop().call_later(0.01, time.sleep, 2.2)
             assert (await answer(process, request())).text == "ok"
 
@@ -230,7 +249,7 @@ for frame in requests():
 """
 
     async def run() -> None:
-        async with engine(HERE, command=program(body), patience=Patience(silence=0.6)) as process:
+        async with engine(HERE, command=program(body), patience=Patience(silence=Silence(hangs=0.6, sample=0.1))) as process:
             assert (await answer(process, request())).text == "ok"
 
     asyncio.run(run())
