@@ -105,10 +105,10 @@ def answer_once(client: ServiceClient, model: ModelInfo, question: str, settings
             if isinstance(event, TextDelta):
                 first = first or time.monotonic() - began
                 write(event.text)
-                continue
-            write("\n")
-            if settings.verbose:
-                _report_speed(event, first)
+            elif isinstance(event, AnswerEnd):
+                write("\n")
+                if settings.verbose:
+                    _report_speed(event, first)
     except FoundryError:
         if first is not None and sys.stdout.isatty():
             write("\n")  # what went wrong is told on a line of its own
@@ -148,10 +148,9 @@ def _messages(system: str | None, question: str) -> list[dict[str, str]]:
 
 
 def _report_speed(end: AnswerEnd, first: float | None) -> None:
-    speed = 1000 * max(end.completion_tokens - 1, 0) / end.decode_ms if end.decode_ms else 0.0
     output.note(
         f"Time to first token: {1000 * (first or 0):.0f} ms. Prompt: {end.prompt_tokens} tokens, {end.cached_tokens} of them "
-        f"cached. Answer: {end.completion_tokens} tokens, {speed:.1f} tokens per second."
+        f"cached. Answer: {end.completion_tokens} tokens, {end.tokens_per_second:.1f} tokens per second."
     )
 
 

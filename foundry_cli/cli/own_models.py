@@ -196,14 +196,14 @@ class ServiceChat:
 
     def stream(self, messages: list[dict[str, str]], **options: Any) -> Answer:
         """See `conformance.Chat.stream`."""
-        from foundry_cli.client.client import TextDelta
+        from foundry_cli.client.client import AnswerEnd, TextDelta
         from foundry_cli.own_models.conformance import Answer
 
         pieces: list[str] = []
         for event in self._client.chat(self._model_id, messages, **options):
             if isinstance(event, TextDelta):
                 pieces.append(event.text)
-            else:
+            elif isinstance(event, AnswerEnd):
                 counts = event.prompt_tokens, event.completion_tokens
                 return Answer("".join(pieces), event.finish_reason, *counts, pieces=tuple(pieces))
         raise AssertionError("an answer without an end")

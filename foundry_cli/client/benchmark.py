@@ -177,12 +177,12 @@ class Benchmark:
         began = time.monotonic()
         first, pieces = None, []
         for event in (client or self._client).chat(self._model_id, messages, max_tokens=tokens, temperature=0):
-            if isinstance(event, TextDelta):
-                first = first or time.monotonic() - began
-                pieces.append(event.text)
-            else:
+            if isinstance(event, AnswerEnd):
                 total = time.monotonic() - began
                 return _Answer(first or total, total, "".join(pieces), event)
+            first = first or time.monotonic() - began  # of the thoughts, too: their tokens count as others do
+            if isinstance(event, TextDelta):
+                pieces.append(event.text)
         raise AssertionError("an answer without an end")
 
     def _speed(self, depth: int) -> Speed:

@@ -32,6 +32,13 @@ class TextDelta:
 
 
 @dataclass(frozen=True)
+class ReasoningDelta:
+    """A piece of what the model thinks before it answers."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class AnswerEnd:
     """The end of an answer: why, and the counts and milliseconds that the service reports."""
 
@@ -42,6 +49,14 @@ class AnswerEnd:
     prefill_ms: float
     decode_ms: float
     queue_ms: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The speed of writing, thoughts included; 0 when the service does not say. The first token came with the prompt."""
+        return 1000 * max(self.completion_tokens - 1, 0) / self.decode_ms if self.decode_ms else 0.0
+
+
+AnswerEvent = TextDelta | ReasoningDelta | AnswerEnd
 
 
 class _UnixConnection(HTTPConnection):
@@ -135,7 +150,7 @@ class ServiceClient:
         """Ask the service to stop; it goes on draining after this returns."""
         self._call("POST", f"{_MANAGE}/stop", body={})
 
-    def chat(self, model: str, messages: list[dict[str, str]], **parameters: Any) -> Iterator[TextDelta | AnswerEnd]:
+    def chat(self, model: str, messages: list[dict[str, str]], **parameters: Any) -> Iterator[AnswerEvent]:
         """Stream the answer to `messages`; `parameters` as in OpenAI's interface, None left out.
 
         Closing the iterator cancels the answer. Raises what the service reports, and `ServiceUnreachableError`.
@@ -196,13 +211,15 @@ def _query(values: dict[str, Any]) -> str:
     return f"?{urlencode(given)}" if given else ""
 
 
-def _chat_events(response: HTTPResponse) -> Iterator[TextDelta | AnswerEnd]:
+def _chat_events(response: HTTPResponse) -> Iterator[AnswerEvent]:
     reason = ""
     try:
         for event in decode_events(response):
             if "error" in event:
                 raise error_from_body(event, "The service reported an error.")
             for choice in event.get("choices", []):
+                if thought := choice["delta"].get("reasoning_content"):
+                    yield ReasoningDelta(thought)
                 if text := choice["delta"].get("content"):
                     yield TextDelta(text)
                 reason = choice.get("finish_reason") or reason

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import cast
 
-from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
+from foundry_cli.client.client import AnswerEnd, AnswerEvent, ReasoningDelta, ServiceClient, TextDelta
 from foundry_cli.client.supervisor import start_service
 from foundry_cli.errors import EngineDiedError, FoundryError, ServiceStoppingError, ServiceUnreachableError
 from foundry_cli.paths import Paths
@@ -34,17 +34,14 @@ class AnswerStats:
         if self.end is None:
             return f"{first}The answer was cancelled, so the service reported no counts."
         end = self.end
-        speed = (
-            1000 * max(end.completion_tokens - 1, 0) / end.decode_ms if end.decode_ms else 0.0
-        )  # the first came with the prompt
         return (
             f"{first}Prompt: {end.prompt_tokens} tokens, {end.cached_tokens} of them cached. "
-            f"Answer: {end.completion_tokens} tokens, {speed:.1f} tokens per second."
+            f"Answer: {end.completion_tokens} tokens, {end.tokens_per_second:.1f} tokens per second."
         )
 
 
 class Answer:
-    """An answer on its way: an iterator of its pieces."""
+    """An answer on its way: an iterator of its pieces, and of the thoughts before it."""
 
     def __init__(self, client: ServiceClient, model: str, base: Conversation, question: str, settings: ChatSettings) -> None:
         self.base = base  # the conversation before the question
@@ -54,25 +51,26 @@ class Answer:
         self._began = time.monotonic()
         self._first_token_seconds: float | None = None
         events = client.chat(model, base.request(question), **settings.request_parameters())
-        self._events = cast(Generator[TextDelta | AnswerEnd, None, None], events)  # its end is the answer's cancellation
+        self._events = cast(Generator[AnswerEvent, None, None], events)  # its end is the answer's cancellation
 
     def __iter__(self) -> Answer:
         return self
 
-    def __next__(self) -> str:
+    def __next__(self) -> TextDelta | ReasoningDelta:
         for event in self._events:
             if isinstance(event, AnswerEnd):
                 self.end = event
                 continue
             if self._first_token_seconds is None:
                 self._first_token_seconds = time.monotonic() - self._began
-            self._pieces.append(event.text)
-            return event.text
+            if isinstance(event, TextDelta):
+                self._pieces.append(event.text)
+            return event
         raise StopIteration
 
     @property
     def text(self) -> str:
-        """What has come so far."""
+        """What has come so far, without thoughts."""
         return "".join(self._pieces)
 
     @property

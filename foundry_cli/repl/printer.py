@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Protocol, TextIO
 
 from rich.cells import cell_len
+from rich.color import ColorSystem
 from rich.console import Console
 from rich.text import Text
 from rich.theme import Theme
@@ -20,6 +21,7 @@ from foundry_cli.repl.style import ANSWER_STYLE
 __all__ = ["Printer", "TerminalGoneError", "console_for", "sanitize"]
 
 _THINKING = "🧠 Thinking..."
+_THOUGHT = "🧠 "
 _ANSWER = "🤖 "
 _NARROWEST_COLUMN = 30
 _NARROWEST_WINDOW = 16  # for Markdown: bullets and indentation take their part
@@ -96,6 +98,7 @@ class Printer:
             console.is_terminal and not console.is_dumb_terminal and has_colors and console.encoding.startswith("utf")
         )
         self._sanitizer = Sanitizer()
+        self._thought: _PlainAnswer | None = None
         self._view: _AnswerView | None = None
         self._waiting = ""  # shown until the answer begins
 
@@ -148,8 +151,33 @@ class Printer:
 
     @property
     def is_answering(self) -> bool:
-        """Whether a part of an answer has been shown."""
-        return self._view is not None
+        """Whether a part of an answer, or of a thought, has been shown."""
+        return self._view is not None or self._thought is not None
+
+    def thought(self, text: str) -> None:
+        """A piece of what the model thinks before it answers, shown at once; only on a terminal."""
+        if not self._console.is_terminal:
+            return
+        text = self._sanitizer.feed(text)
+        if self._thought is None:
+            text = text.lstrip()
+            if not text:
+                return
+            self.end_wait()
+            self._thought = _PlainAnswer(_symbol(_THOUGHT, self._console.encoding))
+            self._write(self._thought.begin())
+        self._write(self._dimmed(self._thought.add(text)))
+
+    def _end_thought(self) -> None:
+        """Leave an empty line below what the model thought."""
+        if self._thought is not None:
+            self._write(self._thought.finish())
+            self._write("" if self._thought.ends_blank else "\n")
+            self._thought = None
+            self._sanitizer = Sanitizer()
+
+    def _dimmed(self, text: str) -> str:
+        return self._console.get_style("note").render(text, color_system=ColorSystem.STANDARD) if self._is_rich else text
 
     def answer(self, text: str) -> None:
         """A piece of the answer, shown at once."""
@@ -159,6 +187,7 @@ class Printer:
             if not text:
                 return
             self.end_wait()
+            self._end_thought()
             self._view = self._new_view()
             self._write(self._view.begin())
         self._write(self._view.add(text))
@@ -166,6 +195,7 @@ class Printer:
     def end_answer(self, *notes: str) -> None:
         """The end of the answer, and an empty line; notes stand between them."""
         self.end_wait()
+        self._end_thought()
         view, self._view = self._view, None
         self._sanitizer = Sanitizer()
         if view is not None:

@@ -14,7 +14,7 @@ from prompt_toolkit.input import Input
 from prompt_toolkit.output import Output
 from prompt_toolkit.styles import Style
 
-from foundry_cli.client.client import ServiceClient
+from foundry_cli.client.client import ReasoningDelta, ServiceClient
 from foundry_cli.errors import (
     ContextLengthError,
     EngineDiedError,
@@ -158,7 +158,8 @@ class ChatSession:
         with InterruptGate() as gate:
             try:
                 while (piece := gate.next(answer)) is not None:
-                    self._printer.answer(piece)
+                    show = self._printer.thought if isinstance(piece, ReasoningDelta) else self._printer.answer
+                    show(piece.text)
             except KeyboardInterrupt:
                 is_cancelled = True
             finally:

@@ -8,6 +8,7 @@ from foundry_cli.client import benchmark
 from foundry_cli.client.benchmark import Benchmark, Plan, Report, _AbortableClient
 from foundry_cli.errors import FoundryError, ModelNotFoundError
 from tests.conftest import RunningService, add_model
+from tests.models.conversational import write_thinking_model
 
 PLAN = Plan(depths=(0, 256), prompt=64, answer=16, clients=(1, 3), chat=400)
 
@@ -51,6 +52,17 @@ def test_short_answers_are_asked_for_again_and_tell_nothing_when_they_are_one_to
     assert all(speed.decode for speed in report.speeds)
     report, _ = _run(fresh_service, "single:1", Plan(depths=(0,), prompt=64, answer=16, clients=(1,), chat=100))
     assert report.loads[0].rate > 0
+
+
+def test_thoughts_are_written_too(fresh_service: RunningService) -> None:
+    directory = fresh_service.paths.default_cache / "Tests" / "thinking-1"
+    write_thinking_model(directory, "thinking:1", "abcdefghij" * 6, "Four")
+    measured = Benchmark(fresh_service.client, "thinking:1", Plan((0,), 64, 40, (1,), 100), None)
+    answer = measured._ask([{"role": "user", "content": "hi"}], 100)
+    assert answer.text.strip() == "Four"
+    cut = measured._ask([{"role": "user", "content": "hi"}], 30)
+    assert (cut.text, cut.end.completion_tokens) == ("", 30)
+    assert cut.first < cut.total  # from the first thought on, as all tokens are counted
 
 
 def test_a_depth_beyond_the_context_is_left_out_with_the_reason(fresh_service: RunningService) -> None:

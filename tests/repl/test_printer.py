@@ -64,6 +64,42 @@ def test_answer_replaces_thinking() -> None:
     assert stream.text.endswith("\x1b[J🤖 one \x1b[1mtwo\x1b[0m\n\n")
 
 
+def _think_and_answer(stream: Terminal | io.StringIO, *thoughts: str) -> None:
+    printer = Printer(console_for(stream))
+    printer.wait()
+    for thought in thoughts:
+        printer.thought(thought)
+    printer.answer("\n\nSo.")
+    printer.end_answer()
+
+
+def test_thoughts_stand_dim_above_the_answer() -> None:
+    stream = Terminal()
+    _think_and_answer(stream, "\n", "One \x1b[31m", "two.\n")
+    assert stream.text.startswith("🧠 Thinking...\r" + " " * 14 + "\r🧠 \x1b[2mOne \x1b[0m\x1b[2mtwo.")
+    assert "two.\n\x1b[0m\n🤖 So." in stream.text
+    assert "\x1b[31m" not in stream.text
+
+
+def test_thoughts_on_a_plain_terminal_and_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        _think_and_answer(stream, "One ", "two.")
+    assert terminal.text.endswith("\r🧠 One two.\n\n🤖 So.\n\n")
+    assert file.getvalue() == "🤖 So.\n\n"
+
+
+def test_thoughts_without_an_answer_end_with_an_empty_line() -> None:
+    stream = Terminal()
+    printer = Printer(console_for(stream))
+    printer.thought("Hm")
+    assert printer.is_answering
+    printer.end_answer("Cancelled.")
+    assert stream.text.startswith("🧠 \x1b[2mHm\x1b[0m\n\n")
+    assert not printer.is_answering
+
+
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_plain_terminals_get_plain_text(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
