@@ -175,7 +175,8 @@ class Benchmark:
 
     def _ask(self, messages: Messages, tokens: int, client: ServiceClient | None = None) -> _Answer:
         began = time.monotonic()
-        first, pieces = None, []
+        first: float | None = None
+        pieces: list[str] = []
         for event in (client or self._client).chat(self._model_id, messages, max_tokens=tokens, temperature=0):
             if isinstance(event, AnswerEnd):
                 total = time.monotonic() - began

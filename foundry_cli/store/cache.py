@@ -129,7 +129,7 @@ class _Scanner:
             self.removed.append(root)
             return []
         if names.issuperset(DESCRIPTIONS):
-            self.models.append(_describe(self._cache, root))
+            self.models.append(describe(self._cache, root))
         return below
 
 
@@ -278,7 +278,12 @@ def check_incomplete(cache: Path, name: str) -> None:
             )
 
 
-def _describe(cache: Path, directory: Path) -> ModelInfo:
+def is_described(directory: Path) -> bool:
+    """Whether `directory` has both of the files by which a model is found, and they can be read."""
+    return all(read_object(directory / file, _LARGEST_DESCRIPTION) for file in DESCRIPTIONS)
+
+
+def describe(cache: Path, directory: Path) -> ModelInfo:
     """What the files say. A damaged description still gives an entry, so that the model can be seen and removed."""
     description = read_object(directory / "inference_model.json", _LARGEST_DESCRIPTION)
     name, version = split_model_id(_plain(description.get("Name")) or _plain(directory.name) or "unnamed")

@@ -19,10 +19,10 @@ from foundry_cli.errors import (
 )
 from foundry_cli.mirror_index import INDEX, LARGEST_INDEX, read_index
 from foundry_cli.paths import Paths
-from foundry_cli.store.cache import INCOMPLETE_MARKER, scan_cache
+from foundry_cli.store.cache import INCOMPLETE_MARKER, describe, is_described, scan_cache
 from foundry_cli.store.copying import Report, shifted, translated
 from foundry_cli.store.layout import model_root
-from foundry_cli.store.manifest import read_manifest, read_object
+from foundry_cli.store.manifest import read_manifest
 from foundry_cli.store.model_folder import (
     CONFIG,
     DESCRIPTION,
@@ -33,9 +33,7 @@ from foundry_cli.store.model_folder import (
     read_folder,
 )
 from foundry_cli.store.verdicts import store_verdict
-from foundry_cli.types import ModelInfo, split_model_id
-
-_LARGEST_DESCRIPTION = 1024 * 1024  # bytes
+from foundry_cli.types import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -150,10 +148,4 @@ def _read_single(folder: Path) -> ModelInfo | None:
     manifest = read_manifest(folder)
     if manifest:
         return replace(manifest.model, root=folder, path=folder)
-    description = read_object(folder / DESCRIPTION, _LARGEST_DESCRIPTION)
-    name, version = split_model_id(str(description.get("Name") or ""))
-    if not name.isprintable() or not name or not (folder / CONFIG).is_file():
-        return None
-    template = description.get("PromptTemplate")
-    texts = {key: text for key, text in template.items() if isinstance(text, str)} if isinstance(template, dict) else None
-    return ModelInfo(name, version or 0, name, display_name=name, prompt_template=texts, path=folder, root=folder)
+    return describe(folder.parent, folder) if is_described(folder) else None

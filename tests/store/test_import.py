@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,16 @@ def test_a_download_that_is_not_complete_is_not_imported_by_its_folder(source: P
     with pytest.raises(ModelInvalidError, match="not complete"):
         import_models(source / "tiny-2", cache)
     assert not cache.exists()
+
+
+def test_a_model_is_the_same_whether_its_own_folder_is_named_or_the_one_above(source: Path, tmp_path: Path) -> None:
+    write_model(source / "tiny-cuda-gpu-2", "tiny-cuda-gpu:2")
+    options = [{"cuda": {}}]
+    config = {"model": {"context_length": 4096, "decoder": {"session_options": {"provider_options": options}}}}
+    (source / "tiny-cuda-gpu-2" / "genai_config.json").write_text(json.dumps(config))
+    above, itself = tmp_path / "above", tmp_path / "itself"
+    import_models(source, above)
+    import_models(source / "tiny-cuda-gpu-2", itself)
+    (one,), (other,) = scan_cache(above), scan_cache(itself)
+    assert (one.device, one.context_length, one.uri) == ("GPU", 4096, "local://tiny-cuda-gpu")
+    assert replace(other, path=one.path, root=one.root) == one
