@@ -53,8 +53,13 @@ class Downloads:
 
     def mend(self, model: ModelInfo) -> list[FileCheck]:
         """Check all files of a downloaded model, fetch again what is damaged; returns what was. Raises `DownloadError`."""
-        with self._interruptible(), DownloadProgress(self._stream) as progress:
-            return repair(model, self.inventory, self.client, progress)
+        with (
+            self._interruptible(),
+            DownloadProgress(self._stream) as checking,
+            DownloadProgress(self._stream) as fetching,
+            _interrupts_cancel(self.client.cancelled),
+        ):
+            return repair(model, self.inventory, self.client, fetching, checking.check)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

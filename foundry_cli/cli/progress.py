@@ -37,8 +37,12 @@ class DownloadProgress:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            if self._bar is not None:
-                self._bar.close()
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def __call__(self, progress: Progress) -> None:
         """Show `progress`."""
@@ -52,6 +56,15 @@ class DownloadProgress:
                 self._draw(progress)
             else:
                 self._print(progress)
+
+    def check(self, done: int, total: int) -> None:
+        """Show how many bytes of files that are here have been read; the end of that is the end of the bar."""
+        from foundry_cli.store.transfer import Progress
+
+        self(Progress(done, total, "", done, note="checking the files"))
+        if done >= total:
+            with self._lock:
+                self._close()
 
     def _say(self, text: str) -> None:
         if self._bar is not None:

@@ -12,7 +12,7 @@ from foundry_cli.catalog.sources.mirror import LocalModel
 from foundry_cli.chunks import CHUNK_BYTES
 from foundry_cli.config import load_config
 from foundry_cli.download.planning import DownloadPlan, plan_download
-from foundry_cli.errors import CacheError, DiskFullError, ModelInvalidError, SourceError
+from foundry_cli.errors import CacheError, ModelInvalidError, SourceError
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import Inventory
 from foundry_cli.paths import Paths
@@ -21,7 +21,7 @@ from foundry_cli.store.download_lock import DownloadLock
 from foundry_cli.store.journal import JOURNAL
 from foundry_cli.store.manifest import Manifest, StoredFile, first_problem, read_manifest, write_manifest
 from foundry_cli.store.model_folder import write_descriptions
-from foundry_cli.store.plain_file import full_reason
+from foundry_cli.store.plain_file import disk_error
 from foundry_cli.store.repair import begin_repair
 from foundry_cli.store.transfer import Progress, Report, transfer
 from foundry_cli.store.verify import FileCheck, verify
@@ -77,9 +77,7 @@ def _complete(plan: DownloadPlan, client: HttpClient, report: Report, lock: Down
         write_manifest(plan.root, Manifest(plan.model, (*files, *descriptions)))
         lock.complete()
     except OSError as error:
-        if full := full_reason(error):
-            raise DiskFullError(f"The download of {plan.model.id} cannot be finished: {full}.", hint=_AGAIN) from error
-        raise CacheError(f"{error.filename or plan.root} cannot be written: {error.strerror}.") from error
+        raise disk_error(error, plan.root) from error
 
 
 def _fetch(plan: DownloadPlan, client: HttpClient, report: Report) -> tuple[StoredFile, ...]:
@@ -96,16 +94,12 @@ def _fetch(plan: DownloadPlan, client: HttpClient, report: Report) -> tuple[Stor
     return copy_model(plan.remote.files, plan.remote.directory, plan.root, cancelled=client.cancelled, report=copied)
 
 
-_AGAIN = "Make room and run the command again: it goes on where it was."
-
-
-Checked = Callable[[int, int], None]  # bytes read, bytes in all
-
-
 def repair(
-    model: ModelInfo, inventory: Inventory, client: HttpClient, report: Report, checked: Checked | None = None
+    model: ModelInfo, inventory: Inventory, client: HttpClient, report: Report, checked: Callable[[int, int], None]
 ) -> list[FileCheck]:
     """Read all files of a downloaded model and fetch the chunks again that are not what they were; returns what was bad.
+
+    `checked` is told the bytes read and the bytes in all, `report` while chunks are fetched.
 
     Raises `ModelInvalidError` for a model without manifest, and what `download` raises.
     """

@@ -39,7 +39,7 @@ class DownloadLock:
             is_held = is_held and self._is_named()
         except OSError as error:
             self.release()
-            raise disk_error(error, self._root, 0) from error
+            raise disk_error(error, self._root) from error
         except BaseException:
             self.release()
             raise
@@ -55,7 +55,7 @@ class DownloadLock:
             self._path.unlink(missing_ok=True)  # still locked: whoever waits sees the name gone before it gets the lock
             sync_directory(self._root)
         except OSError as error:
-            raise disk_error(error, self._root, 0) from error
+            raise disk_error(error, self._root) from error
         finally:
             self.release()
 

@@ -91,17 +91,21 @@ def full_reason(error: OSError) -> str:
     return {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota of this user is used up"}.get(error.errno or 0, "")
 
 
-def disk_error(error: OSError, root: Path, needed: int) -> FoundryError:
-    """What is said when the files of the model in `root` cannot be written; `needed` bytes are still missing."""
+def disk_error(error: OSError, root: Path, needed: int | None = None) -> FoundryError:
+    """What is said when the files of the model in `root` cannot be written; `needed`: bytes still missing, if known."""
     reason = error.strerror or str(error)
     if full := full_reason(error):
-        try:
-            free = f"{shutil.disk_usage(root).free} bytes are free"
-        except OSError:
-            free = "it is not known how many are free"
+        counts = "" if needed is None else f": {needed} bytes are needed and {_free(root)}"
         return DiskFullError(
-            f"Nothing more can be written to {root}, because {full}: {needed} bytes are needed and {free}.",
+            f"Nothing more can be written to {root}, because {full}{counts}.",
             hint="Make room, or set another cache with 'foundry cache cd', and download again: what has arrived is kept.",
         )
     where = error.filename or root
     return CacheError(f"{where} cannot be used: {reason}.", hint="Check the cache directory and its disk.")
+
+
+def _free(root: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(root).free} bytes are free"
+    except OSError:
+        return "it is not known how many are free"

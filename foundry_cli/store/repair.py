@@ -50,7 +50,7 @@ def begin_repair(root: Path, manifest: Manifest, checks: Sequence[FileCheck]) ->
             _make_partial(root, file)
         _forget_bad_chunks(root, manifest, damaged)
     except OSError as error:
-        raise disk_error(error, root, 0) from error
+        raise disk_error(error, root) from error
 
 
 def _forget_bad_chunks(root: Path, manifest: Manifest, damaged: Sequence[tuple[StoredFile, FileCheck]]) -> None:

@@ -286,6 +286,35 @@ def test_a_model_does_not_take_the_folder_of_another(foundry: Command, known: We
     assert "holds the model somebody-else:7" in output.stderr
 
 
+def test_a_repair_shows_what_it_does_and_is_stopped_in_an_orderly_way(foundry: Command, tmp_path: Path) -> None:
+    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
+    plain, gate = static_files(mirror), Gate()
+    is_slow = False
+
+    def respond(request: Seen) -> Answer:
+        if is_slow and request.path.endswith("tokenizer.json"):
+            gate.pass_one()
+        return plain(request)
+
+    with served(mirror, respond) as server:
+        foundry("catalog", "add", server.url)
+        foundry("model", "download", "hello-generic-cpu")
+        damaged = _root(tmp_path) / "tokenizer.json"
+        damaged.write_bytes(b"xxxx" + damaged.read_bytes()[4:])
+        is_slow = True
+        command = [str(FOUNDRY), "cache", "repair", "hello-generic-cpu"]
+        process = subprocess.Popen(command, env=clean_environment(tmp_path / "home"), stderr=subprocess.PIPE, text=True)
+        gate.wait_for_waiting(1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        gate.open_for(1000)
+        assert process.returncode == 130
+        assert errors.startswith("Checking the files\n")
+        assert "Stopped. What has arrived is kept; the same command goes on from there." in errors
+        assert foundry("model", "download", "hello-generic-cpu").code == 0
+        assert "is undamaged" in foundry("cache", "repair", "hello-generic-cpu").stdout
+
+
 def test_a_repair_that_is_killed_is_no_model_until_it_is_finished(foundry: Command, tmp_path: Path) -> None:
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     plain, gate = static_files(mirror), Gate()

@@ -98,7 +98,7 @@ def missing_bytes(files: Sequence[RemoteFile], root: Path, origin: str = "") -> 
     try:
         planned = [plan_file(root, file, journal.files.get(file.path), origin) for file in files]
     except OSError as error:
-        raise disk_error(error, root, 0) from error
+        raise disk_error(error, root) from error
     return sum(plan.file.size - plan.done_bytes for plan in planned if isinstance(plan, Attempt))
 
 
