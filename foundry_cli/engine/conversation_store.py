@@ -84,11 +84,11 @@ class ConversationStore:
         wanted = np.asarray(tokens, dtype=np.int32)
         usable = {path: stored for path, stored in self._tokens.items() if is_usable(len(stored))}
         found = [Found(path, len(stored), _common(stored, wanted)) for path, stored in usable.items()]
-        best = max(found, key=lambda each: each.common, default=None)
-        if best is None or os.path.lexists(best.path):
-            return best
-        del self._tokens[best.path]  # the service removed it, for the budget of all models together
-        return self.find(tokens, is_usable)
+        for best in sorted(found, key=lambda each: each.common, reverse=True):
+            if os.path.lexists(best.path):
+                return best
+            del self._tokens[best.path]  # the service removed it, for the budget of all models together
+        return None
 
     def load(self, found: Found, rows: CacheRows, row: int) -> bool:
         """Put the common tokens into `row`; False, and the file is gone, when it is damaged."""
@@ -140,11 +140,16 @@ class ConversationStore:
         return size + sum(file.size for file in kept_files(self._directory) if file.used >= used) > self._budget
 
     def _give_way(self, used: float, size: int) -> bool:
-        """Remove the least recently used one, if there are older ones than `used` and all of them would be enough."""
+        """Remove the least recently used ones, until `size` bytes are free, if the older ones than `used` are enough."""
         older = [file for file in kept_files(self._directory) if file.used < used]
         if free_bytes(self._directory) + sum(file.size for file in older) < size:
             return False
-        return any(self._remove(file.path) for file in older)
+        removed = 0
+        for file in older:
+            if removed and free_bytes(self._directory) >= size:  # at least one: of a quota the free space says nothing
+                break
+            removed += self._remove(file.path)
+        return removed > 0
 
     def _write(self, path: Path, tokens: NDArray[np.int32], rows: CacheRows, row: int, used: float) -> OSError | None:
         partial = path.with_suffix(PARTIAL)

@@ -27,6 +27,9 @@ class Converted:
     value: list[int] | str
 
 
+GAVE_UP = 75
+"""Exit code of a worker that ends on purpose, in the middle of work that nothing else can stop (EX_TEMPFAIL of sysexits.h)."""
+
 Item = EngineEvent | Converted | FoundryError
 
 

@@ -356,7 +356,8 @@ class ModelManager:
         """Drop a model whose worker ended by itself, so that the next request loads it again."""
         if loaded is not None and self._loaded.get(loaded.model.id) is loaded:
             del self._loaded[loaded.model.id]
-            self._crashes.note(loaded.model.id, loaded.provider)
+            if not loaded.engine.has_given_up:
+                self._crashes.note(loaded.model.id, loaded.provider)
 
     def _in_background(
         self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]] | None = None

@@ -18,7 +18,7 @@ from typing import cast
 from foundry_cli.engine.answer_queue import AnswerQueue
 from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
-from foundry_cli.engine.messages import Converted, read_error
+from foundry_cli.engine.messages import GAVE_UP, Converted, read_error
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
 from foundry_cli.engine.silence import Silence, SilenceWatch
 from foundry_cli.engine.worker_log import relay
@@ -129,6 +129,11 @@ class EngineProcess(asyncio.SubprocessProtocol):
     def pid(self) -> int:
         """Process id of the worker."""
         return self._transport.get_pid()
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether it has ended on purpose, because of one request; see `GAVE_UP`."""
+        return self.ended.is_set() and self._transport.get_returncode() == GAVE_UP
 
     @property
     def is_alive(self) -> bool:

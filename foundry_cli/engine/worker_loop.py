@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from foundry_cli.engine.frames import Frame, encode_frame
-from foundry_cli.engine.messages import error_fields, event_frame
+from foundry_cli.engine.messages import GAVE_UP, error_fields, event_frame
 from foundry_cli.engine.preparation import PATIENCE_SECONDS, Preparation, Tell
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest, Timing, Usage
 from foundry_cli.engine.runtime import LogitRows, Runtime
@@ -187,14 +187,17 @@ class Worker:
             self._send_error(identity, error)
 
     def _end_overdue(self, identity: int) -> None:
-        """Refuse a request whose grammar compiles without end, and end the process: the others are begun again in a new one."""
+        """Refuse a request whose grammar compiles without end, and end the process.
+
+        Of the others, those of which nothing was sent yet are begun again in a new one.
+        """
         if not self._preparation.is_overdue(identity):
             return
         logger.error("a grammar has not been compiled in %g s: the worker ends", PATIENCE_SECONDS)
         message = "The grammar, the schema or the tools of the request take too long to compile."
         self._send_error(identity, InvalidRequestError(message, hint="Use a simpler one."))
         self._sink.flush()
-        self._end_process(1)
+        self._end_process(GAVE_UP)
 
     def _is_background(self, identity: int) -> bool:
         return bool(self._arrived[identity][0]["request"]["priority"] == "background")

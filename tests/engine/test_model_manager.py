@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from foundry_cli.engine.messages import GAVE_UP
 from foundry_cli.engine.model_manager import ModelManager, Placement, StartEngine
 from foundry_cli.engine.process import EngineProcess
 from foundry_cli.errors import (
@@ -511,6 +512,21 @@ def test_crashes_while_answering_are_limited() -> None:
             with pytest.raises(EngineError, match="crashed 3 times"):
                 await ask(manager, model("a"))
             assert len(start.started) == 3
+
+    asyncio.run(run())
+
+
+def test_ends_on_purpose_are_no_crashes() -> None:
+    async def run() -> None:
+        refusal = "{'op': 'error', 'id': frame['id'], 'code': 'invalid_value', 'message': 'too slow'}"
+        body = f"ready(); frame = next(requests()); send({refusal}); os._exit({GAVE_UP})"
+        start = Starter(program(body))
+        async with managing(start) as manager:
+            for count in range(1, 6):
+                with pytest.raises(FoundryError, match="too slow"):
+                    await ask(manager, model("a"))
+                await manager.loaded()[0].engine.ended.wait()
+                assert len(start.started) == count
 
     asyncio.run(run())
 

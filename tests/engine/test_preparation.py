@@ -13,6 +13,7 @@ import pytest
 
 from foundry_cli.engine.frames import Frame, FrameReader
 from foundry_cli.engine.grammar import GrammarFactory
+from foundry_cli.engine.messages import GAVE_UP
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
 from foundry_cli.engine.preparation import Preparation
 from foundry_cli.engine.request import GenerationRequest, Grammar, Tool, ToolUse
@@ -135,6 +136,6 @@ def test_a_worker_that_compiles_for_too_long_refuses_the_request_and_ends() -> N
     worker = Worker(RealFiles(reply(b"")), inbox, sink, memory_budget=1 << 20, end_process=end, new_preparation=preparation)
     inbox.put({"op": "generate", "id": 3, "request": with_schema("{}").to_frame()})
     worker.run()
-    assert codes == [1]
+    assert codes == [GAVE_UP]
     (frame,) = FrameReader().feed(sink.getvalue())
     assert (frame["op"], frame["id"], frame["code"]) == ("error", 3, "invalid_value")

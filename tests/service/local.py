@@ -53,6 +53,7 @@ class FakeEngine:
     kernels = "none"
     most_running = 8
     threads = 2
+    has_given_up = False
 
     def __init__(self, answer: Answer) -> None:
         self.generate = answer
