@@ -160,10 +160,10 @@ def _stop_when_idle(state: ServiceState, minutes: int) -> None:
     """Let the service end after `minutes` without a request, if that was set; downloads and loads are waited for."""
 
     def is_busy() -> bool:
-        return bool(state.downloads) or len(state.background) > 1  # one of them is the watch itself
+        return bool(state.downloads or state.background)
 
     if minutes:
-        state.in_background(stop_when_idle(state.activity, 60.0 * minutes, is_busy, state.stop))
+        state.idle_watch = asyncio.create_task(stop_when_idle(state.activity, 60.0 * minutes, is_busy, state.stop))
 
 
 def engine_starter(paths: Paths, config: Config, budget: ConversationBudget, code: str) -> StartEngine:

@@ -13,6 +13,8 @@ ChoiceEvents = AsyncGenerator[tuple[int, EngineEvent], None]
 
 _Queue = asyncio.Queue[tuple[int, EngineEvent | Exception | None]]
 
+_MOST_WAITING = 64  # events that are not read yet; more wait in the queue of each answer, which has a limit of its own
+
 
 async def interleaved(answers: Sequence[Events]) -> ChoiceEvents:
     """The events of all `answers` as they come, each with the number of its answer.
@@ -24,7 +26,7 @@ async def interleaved(answers: Sequence[Events]) -> ChoiceEvents:
             async for event in events:
                 yield 0, event
         return
-    queue: _Queue = asyncio.Queue()
+    queue: _Queue = asyncio.Queue(_MOST_WAITING)
     tasks = [asyncio.create_task(_collect(index, events, queue)) for index, events in enumerate(answers)]
     try:
         running = len(tasks)
@@ -47,7 +49,7 @@ async def _collect(index: int, answer: Events, queue: _Queue) -> None:
     try:
         async with aclosing(answer) as events:
             async for event in events:
-                queue.put_nowait((index, event))
-        queue.put_nowait((index, None))
+                await queue.put((index, event))
+        await queue.put((index, None))
     except Exception as error:  # noqa: BLE001 - whoever reads the queue raises it
-        queue.put_nowait((index, error))
+        await queue.put((index, error))

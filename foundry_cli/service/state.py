@@ -98,6 +98,8 @@ class ServiceState:
     providers: InstalledProviders = field(default_factory=InstalledProviders)
     downloads: set[Process] = field(default_factory=set)  # that are running, see `downloads.py`
     background: set[asyncio.Task[None]] = field(default_factory=set)  # work that nobody waits for
+    prefills: set[asyncio.Task[None]] = field(default_factory=set)  # those of them that read a chat ahead
+    idle_watch: asyncio.Task[None] | None = None
     external: ExternalModels = field(default_factory=ExternalModels)
     responses: ResponseStore = field(default_factory=ResponseStore)
     activity: Activity = field(default_factory=Activity)
@@ -105,11 +107,12 @@ class ServiceState:
     is_strict: bool = False  # fields of requests that would be ignored are refused
     umask: int = -1  # for files of the cache, which users may share; -1: that of the service, whose own files are private
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do `work` while nobody waits for it; it ends with the service."""
         task = asyncio.create_task(work)
         self.background.add(task)
         task.add_done_callback(self.background.discard)
+        return task
 
     async def known_models(self) -> list[ModelInfo]:
         """Everything that can be named; the disk is read outside the event loop."""

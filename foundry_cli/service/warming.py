@@ -55,8 +55,10 @@ async def prefill(request: Request) -> dict[str, str]:
     """Let a loaded model read a chat whose next question is being typed. The body is as for a chat completion."""
     chat = await read_json(request, read_chat_request)
     state = state_of(request)
-    if len(state.background) < _MOST_PREFILLS:
-        state.in_background(_prefill(state, chat))
+    if len(state.prefills) < _MOST_PREFILLS:
+        task = state.in_background(_prefill(state, chat))
+        state.prefills.add(task)
+        task.add_done_callback(state.prefills.discard)
     return {"status": "accepted"}
 
 
