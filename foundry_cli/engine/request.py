@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "error"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 GrammarKind = Literal["json_object", "json_schema", "regex", "lark"]
 Priority = Literal["interactive", "background"]
 

@@ -8,7 +8,6 @@ import random
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,8 +124,7 @@ def test_what_was_used_longest_ago_goes_when_there_are_too_many_bytes(tmp_path: 
             found = store.find(chats[0])
             assert found
             store.load(found, rows, 2)
-        store.save(chat, rows, 1)
-        time.sleep(0.02)
+        store.save(chat, rows, 1, age=100.0 * (3 - number))
     assert [is_known(store, chat) for chat in chats] == [True, False, True, True]
     assert [is_known(ConversationStore(tmp_path, BUDGET), chat) for chat in chats] == [True, False, True, True]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 3 * SIZE

@@ -87,10 +87,11 @@ def test_streams(tmp_path: Path, recorder: Recorder, count: int) -> None:
 
 
 class Crowd:
-    """Answers without an end, except those of the numbers given, which fail. Counts how many are under way."""
+    """Answers without an end, except the one with the number given, which fails when `count` have begun. Counts them."""
 
-    def __init__(self, *texts: str, failing: int | None = None, error: Exception | None = None) -> None:
+    def __init__(self, *texts: str, count: int = 0, failing: int | None = None, error: Exception | None = None) -> None:
         self._texts = texts
+        self._count = count
         self._failing = failing
         self._error = error
         self.begun = 0
@@ -104,8 +105,9 @@ class Crowd:
         try:
             for text in self._texts:
                 yield TextChunk(text)
-            await asyncio.sleep(0.05)  # the others have begun by then
             if number == self._failing and self._error is not None:
+                while self.begun < self._count:
+                    await asyncio.sleep(0)
                 raise self._error
             await asyncio.Event().wait()
         finally:
@@ -119,7 +121,7 @@ class Crowd:
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_of_one_ends_all(tmp_path: Path, stream: bool, error: Exception, status: int) -> None:
-    crowd = Crowd(failing=2, error=error)
+    crowd = Crowd(count=4, failing=2, error=error)
     with local_service(tmp_path, crowd) as local:
         answered, _, answer = local.chat(question(n=4, stream=stream))
         assert answered == status
@@ -130,7 +132,7 @@ def test_an_error_of_one_ends_all(tmp_path: Path, stream: bool, error: Exception
 
 
 def test_an_error_in_the_middle_of_streams_ends_all(tmp_path: Path) -> None:
-    crowd = Crowd("Hel", failing=1, error=EngineDiedError("It ended."))
+    crowd = Crowd("Hel", count=3, failing=1, error=EngineDiedError("It ended."))
     with local_service(tmp_path, crowd) as local:
         status, _, body = local.chat(question(n=3, stream=True))
         *_, last = events(body)

@@ -20,7 +20,6 @@ _STOP_REASONS = {
     "length": "max_tokens",
     "tool_calls": "tool_use",
     "cancelled": "end_turn",
-    "error": "end_turn",
 }
 """The engine's reasons as Anthropic's clients know them."""
 

@@ -19,7 +19,7 @@ from foundry_cli.types import ModelInfo
 
 Response = dict[str, Any]
 
-STATUSES = {"length": "incomplete", "cancelled": "cancelled", "error": "failed"}
+STATUSES = {"length": "incomplete", "cancelled": "cancelled"}
 """How a response has ended, by the engine's reason; all others complete it."""
 
 
@@ -43,7 +43,7 @@ class ResponseWriter:
     def ended(self, output: Sequence[Item], finish: Finish) -> Response:
         """The response with all of its output. Counts are told but for one that was cancelled: nobody knows them then."""
         status = status_by(finish)
-        changes: Response = {"error": _error_fields("server_error", "The engine failed.")} if status == "failed" else {}
+        changes: Response = {}
         if status == "incomplete":
             changes["incomplete_details"] = {"reason": "max_output_tokens"}
         if status == "completed":

@@ -24,7 +24,7 @@ from foundry_cli.service.errors import body_of
 from foundry_cli.service.fingerprint import system_fingerprint
 from foundry_cli.types import ModelInfo
 
-FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "cancelled": "stop", "error": "stop"}
+FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "cancelled": "stop"}
 """The engine's reasons as OpenAI's clients know them."""
 
 
