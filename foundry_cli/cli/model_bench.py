@@ -30,12 +30,13 @@ def bench(
     output_format: OutputOption = Format.text,
 ) -> None:
     """Measure how fast a model is here: prefill, decode, several clients, long chats. Takes a minute or more."""
+    from foundry_cli.cli.lifecycle import running_service
     from foundry_cli.cli.own_models import PhaseLine
     from foundry_cli.cli.resolution import find_local_model
     from foundry_cli.client.benchmark import FULL, QUICK, Benchmark
 
     info = find_local_model(model, device.chosen)
-    client = _started_service()
+    client = running_service(output.note)
     with PhaseLine() as say:
         say("Loading the model", "")
         with _loaded(client, info):
@@ -46,17 +47,6 @@ def bench(
         output.document({**facts, **_fields(report)})
     else:
         _print(facts, report)
-
-
-def _started_service() -> ServiceClient:
-    from foundry_cli.cli.lifecycle import started_line
-    from foundry_cli.client.supervisor import start_service
-    from foundry_cli.paths import Paths
-
-    client, is_new = start_service(Paths.from_environment())
-    if is_new:
-        output.note(started_line(client.record))
-    return client
 
 
 @contextmanager

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from foundry_cli.own_models.conformance import Answer, Result
     from foundry_cli.own_models.conversion import Conversion
     from foundry_cli.own_models.identity import Identity
-    from foundry_cli.paths import Paths
     from foundry_cli.store.verdicts import Verdict
     from foundry_cli.types import ModelInfo
 
@@ -112,6 +111,7 @@ def test(  # the name of the command
     output_format: OutputOption = Format.text,  # noqa: PT028
 ) -> None:
     """Test how a model behaves: template, stop tokens, streaming, Unicode and more. Takes some seconds."""
+    from foundry_cli.cli.lifecycle import running_service
     from foundry_cli.cli.resolution import find_local_model
     from foundry_cli.own_models.checking import read_facts
     from foundry_cli.own_models.conformance import Subject, run_checks, verdict_of
@@ -122,7 +122,7 @@ def test(  # the name of the command
     info = find_local_model(model, device.chosen)
     assert info.path is not None  # it is cached
     facts = read_facts(info.path)
-    chat = ServiceChat(_started_service(paths), info.id)
+    chat = ServiceChat(running_service(output.note), info.id)
     output.note(f"Testing {info.id}...")
     chat.load()
     results: list[Result] = []
@@ -270,16 +270,6 @@ def _size(size: int) -> str:
 def _tell_untried(facts: ModelFacts) -> None:
     if facts.untried:
         output.note(f"The model is made for {facts.execution_provider} and could not be tried here: {facts.untried}")
-
-
-def _started_service(paths: Paths) -> ServiceClient:
-    from foundry_cli.cli.lifecycle import started_line
-    from foundry_cli.client.supervisor import start_service
-
-    client, is_new = start_service(paths)
-    if is_new:
-        output.note(started_line(client.record))
-    return client
 
 
 _SYMBOLS = {

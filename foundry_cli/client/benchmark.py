@@ -29,7 +29,6 @@ _WORDS = _TEXT.split()
 _FEW, _MANY = 20, 60  # words of the two questions that tell how many tokens a word has
 _SPARE = 64  # tokens that an estimate may be wrong by
 _MOST_ANSWERS = 4  # to the same question, until enough was written
-_REQUESTS = 2  # of each client
 
 Say = Callable[[str], None]
 Messages = list[dict[str, str]]
@@ -44,6 +43,7 @@ class Plan:
     answer: int  # decoded at every depth, and for every client
     clients: tuple[int, ...]
     chat: int  # the first turn
+    requests: int = 2  # of each client
 
     def needed(self, depth: int) -> int:
         """The context for a depth."""
@@ -212,7 +212,7 @@ class Benchmark:
 
         def work() -> None:
             try:
-                for _ in range(_REQUESTS):
+                for _ in range(self._plan.requests):
                     answers.append(self._ask([_question(self._text(_FEW))], self._plan.answer, client))
             except FoundryError as error:
                 errors.append(error)

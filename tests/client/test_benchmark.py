@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from foundry_cli.client import benchmark
 from foundry_cli.client.benchmark import Benchmark, Plan, Report, _AbortableClient
 from foundry_cli.errors import FoundryError, ModelNotFoundError
 from tests.conftest import RunningService, add_model
@@ -84,8 +83,7 @@ def test_an_unknown_model_is_an_error(service: RunningService) -> None:
 def test_when_one_client_fails_all_end_and_the_error_is_raised(
     service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "_REQUESTS", 1_000_000)
-    measuring = Benchmark(service.client, "slow:1", Plan((), 8, 500, (3,), 100), None)
+    measuring = Benchmark(service.client, "slow:1", Plan((), 8, 500, (3,), 100, requests=1_000_000), None)
     ask, calls = measuring._ask, []
 
     def fail_once(*arguments: object) -> object:
