@@ -65,9 +65,24 @@ class Paths:
         return self.home / "history"
 
     @property
+    def usage_file(self) -> Path:
+        """When each model was used last."""
+        return self.home / "usage.json"
+
+    @property
+    def verdicts_file(self) -> Path:
+        """What tests of models have found."""
+        return self.home / "verdicts.json"
+
+    @property
     def run(self) -> Path:
         """State of the running service: lock, instance record, socket."""
         return self.home / "run"
+
+    @property
+    def start_lock(self) -> Path:
+        """Held by whoever starts the service, until it answers."""
+        return self.run / "start.lock"
 
     @property
     def lock_file(self) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from foundry_cli.cli import output
+from foundry_cli.cli.errors import ExitCode
 from foundry_cli.cli.group import group
 from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputOption
 from foundry_cli.cli.output import Format, symbol
@@ -90,7 +91,7 @@ def verify(models: ModelsArgument = None, output_format: OutputOption = Format.t
     from foundry_cli.cli import cache_verification
 
     if not cache_verification.verify(models or [], output_format):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command("repair")
@@ -137,7 +138,7 @@ def prune(
     is_default = older_than is None and max_size is None
     choice = PruneChoice(partials or is_default, older_than, None if max_size is None else parse_size(max_size))
     if not cache_prune.prune(choice, dry_run=dry_run, yes=yes, output_format=output_format):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command("export")
@@ -159,4 +160,4 @@ def import_models(
     from foundry_cli.cli import cache_exchange
 
     if not cache_exchange.import_models(directory):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from foundry_cli.cli import output
-from foundry_cli.cli.errors import sentence
+from foundry_cli.cli.errors import ExitCode, sentence
 from foundry_cli.cli.inventory import local_inventory
 from foundry_cli.cli.output import Format, gigabytes, symbol
 from foundry_cli.client.supervisor import find_service
@@ -30,14 +30,14 @@ def remove(names: Sequence[str] | None, device: str | None, *, yes: bool, force:
         _show(plan, say)
     if plans and not yes and not confirm("delete this model" if len(plans) == 1 else "delete these models", say):
         say("Nothing was deleted.")
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
     removed = _delete_all(plans, inventory, say, force=force)
     if output_format is Format.json:
         output.document({"removed": [{"id": plan.model.id, "fileSizeBytes": plan.size_bytes} for plan in removed]})
     elif not plans:
         output.line("No models cached on device")
     if len(removed) < len(plans):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _delete_all(plans: Sequence[RemovalPlan], inventory: Inventory, say: output.Say, *, force: bool) -> list[RemovalPlan]:

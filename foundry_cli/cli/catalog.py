@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foundry_cli.cli import output
+from foundry_cli.cli.errors import ExitCode
 from foundry_cli.cli.group import group
 from foundry_cli.cli.options import OutputOption
 from foundry_cli.cli.output import Format
@@ -101,4 +102,4 @@ def refresh(
         is_complete = is_complete and not problem
         output.line(f"{state.name}: {problem or f'{state.models} models.'}")
     if not is_complete:
-        raise typer.Exit(5)
+        raise typer.Exit(ExitCode.DOWNLOAD_FAILED)

@@ -11,6 +11,7 @@ import typer
 
 from foundry_cli.cli import output
 from foundry_cli.cli.directories import given_directory
+from foundry_cli.cli.errors import ExitCode
 from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputOption
 from foundry_cli.cli.output import Format, symbol
 
@@ -139,7 +140,7 @@ def test(  # the name of the command
     else:
         output.line(_summary(info, verdict, results))
     if verdict.verdict != PASSED:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 class PhaseLine:

@@ -68,7 +68,7 @@ def _only_starter(paths: Paths) -> Iterator[None]:
     try:
         make_private_directory(paths.home)  # first: the parents of a directory are made with the modes of the umask
         make_private_directory(paths.run)
-        lock = FileLock(paths.run / "start.lock", mode=0o600)
+        lock = FileLock(paths.start_lock, mode=0o600)
         lock.acquire(timeout=2 * START_SECONDS, poll_interval=_POLL_SECONDS)
     except Timeout as error:
         raise ServiceStartError("Other processes are starting the service and do not come to an end.") from error

@@ -17,13 +17,9 @@ _LATEST = 2e11  # Unix seconds; what is later has no date
 _MOST = 10_000  # models that are remembered
 
 
-def _file(paths: Paths) -> Path:
-    return paths.home / "usage.json"
-
-
 def read_usage(paths: Paths) -> dict[str, float]:
     """Unix time of the last use by model id; what cannot be read is not there."""
-    document = read_object(_file(paths), _LARGEST)
+    document = read_object(paths.usage_file, _LARGEST)
     return {model: float(when) for model, when in document.items() if isinstance(when, (int, float)) and 0 <= when < _LATEST}
 
 
@@ -34,9 +30,9 @@ def note_use(paths: Paths, model_id: str, when: float | None = None) -> None:
     now = time.time() if when is None else when
     with contextlib.suppress(OSError):  # `Timeout` is one
         make_private_directory(paths.home)
-        with FileLock(_file(paths).with_name(f"{_file(paths).name}.lock"), timeout=_PATIENCE_SECONDS):
+        with FileLock(paths.usage_file.with_name(f"{paths.usage_file.name}.lock"), timeout=_PATIENCE_SECONDS):
             newest = sorted({**read_usage(paths), model_id: now}.items(), key=lambda entry: entry[1], reverse=True)[:_MOST]
-            write_atomically(_file(paths), json.dumps(dict(newest), ensure_ascii=False).encode("utf-8", "replace"))
+            write_atomically(paths.usage_file, json.dumps(dict(newest), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def last_used(model: ModelInfo, usage: dict[str, float]) -> float:

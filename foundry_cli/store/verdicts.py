@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from foundry_cli.errors import CacheError
@@ -28,7 +27,7 @@ class Verdict:
 
 def read_verdicts(paths: Paths) -> dict[str, Verdict]:
     """All verdicts, by the id of the model in lower case; what cannot be read is not there."""
-    entries = ((model_id, _verdict(entry)) for model_id, entry in read_object(_file(paths), _LARGEST).items())
+    entries = ((model_id, _verdict(entry)) for model_id, entry in read_object(paths.verdicts_file, _LARGEST).items())
     return {model_id: verdict for model_id, verdict in entries if verdict}
 
 
@@ -36,29 +35,25 @@ def store_verdict(paths: Paths, model_id: str, verdict: Verdict | None) -> None:
     """Replace the verdict of a model; None: forget it. Raises `CacheError` when it cannot be stored."""
     from filelock import FileLock, Timeout  # lists of models read verdicts, and need no lock
 
-    if verdict is None and model_id.lower() not in read_object(_file(paths), _LARGEST):
+    if verdict is None and model_id.lower() not in read_object(paths.verdicts_file, _LARGEST):
         return
     try:
         make_private_directory(paths.home)
-        with FileLock(_file(paths).with_name(f"{_file(paths).name}.lock"), timeout=_PATIENCE_SECONDS):
+        with FileLock(paths.verdicts_file.with_name(f"{paths.verdicts_file.name}.lock"), timeout=_PATIENCE_SECONDS):
             _replace(paths, model_id.lower(), verdict)
     except Timeout as error:
-        raise CacheError(f"The verdict cannot be stored in {_file(paths)}: another process holds its lock.") from error
+        raise CacheError(f"The verdict cannot be stored in {paths.verdicts_file}: another process holds its lock.") from error
     except OSError as error:
-        raise CacheError(f"The verdict cannot be stored in {_file(paths)}: {error.strerror}.") from error
+        raise CacheError(f"The verdict cannot be stored in {paths.verdicts_file}: {error.strerror}.") from error
 
 
 def _replace(paths: Paths, key: str, verdict: Verdict | None) -> None:
     """Write the file with another entry for `key`. Raises `OSError`."""
-    document: dict[str, Any] = dict(read_object(_file(paths), _LARGEST))
+    document: dict[str, Any] = dict(read_object(paths.verdicts_file, _LARGEST))
     document.pop(key, None)
     if verdict is not None:
         document[key] = {"verdict": verdict.verdict, "date": verdict.date, "failed": list(verdict.failed)}
-    write_atomically(_file(paths), (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def _file(paths: Paths) -> Path:
-    return paths.home / "verdicts.json"
+    write_atomically(paths.verdicts_file, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _verdict(entry: object) -> Verdict | None:
