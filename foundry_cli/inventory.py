@@ -102,7 +102,7 @@ class Inventory:
         return CacheContents(tuple(sorted(entries, key=lambda entry: _order(entry.model))), found.problems)
 
     def find_entries(self, name: str, device: str | None = None) -> list[CacheEntry]:
-        """All of one model that is on this machine: by id, id without version, alias (narrowed by `device`) or folder.
+        """All of one model that is on this machine: by id, id without version, alias (all narrowed by `device`) or folder.
 
         Raises `CacheError`, and `ModelNotFoundError` when there is nothing.
         """
@@ -111,10 +111,10 @@ class Inventory:
         for candidates in (
             [entry for entry in entries if entry.model.id.lower() == wanted],
             sorted((e for e in entries if e.model.name.lower() == wanted), key=lambda entry: -entry.model.version),
-            [e for e in entries if e.model.alias.lower() == wanted and device in (None, e.model.device)],
+            [entry for entry in entries if entry.model.alias.lower() == wanted],
             [entry for entry in entries if wanted in self._folders(entry)],
         ):
-            if candidates:
+            if candidates := [entry for entry in candidates if _is_for(entry.model, device)]:
                 chosen = next((entry for entry in candidates if entry.state == COMPLETE), candidates[0])
                 return [entry for entry in entries if entry.model.id.lower() == chosen.model.id.lower()]
         self.require_cache()
@@ -122,7 +122,7 @@ class Inventory:
         raise ModelNotFoundError(f"Model {known.id} is not in the cache.", hint=_LIST_HINT, param="model")
 
     def resolve(self, name: str, device: str | None = None, obstacle: Obstacle | None = None) -> ModelInfo:
-        """The model for an id, an id without version or an alias, in any case; `device` narrows an alias.
+        """The model for an id, an id without version or an alias, in any case, that is for `device`.
 
         Of an alias, the best variant that runs here (has no `obstacle`), rather one that is on this machine. Raises
         `ModelNotFoundError` with suggestions, and `CacheError` or `ModelInvalidError` when that is why there is none.
@@ -132,11 +132,11 @@ class Inventory:
         for candidates in (
             [model for model in models if model.id.lower() == wanted],
             sorted((model for model in models if model.name.lower() == wanted), key=lambda model: -model.version),
-            [model for model in models if model.alias.lower() == wanted and device in (None, model.device)],
+            [model for model in models if model.alias.lower() == wanted],
         ):
-            if candidates:
+            if candidates := [model for model in candidates if _is_for(model, device)]:
                 return _choose(candidates, obstacle)
-        if variants := [model for model in models if model.alias.lower() == wanted]:
+        if variants := [model for model in models if wanted in (model.id.lower(), model.name.lower(), model.alias.lower())]:
             raise ModelNotFoundError(
                 f"Model {name!r} has no variant for the device {device}.",
                 hint=f"There is {', '.join(f'{model.id} ({model.device})' for model in variants)}.",
@@ -175,6 +175,11 @@ def open_inventory(paths: Paths, config: Config) -> Inventory:
     """What can be named with the settings `config`; nothing is read yet."""
     is_set = config.cache_directory is not None
     return Inventory(config.cache_path(paths), open_catalog(paths, config), config.cache_id, is_set=is_set)
+
+
+def _is_for(model: ModelInfo, device: str | None) -> bool:
+    """Whether `model` runs on `device`; of one that another server runs nobody knows."""
+    return device is None or model.is_external or model.device == device
 
 
 def _choose(candidates: list[ModelInfo], obstacle: Obstacle | None) -> ModelInfo:

@@ -31,6 +31,10 @@ _LARGEST_PRODUCT = 100_000  # characters, items or bits that one multiplication 
 Message = dict[str, Any]
 
 
+class TemplateTimeoutError(ModelInvalidError):
+    """A template ran for too long; so it will with other messages, and nobody need wait for that again."""
+
+
 class _RenderTimeoutError(Exception):
     pass
 
@@ -93,7 +97,7 @@ class ChatTemplate:
     ) -> str:
         """The prompt, up to where the answer begins; `options` are further names for the template.
 
-        Raises `ModelInvalidError` or `InvalidRequestError`.
+        Raises `ModelInvalidError`, of it `TemplateTimeoutError`, or `InvalidRequestError`.
         """
         names = {**self._special_tokens, **(options or {}), "messages": list(messages), "documents": None}
         names["tools"] = list(tools) if tools else None
@@ -142,7 +146,7 @@ def _bounded(what: str, seconds: float) -> Iterator[None]:
         message = f"The chat template of the model refuses these messages: {error}"
         raise InvalidRequestError(message, param="messages") from error
     except _RenderTimeoutError as error:
-        raise ModelInvalidError(f"The chat template of the model ran longer than {seconds:g} s.") from error
+        raise TemplateTimeoutError(f"The chat template of the model ran longer than {seconds:g} s.") from error
     except MemoryError as error:
         raise ModelInvalidError("The chat template of the model needs too much memory.") from error
     except Exception as error:  # a template may raise anything: it is a program

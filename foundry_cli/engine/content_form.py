@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from foundry_cli.engine.chat_template import Message
+from foundry_cli.engine.chat_template import Message, TemplateTimeoutError
 from foundry_cli.errors import FoundryError
 
 Render = Callable[[Sequence[Message]], str]
@@ -19,7 +19,10 @@ _FORMS = (frozenset[str](), frozenset(("user",)), frozenset((*_WORDS, "tool"))) 
 
 
 def find_roles_with_parts(render: Render) -> frozenset[str]:
-    """The roles whose texts the template behind `render`, which may raise any `FoundryError`, takes as parts."""
+    """The roles whose texts the template behind `render`, which may raise any `FoundryError`, takes as parts.
+
+    Raises `TemplateTimeoutError`.
+    """
     usual, *others = _FORMS
     if all(_is_written(render, roles, usual) for roles in _CONVERSATIONS[:2]):
         return usual
@@ -30,6 +33,8 @@ def _is_written(render: Render, roles: tuple[str, ...], form: frozenset[str]) ->
     messages = [{"role": role, "content": _WORDS[role]} for role in roles]
     try:
         text = render(with_parts(messages, form))
+    except TemplateTimeoutError:
+        raise
     except FoundryError:
         return False
     return all(_WORDS[role] in text for role in roles)

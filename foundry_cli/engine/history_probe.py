@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from foundry_cli.engine.chat_template import Message
+from foundry_cli.engine.chat_template import Message, TemplateTimeoutError
 from foundry_cli.engine.tool_history import HistoryForm, write_history
 from foundry_cli.errors import FoundryError
 
@@ -96,6 +96,8 @@ class _Probe:
             return None
         try:
             return self._render(messages)
+        except TemplateTimeoutError:
+            raise
         except FoundryError:
             return None
 

@@ -72,12 +72,12 @@ class PromptBuilder:
         self.check_tokens(prompt)
         return Prompt(list(prompt))
 
-    def check_tokens(self, tokens: Sequence[int]) -> None:
-        """Raises `InvalidRequestError` for tokens that the model does not have."""
+    def check_tokens(self, tokens: Sequence[int], field: str = "prompt") -> None:
+        """Raises `InvalidRequestError` for tokens in `field` of the request that the model does not have."""
         size = self._runtime.files.vocabulary_size
         wrong = next((token for token in tokens if not 0 <= token < size), None)
         if wrong is not None:
-            raise InvalidRequestError(f"prompt: the model has no token {wrong}; it has {size}.", param="prompt")
+            raise InvalidRequestError(f"{field}: the model has no token {wrong}; it has {size}.", param=field)
 
     def _written(self, request: GenerationRequest) -> Prompt:
         """By the template."""

@@ -15,7 +15,9 @@ def split_told(text: str, tokens: Sequence[TokenText]) -> tuple[list[TokenText],
     not known or the text of a token depends on its neighbours, all count as told.
     """
     data, wanted = [token.data or b"" for token in tokens], text.encode("utf-8", "replace")
-    start = b"".join(data).find(wanted)
+    whole = b"".join(data)
+    # Text goes on where the last one ended; after a marker it is what came last, as letters of it may be in the marker, too.
+    start = 0 if whole.startswith(wanted) else whole.rfind(wanted)
     if start < 0:
         return list(tokens), []
     ends = list(accumulate(map(len, data)))

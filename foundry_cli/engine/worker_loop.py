@@ -130,7 +130,7 @@ class Worker:
                 tokens = self._preparation.prompts.build(GenerationRequest.from_frame(frame["request"])).tokens
                 self._send({"op": "tokens", "id": identity, "tokens": tokens})
             else:
-                self._preparation.prompts.check_tokens(frame["tokens"])
+                self._preparation.prompts.check_tokens(frame["tokens"], "tokens")
                 self._send({"op": "decoded", "id": identity, "text": self._runtime.decode(frame["tokens"])})
         except Exception as error:  # noqa: BLE001 - as in `_prepare`
             self._send_error(identity, error)

@@ -3,9 +3,9 @@
 The checker is imported with the first such request: the service starts sooner without it. It works in a thread, in a
 number of steps that is limited: it is written in Python, and a small schema can have it work for ever.
 
-It fails closed: whoever asked for JSON of a schema gets it, an answer that says it was cut (`length`), or an error: what the
-grammar leaves out of a schema that is not strict is decided here. What it cannot judge (patterns, too much, too deep, or a
-schema it does not understand) is left to the grammar.
+It fails closed: whoever asked for JSON of a schema gets it, an answer that was cut (by the number of tokens, which `length`
+says, or by a stop sequence of the request), or an error: what the grammar leaves out of a schema that is not strict is decided
+here. What it cannot judge (patterns, too much, too deep, or a schema it does not understand) is left to the grammar.
 """
 
 from __future__ import annotations

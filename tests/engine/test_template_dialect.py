@@ -10,9 +10,34 @@ import pytest
 from foundry_cli.engine.chat_template import ChatTemplate, Message
 from foundry_cli.engine.request import Tool, ToolUse
 from foundry_cli.engine.template_dialect import JinjaDialect
-from foundry_cli.errors import InvalidRequestError
+from foundry_cli.errors import InvalidRequestError, ModelInvalidError
 
 USE = ToolUse((Tool("look"), Tool("hear")))
+
+
+class Counting(ChatTemplate):
+    """Counts how often it was written with."""
+
+    count = 0
+
+    def render(self, *arguments: Any) -> str:
+        """As the base class."""
+        self.count += 1
+        return super().render(*arguments)
+
+
+@pytest.mark.parametrize("condition", ["true", "messages | length > 1"], ids=["always", "calls"])
+def test_an_endless_template_is_tried_once(condition: str) -> None:
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    told = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    template = Counting(f"{{% if {condition} %}}{endless}{{% endif %}}{told}", {}, seconds=0.05)
+    dialect = JinjaDialect(template, "")
+    for count in (1, 2):
+        before = template.count
+        with pytest.raises(ModelInvalidError, match="ran longer than"):
+            dialect.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], None, None)
+        assert template.count - before <= (1 if condition == "true" else 2), count
+
 
 # Mistral Nemo and Small: turns alternate, calls and results aside; identifiers have nine characters; a call is written whole.
 MISTRAL = """\

@@ -114,6 +114,15 @@ def test_calls_that_nobody_demands(caller: Path) -> None:
     assert 0 < end.usage.reasoning_tokens < end.usage.completion_tokens
 
 
+def test_log_probabilities_are_those_of_the_text_behind_a_call(tmp_path: Path) -> None:
+    reply = pieces(f"ok {CALL}\ncool toll")
+    model = write_scripted_model(tmp_path, [reply], chat_template=TEMPLATE, added_tokens=MARKERS)
+    *rest, _ = ask(model, tools=ToolUse((LOOK,)), logprobs=0)
+    texts = [event for event in rest if isinstance(event, TextChunk)]
+    told = [token.text for event in texts for token in event.logprobs]
+    assert "".join(event.text for event in texts) == "".join(told) == "okcool toll"
+
+
 def test_without_tools_a_call_is_text(caller: Path) -> None:
     thought, text, calls, reason = summary(ask(caller))
     assert (thought, calls, reason) == ("Which one?", [], "stop")

@@ -94,3 +94,8 @@ def test_the_real_tokenizer(service: RunningService) -> None:
         assert ask("/tokenize", messages=messages)["count"] == answer["usage"]["prompt_tokens"]
         wrong = http.post("/detokenize", json={"model": "echo", "tokens": [2**30]})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "invalid_value")
+        assert wrong.json()["error"]["param"] == "tokens"
+        biased = http.post("/v1/chat/completions", json={"model": "echo", "messages": messages, "logit_bias": {"999999": 1}})
+        assert (biased.status_code, biased.json()["error"]["param"]) == (400, "logit_bias")
+        older = http.post("/v1/completions", json={"model": "echo", "prompt": "Hi", "max_tokens": 1}).json()
+        assert older["system_fingerprint"] == answer["system_fingerprint"] is not None

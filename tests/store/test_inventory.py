@@ -74,8 +74,10 @@ def test_lookup(tmp_path: Path, name: str, expected: str) -> None:
 def test_a_device_narrows_an_alias(tmp_path: Path) -> None:
     inventory = Inventory(tmp_path, CATALOG)
     assert inventory.resolve("phi-4", "CPU").id == "Phi-4-cpu:2"
-    with pytest.raises(ModelNotFoundError):
-        inventory.resolve("phi-4", "NPU")
+    for name in ("phi-4", "Phi-4-cpu", "Phi-4-cpu:2"):
+        with pytest.raises(ModelNotFoundError, match="has no variant for the device NPU"):
+            inventory.resolve(name, "NPU")
+    assert inventory.resolve("Phi-4-cpu:2", "CPU").id == "Phi-4-cpu:2"
 
 
 def test_what_is_on_this_machine_comes_first(tmp_path: Path) -> None:

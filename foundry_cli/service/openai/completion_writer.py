@@ -12,6 +12,7 @@ from foundry_cli.engine.request import EngineEvent, Finish, Progress, TextChunk,
 from foundry_cli.errors import FoundryError
 from foundry_cli.service.answer import Answer
 from foundry_cli.service.errors import body_of
+from foundry_cli.service.fingerprint import system_fingerprint
 from foundry_cli.service.openai.writer import FINISH_REASONS, timing_fields, usage_fields
 from foundry_cli.types import ModelInfo
 
@@ -77,6 +78,7 @@ class CompletionWriter:
     ) -> None:
         self._identity = f"cmpl-{identity}"
         self._model = model.id
+        self._fingerprint = system_fingerprint(model)
         self._created = int(time.time())
         self._count = count
         self._has_logprobs = has_logprobs
@@ -104,7 +106,7 @@ class CompletionWriter:
             "object": "text_completion",
             "created": self._created,
             "model": self._model,
-            "system_fingerprint": None,
+            "system_fingerprint": self._fingerprint,
             "choices": choices,
         }
 
