@@ -15,6 +15,7 @@ from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidErro
 from foundry_cli.paths import Paths
 from foundry_cli.store.cache import CacheScan, PartialModel, check_incomplete, is_readable, scan
 from foundry_cli.store.cache_marker import check_cache
+from foundry_cli.store.manifest import UNREADABLE
 from foundry_cli.types import DEVICES, OWN_SOURCE, ModelInfo, split_model_id, variant_order
 
 FILTER_KEYS = ("device", "provider", "task", "alias")
@@ -143,7 +144,10 @@ class Inventory:
                 param="device",
             )
         self._explain_absence(wanted)
-        raise ModelNotFoundError.named(name[:_LONGEST_NAME], _near(wanted[:_LONGEST_NAME], models))
+        error = ModelNotFoundError.named(name[:_LONGEST_NAME], _near(wanted[:_LONGEST_NAME], models))
+        if problems := self.scan().problems:  # it may be in there
+            raise ModelNotFoundError(error.message, hint=f"{problems[0]} {error.hint}", param=error.param)
+        raise error
 
     def _merge(self, found: CacheScan) -> list[ModelInfo]:
         known = _Known(self.catalog.models())
@@ -271,8 +275,10 @@ def is_repairable(model: ModelInfo) -> bool:
     return model.source != OWN_SOURCE and model.is_managed
 
 
-def way_out(model: ModelInfo, state: str) -> str:
-    """What can be done about a model that is PARTIAL or DAMAGED."""
+def way_out(model: ModelInfo, state: str, problem: str = "") -> str:
+    """What can be done about a model that is PARTIAL or DAMAGED; `problem`: what was found, if more is known than it says."""
+    if UNREADABLE in (problem or model.problem):
+        return f"Check the disk, and who may read {model.root}."
     deletion = f"'foundry cache remove {model.id}' deletes it."
     if state == PARTIAL and model.source != OWN_SOURCE:
         return f"'foundry model download {model.id}' goes on with it, {deletion}"
@@ -286,7 +292,8 @@ def way_out(model: ModelInfo, state: str) -> str:
 def check_sound(model: ModelInfo) -> None:
     """Raise `ModelInvalidError` with the problem of a damaged model and the way out."""
     if model.problem:
-        message = f"The model {model.id} is damaged: {model.problem}."
+        what = "cannot be used" if UNREADABLE in model.problem else "is damaged"
+        message = f"The model {model.id} {what}: {model.problem}."
         raise ModelInvalidError(message, hint=way_out(model, DAMAGED), param="model")
 
 

@@ -32,8 +32,8 @@ class Finding:
 
 def verify(names: Sequence[str], output_format: Format) -> bool:
     """Check the models called `names`, or all; whether nothing is damaged."""
-    findings = []
-    for entry in _chosen(local_inventory(), names):
+    findings, inventory = [], local_inventory()
+    for entry in _chosen(inventory, names):
         findings.append(_check(entry))
         if output_format is Format.text:
             _print(findings[-1])
@@ -41,7 +41,10 @@ def verify(names: Sequence[str], output_format: Format) -> bool:
         output.document({"models": [_fields(finding) for finding in findings]})
     elif not findings:
         output.line("No models to verify")
-    return all(finding.state != BAD for finding in findings)
+    unreadable = () if names else inventory.contents().problems  # what is in there nobody has verified
+    for problem in unreadable:
+        output.note(problem)
+    return not unreadable and all(finding.state != BAD for finding in findings)
 
 
 def repair(name: str) -> None:
@@ -68,7 +71,7 @@ def _refuse_damage(entry: CacheEntry) -> None:
     finding = _check(entry)
     if finding.state == BAD:
         problem = _problems(finding)[0]
-        raise ModelInvalidError(f"{entry.model.id} is damaged: {problem}.", hint=way_out(entry.model, DAMAGED))
+        raise ModelInvalidError(f"{entry.model.id} is damaged: {problem}.", hint=way_out(entry.model, DAMAGED, problem))
     if finding.state == UNKNOWN:
         raise ModelInvalidError(
             f"{entry.model.id} was not downloaded by this program, so there is nothing to compare its files with.",
@@ -110,7 +113,7 @@ def _print(finding: Finding) -> None:
     else:
         for problem in _problems(finding):
             output.line(f"{symbol('✗ ')}{model.id}: {problem}")
-        output.line(f"  {way_out(model, DAMAGED)}")
+        output.line(f"  {way_out(model, DAMAGED, _problems(finding)[0])}")
     output.flush()
 
 

@@ -82,8 +82,8 @@ def show(choice: Choice, output_format: Format, *, has_variants: bool = False) -
     """
     inventory = local_inventory(is_fresh=not choice.is_cached)
     models = choice.of(inventory)
-    if problem := inventory.cache_problem():
-        output.note(f"{problem.message} {problem.hint or ''}".strip())
+    for problem in inventory.contents().problems:
+        output.note(problem)
     machine = local_machine()
     reasons = {model.id: _reason(model, machine) for model in models}
     shown = [model for model in models if choice.all_devices or not reasons[model.id] or model.is_cached]

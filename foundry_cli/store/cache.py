@@ -19,7 +19,7 @@ from typing import Any
 
 from foundry_cli.errors import CacheError, ModelInvalidError
 from foundry_cli.store.journal import JOURNAL, JournalReader
-from foundry_cli.store.manifest import MANIFEST, Manifest, first_problem, read_manifest, read_object
+from foundry_cli.store.manifest import MANIFEST, Manifest, first_problem, manifest_problem, read_manifest, read_object
 from foundry_cli.types import ModelInfo, split_model_id
 
 INCOMPLETE_MARKER = "download.tmp"
@@ -218,7 +218,7 @@ def _describe_managed(root: Path) -> ModelInfo:
     manifest = read_manifest(root)
     if manifest is None:
         name, version = split_model_id(folder_id(root))
-        return ModelInfo(name, version or 0, name, root=root, problem=f"{MANIFEST} cannot be used")
+        return ModelInfo(name, version or 0, name, root=root, problem=manifest_problem(root))
     problem = _find_problem(root, manifest)
     path = None if problem else root / _config_folder(manifest)
     size = manifest.size_bytes

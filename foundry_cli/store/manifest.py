@@ -27,6 +27,8 @@ from foundry_cli.types import ModelInfo
 
 MANIFEST = "foundry.manifest.json"
 CHUNKS = "foundry.chunks.json"
+UNREADABLE = "cannot be read"
+"""In what is said about a file of a model: the disk or its rights are the problem, and not what is in it."""
 _VERSION = 1
 _LARGEST = 64 * 1024 * 1024  # bytes
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -131,13 +133,25 @@ def first_problem(root: Path, manifest: Manifest) -> str:
     for file in manifest.files:
         try:
             status = os.lstat(f"{root}/{file.path}")
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return f"{file.path} is missing"
+        except OSError as error:
+            return f"{file.path} {UNREADABLE}: {error.strerror}"
         if not stat.S_ISREG(status.st_mode):
             return f"{file.path} is not a plain file"
         if status.st_size != file.size:
             return f"{file.path} has {status.st_size} bytes instead of {file.size}"
     return ""
+
+
+def manifest_problem(root: Path) -> str:
+    """Why the manifest in `root` is none that can be used, in words."""
+    try:
+        with open(root / MANIFEST, "rb") as stream:
+            stream.read(1)
+    except OSError as error:
+        return f"{MANIFEST} {UNREADABLE}: {error.strerror}"
+    return f"{MANIFEST} cannot be used"
 
 
 def read_object(path: Path, largest: int) -> dict[str, Any]:

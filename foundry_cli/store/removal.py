@@ -6,13 +6,14 @@ Files that are not the model's stay where they are, see `ownership.py`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import sys
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,23 +56,35 @@ def plan_removal(model: ModelInfo, cache: Path) -> RemovalPlan:
     return RemovalPlan(model, directory, own_size(directory), tuple(sorted(foreign_files(directory))))
 
 
-def remove(plan: RemovalPlan, cache: Path) -> None:
+Rename = Callable[[Path, Path], object]
+
+
+def remove(plan: RemovalPlan, cache: Path, rename: Rename = os.rename) -> None:
     """Carry out `plan`. Raises `ModelInUseError` while the model is being downloaded, and `CacheError`."""
-    directory = plan.directory
+    directory, trash = plan.directory, cache / f"{TRASH_PREFIX}{uuid.uuid4().hex}"
     with no_download(plan.model.id, directory):
         try:
-            if not plan.is_whole and foreign_files(directory):
+            is_alone = plan.is_whole or not foreign_files(directory)
+            if not (is_alone and _is_renamed(directory, trash, rename)):
                 _begin_removal(directory)
                 finish_removal(directory)
-                trash = None
-            else:
-                trash = cache / f"{TRASH_PREFIX}{uuid.uuid4().hex}"
-                os.rename(directory, trash)
+                if plan.is_whole and directory.exists():
+                    shutil.rmtree(directory)
         except OSError as error:
             raise CacheError(f"{directory} cannot be removed: {error.strerror}.") from error
         _remove_empty((directory, *directory.parents), cache)
-        if trash is not None:
-            shutil.rmtree(trash, ignore_errors=True)  # what stays is swept at the next start
+        shutil.rmtree(trash, ignore_errors=True)  # what stays is swept at the next start
+
+
+def _is_renamed(directory: Path, trash: Path, rename: Rename) -> bool:
+    """Whether that was possible: folders of the lower layer of an overlay, such as a container's image, only look writable."""
+    try:
+        rename(directory, trash)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def sweep_trash(cache: Path) -> None:

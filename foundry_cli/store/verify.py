@@ -11,7 +11,7 @@ from pathlib import Path
 
 from foundry_cli.chunks import CHUNK_BYTES, chunk_count, chunk_digest, chunk_size
 from foundry_cli.errors import DownloadCancelledError
-from foundry_cli.store.manifest import Manifest, StoredFile, read_chunks
+from foundry_cli.store.manifest import UNREADABLE, Manifest, StoredFile, read_chunks
 from foundry_cli.store.plain_file import NotPlainError, open_plain
 
 
@@ -63,7 +63,7 @@ def _check(root: Path, file: StoredFile, digests: tuple[str, ...], progress: _Pr
         return FileCheck(file.path, "is a link or not a plain file", everything)
     except OSError as error:
         progress.add(file.size)
-        return FileCheck(file.path, f"cannot be read: {error.strerror}", everything)
+        return FileCheck(file.path, f"{UNREADABLE}: {error.strerror}", everything)
     try:
         problem = _problem(descriptor, file, progress)
         known = digests if len(digests) == len(everything) else ()
@@ -75,12 +75,17 @@ def _check(root: Path, file: StoredFile, digests: tuple[str, ...], progress: _Pr
 
 def _problem(descriptor: int, file: StoredFile, progress: _Progress) -> str:
     """What is wrong with the file as a whole; "" for nothing."""
-    whole = hashlib.sha256()
+    whole, failure = hashlib.sha256(), ""
     size = os.fstat(descriptor).st_size
     for index in range(chunk_count(file.size)):
-        data = _read(descriptor, index, file.size)
+        try:
+            data = _read(descriptor, index, file.size)
+        except OSError as error:
+            data, failure = b"", f"{UNREADABLE}: {error.strerror}"
         whole.update(data)
         progress.add(len(data))
+    if failure:
+        return failure
     if size != file.size:
         return f"has {size} bytes instead of {file.size}"
     return "" if whole.hexdigest() == file.sha256 else "has other bytes than those that were downloaded"
@@ -88,13 +93,14 @@ def _problem(descriptor: int, file: StoredFile, progress: _Progress) -> str:
 
 def _bad_chunks(descriptor: int, size: int, digests: tuple[str, ...]) -> Iterator[int]:
     for index, digest in enumerate(digests):
-        if chunk_digest(_read(descriptor, index, size)) != digest:
+        try:
+            is_good = chunk_digest(_read(descriptor, index, size)) == digest
+        except OSError:  # a sector that fails makes its chunk a bad one
+            is_good = False
+        if not is_good:
             yield index
 
 
 def _read(descriptor: int, index: int, size: int) -> bytes:
-    """One chunk, or what can be read of it: a sector that fails makes its chunk a bad one."""
-    try:
-        return os.pread(descriptor, chunk_size(size, index), index * CHUNK_BYTES)
-    except OSError:
-        return b""
+    """One chunk, or what there is of it. Raises `OSError`."""
+    return os.pread(descriptor, chunk_size(size, index), index * CHUNK_BYTES)

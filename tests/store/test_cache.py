@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from foundry_cli.chunks import CHUNK_BYTES
-from foundry_cli.errors import CacheError
+from foundry_cli.errors import CacheError, ModelInvalidError
+from foundry_cli.inventory import check_sound
 from foundry_cli.store.cache import PartialModel, check_writable, directory_size, scan, scan_cache
 from foundry_cli.store.journal import Journal
 from foundry_cli.store.manifest import CHUNKS, MANIFEST
@@ -160,6 +161,16 @@ def test_an_unreadable_folder_hides_only_itself(cache: Path) -> None:
     assert ids(cache) == ["b:1"]
     assert "cannot be read" in scan(cache).problems[0]
     (cache / "a").chmod(0o700)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is unreadable for root")
+def test_what_cannot_be_read_is_no_damage(cache: Path) -> None:
+    root = add_managed(cache, "tiny:1")
+    (root / MANIFEST).chmod(0)
+    with pytest.raises(ModelInvalidError, match=r"manifest\.json cannot be read: Permission denied") as raised:
+        check_sound(scan_cache(cache)[0])
+    assert "Check the disk, and who may read" in str(raised.value.hint)
+    (root / MANIFEST).chmod(0o600)
 
 
 def test_a_directory_for_the_cache(tmp_path: Path) -> None:

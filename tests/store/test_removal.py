@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -364,3 +366,16 @@ def test_a_journal_that_was_left_beside_a_model_does_not_keep_it(cache: Path) ->
     (folder / "notes.txt").write_text("mine")
     remove_model(cache, "model:1")
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_folder_that_cannot_be_renamed_is_deleted_file_by_file(cache: Path, is_whole: bool) -> None:
+    """As a folder of an image's layer below an overlay."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link", str(source), None, str(target))
+
+    root = add_managed(cache, "tiny:1")
+    remove(replace(plan_removal(scan_cache(cache)[0], cache), is_whole=is_whole), cache, refuse)
+    assert not root.exists()
+    assert scan_cache(cache) == []
