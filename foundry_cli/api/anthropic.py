@@ -170,7 +170,7 @@ THREAD_FIELD = "thread"
 
 UNSUPPORTED_FIELDS = {
     "container": "no tools run here",
-    "context_management": "nothing is left out of a conversation",
+    "context_management": 'nothing is left out of a conversation (edits with `keep` "all" are accepted)',
     "compaction": "nothing is left out of a conversation",
     "fallbacks": "only the model that is named answers",
     "mcp_servers": "no tools run here",
@@ -179,6 +179,13 @@ UNSUPPORTED_FIELDS = {
     THREAD_FIELD: "conversations are not kept; send all of their messages",
 }
 """Fields that would change the answer, and why they are refused."""
+
+
+def is_neutral(name: str, value: Any) -> bool:
+    """Whether an unsupported field asks for what is done anyway: an edit of the context that keeps everything."""
+    edits = value.get("edits", []) if name == "context_management" and isinstance(value, dict) else None
+    return isinstance(edits, list) and all(isinstance(edit, dict) and edit.get("keep") == "all" for edit in edits)
+
 
 UNSUPPORTED_TOOL_FIELDS = {
     "defer_loading": "all tools are in the prompt",

@@ -73,6 +73,7 @@ ResponseFormat = Annotated[
 
 _Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 _METADATA = "only `top_k` and `random_seed` in it have an effect, where the fields of these names are not given"
+_TEMPLATE = "further names for the chat template, as `enable_thinking` of Qwen3"
 
 
 class ChatCompletionRequest(SamplingFields):
@@ -92,11 +93,15 @@ class ChatCompletionRequest(SamplingFields):
     functions: Functions | None = None
     function_call: FunctionChoice | None = None
     reasoning_effort: Annotated[_Effort | None, Field(description="where the template of the model has such a setting")] = None
+    chat_template_kwargs: Annotated[dict[str, Any] | None, Field(max_length=16, description=_TEMPLATE)] = None
     metadata: Annotated[dict[str, Any] | None, Field(description=_METADATA)] = None
 
 
 OWN_FIELDS = frozenset(
-    {"top_k", "min_p", "random_seed", "repetition_penalty", "priority", "ttl", "ep", "stream_options.include_progress"}
+    {
+        *("top_k", "min_p", "random_seed", "repetition_penalty", "priority", "ttl", "ep", "chat_template_kwargs"),
+        "stream_options.include_progress",
+    }
 )
 """Fields of the model that OpenAI's reference does not have."""
 

@@ -99,7 +99,7 @@ class ChatTemplate:
 
         Raises `ModelInvalidError`, of it `TemplateTimeoutError`, or `InvalidRequestError`.
         """
-        names = {**self._special_tokens, **(options or {}), "messages": list(messages), "documents": None}
+        names = {**(options or {}), **self._special_tokens, "messages": list(messages), "documents": None}
         names["tools"] = list(tools) if tools else None
         with _bounded("failed", self._seconds):
             return self._template.render(names, add_generation_prompt=True)

@@ -49,7 +49,7 @@ def _render(files: ModelFiles, messages: tuple[dict[str, str], ...]) -> str | No
     """The prompt for `messages`; None when the template refuses them, or there is none in the files."""
     try:
         if files.chat_template is not None:
-            return jinja_dialect(files, files.chat_template).render(messages, None, None)
+            return jinja_dialect(files, files.chat_template).render(messages, None)
         return PromptTemplate(files.prompt_template).render(messages) if files.prompt_template else None
     except FoundryError:  # some templates take no system message; a damaged one is found by the trial
         return None

@@ -67,7 +67,7 @@ class Preparation:
         """The sequence for `request`; None when it is to be taken later. Raises whatever is wrong with the request."""
         prompt = self.prompts.build_prefix(request) if request.max_tokens == 0 else self.prompts.build(request)
         self.prompts.check_tokens([token for token, _ in request.sampling.logit_bias], "logit_bias")
-        check_length(len(prompt.tokens), request.max_tokens, self._runtime.files.context_length, request.source)
+        check_length(len(prompt.tokens), request, self._runtime.files.context_length)
         if request.grammar is None and request.tools is None:
             return self._sequence(identity, request, prompt, arrived, None)
         grammar = self._thread.submit(self._compile, identity, request, prompt)

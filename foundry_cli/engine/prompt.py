@@ -19,7 +19,7 @@ from foundry_cli.engine.reply_format import ReplyFormat
 from foundry_cli.engine.reply_formats import find_reply_format
 from foundry_cli.engine.request import GenerationRequest
 from foundry_cli.engine.runtime import Runtime
-from foundry_cli.engine.template_dialect import JinjaDialect, PlainDialect, TemplateDialect
+from foundry_cli.engine.template_dialect import JinjaDialect, PlainDialect, PromptOptions, TemplateDialect
 from foundry_cli.engine.tool_text import tools_told
 from foundry_cli.errors import ContextLengthError, InvalidRequestError
 
@@ -93,7 +93,8 @@ class PromptBuilder:
         tools = request.tools
         if tools and (instructions := self.format.instructions(tools)) is not None:
             messages, tools = tools_told(messages, instructions), None
-        return self._dialect.render(messages, tools, request.reasoning_effort)
+        options = PromptOptions(request.reasoning_effort, request.usual_effort, request.template_names)
+        return self._dialect.render(messages, tools, options)
 
     def _check_size(self, characters: int) -> None:
         """Refuse what cannot fit, however it is tokenized: that alone would take seconds for megabytes."""

@@ -75,7 +75,10 @@ class GenerationRequest:
     grammar: Grammar | None = None  # of the answer; what the model thinks before it, and calls of tools, are not meant
     tools: ToolUse | None = None  # None: there are none, and nothing in the answer is a call
     prompt: str | tuple[int, ...] | None = None
+    caps_answer: bool = False  # a `max_tokens` that is more than the context has left is no error: the answer ends there
     reasoning_effort: str | None = None  # none, minimal, low, medium, high or xhigh; None: as the model is used to
+    usual_effort: str = "medium"  # what asks for nothing, and is never refused: the interface's own default
+    template_names: dict[str, Any] = field(default_factory=dict)  # further names for the chat template; JSON values
     priority: Priority = "interactive"  # background: only when nobody waits for an answer
     tells_progress: bool = False  # whether `Progress` comes before the answer
 
@@ -101,7 +104,10 @@ class GenerationRequest:
             logprobs=frame["logprobs"],
             grammar=None if frame["grammar"] is None else Grammar(**frame["grammar"]),
             tools=None if frame["tools"] is None else _tool_use(frame["tools"]),
+            caps_answer=frame["caps_answer"],
             reasoning_effort=frame["reasoning_effort"],
+            usual_effort=frame["usual_effort"],
+            template_names=frame["template_names"],
             priority=frame["priority"],
             tells_progress=frame["tells_progress"],
         )

@@ -43,8 +43,9 @@ ROOM_TOKENS = 512
 _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
-def check_length(prompt_tokens: int, max_tokens: int | None, context_length: int, source: str = "messages") -> None:
-    """Raise `ContextLengthError` with the counts when prompt and answer cannot fit; `source`: the field of the prompt."""
+def check_length(prompt_tokens: int, request: GenerationRequest, context_length: int) -> None:
+    """Raise `ContextLengthError` with the counts when the prompt and the answer to `request` cannot fit."""
+    source, max_tokens = request.source, None if request.caps_answer else request.max_tokens
     wanted = max_tokens or 1
     if prompt_tokens + wanted > context_length:
         raise ContextLengthError(
@@ -103,7 +104,7 @@ class Sequence(Task):
         Raises `ContextLengthError`.
         """
         files = runtime.files
-        check_length(len(prompt), request.max_tokens, files.context_length, request.source)
+        check_length(len(prompt), request, files.context_length)
         return cls(
             is_background=request.priority == "background",
             identity=identity,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -23,14 +24,25 @@ _PROBE_NAME = "probe_tool"
 _PROBE_SCHEMA = {"type": "object", "properties": {"place": {"type": "string", "description": "A place"}}, "required": ["place"]}
 _TOOLS_OF_MESSAGE = re.compile(r"message(\.tools\b|\[['\"]tools['\"]\])")  # as Phi-4-mini has it
 _THINKING_SWITCHES = ("enable_thinking", "thinking")  # names of variables, true or false
-_DEFAULT_EFFORT = "medium"
 _NO_EFFORT = "none"
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """How a prompt is to be written: fields of `GenerationRequest`, see there."""
+
+    effort: str | None = None
+    usual_effort: str = "medium"
+    names: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_OPTIONS = PromptOptions()
 
 
 class TemplateDialect(Protocol):
     """How prompts are written for one model."""
 
-    def render(self, messages: Sequence[Message], tools: ToolUse | None, effort: str | None) -> str:
+    def render(self, messages: Sequence[Message], tools: ToolUse | None, options: PromptOptions = NO_OPTIONS) -> str:
         """The prompt, up to where the answer begins.
 
         Raises `ModelInvalidError`, `InvalidRequestError`, `UnsupportedFieldError` for an effort that cannot be set.
@@ -43,10 +55,10 @@ class PlainDialect:
     def __init__(self, render: Callable[[Sequence[Message]], str]) -> None:
         self._render = render
 
-    def render(self, messages: Sequence[Message], tools: ToolUse | None, effort: str | None) -> str:
-        """See `TemplateDialect`; `tools` are in the system message already."""
-        if effort not in (None, _NO_EFFORT, _DEFAULT_EFFORT):
-            raise _no_such_effort(effort)
+    def render(self, messages: Sequence[Message], tools: ToolUse | None, options: PromptOptions = NO_OPTIONS) -> str:
+        """See `TemplateDialect`; `tools` are in the system message already, and no names are known."""
+        if options.effort not in (None, _NO_EFFORT, options.usual_effort):
+            raise _no_such_effort(options.effort)
         return self._render(history_told(messages))
 
 
@@ -59,29 +71,30 @@ class JinjaDialect:
         self._source = source
         self._with_tools = with_tools
 
-    def render(self, messages: Sequence[Message], tools: ToolUse | None, effort: str | None) -> str:
+    def render(self, messages: Sequence[Message], tools: ToolUse | None, options: PromptOptions = NO_OPTIONS) -> str:
         """See `TemplateDialect`."""
         if self._with_tools and tools:  # a template for tools fails without any
-            return self._with_tools.render(messages, tools, effort)
+            return self._with_tools.render(messages, tools, options)
         adapted = write_history(messages, self._history_form) if has_tool_history(messages) else list(messages)
         listed = tool_list(tools) if tools else None
         if listed and self._has_tools_in_system:
             adapted = _with_tools_in_system(adapted, [tool["function"] for tool in listed])
-        return self._write(adapted, listed, self._options(effort))
+        return self._write(adapted, listed, {**options.names, **self._names_of(options)})
 
     def _write(
         self, messages: Sequence[Message], tools: list[dict[str, Any]] | None, options: Mapping[str, Any] | None = None
     ) -> str:
         return self._template.render(with_parts(messages, self._roles_with_parts), tools, options)
 
-    def _options(self, effort: str | None) -> Mapping[str, Any]:
+    def _names_of(self, options: PromptOptions) -> Mapping[str, Any]:
         """The variables by which the template lets a model think more or less."""
+        effort = options.effort
         if effort is None:
             return {}
         if "reasoning_effort" in self._source:
             return {"reasoning_effort": effort}
         switches = {name: effort != _NO_EFFORT for name in _THINKING_SWITCHES if name in self._source}
-        if switches or effort == _DEFAULT_EFFORT or (effort == _NO_EFFORT and "<think>" not in self._source):
+        if switches or effort == options.usual_effort or (effort == _NO_EFFORT and "<think>" not in self._source):
             return switches
         raise _no_such_effort(effort)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -43,12 +43,26 @@ def _refuse_values(model: BaseModel, prefix: str = "") -> None:
             _refuse_values(value, f"{place}.")
 
 
-def refuse_fields(model: BaseModel, reasons: Mapping[str, str]) -> None:
-    """Raise `UnsupportedFieldError` for the first of the fields in `reasons` that was given and asks for something."""
+def refuse_fields(
+    model: BaseModel, reasons: Mapping[str, str], is_neutral: Callable[[str, Any], bool] = lambda _name, _value: False
+) -> None:
+    """Raise `UnsupportedFieldError` for the first of the fields in `reasons` that was given and asks for something.
+
+    `is_neutral` tells of name and value whether it asks for what is done anyway.
+    """
     extra = model.model_extra or {}
     for name, reason in reasons.items():
-        if extra.get(name) not in (None, [], {}, False):
+        if extra.get(name) not in (None, [], {}, False) and not is_neutral(name, extra[name]):
             raise UnsupportedFieldError(f"{name}: this field is not supported: {reason}.", param=name)
+
+
+def renamed(error: InvalidRequestError, names: Mapping[str, str]) -> InvalidRequestError:
+    """`error` of the engine, which names fields as chat completions do, with the `names` that they have in an interface."""
+    name = names.get(error.param or "")
+    if name is None:
+        return error
+    message = error.message.removeprefix(f"{error.param}: ")
+    return type(error)(message if message == error.message else f"{name}: {message}", hint=error.hint, param=name)
 
 
 def ignored_header(request: Request, names: Sequence[str]) -> dict[str, str]:

@@ -9,8 +9,8 @@ import pytest
 
 from foundry_cli.engine.chat_template import ChatTemplate, Message
 from foundry_cli.engine.request import Tool, ToolUse
-from foundry_cli.engine.template_dialect import JinjaDialect
-from foundry_cli.errors import InvalidRequestError, ModelInvalidError
+from foundry_cli.engine.template_dialect import JinjaDialect, PromptOptions
+from foundry_cli.errors import InvalidRequestError, ModelInvalidError, UnsupportedFieldError
 
 USE = ToolUse((Tool("look"), Tool("hear")))
 
@@ -35,7 +35,7 @@ def test_an_endless_template_is_tried_once(condition: str) -> None:
     for count in (1, 2):
         before = template.count
         with pytest.raises(ModelInvalidError, match="ran longer than"):
-            dialect.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], None, None)
+            dialect.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], None)
         assert template.count - before <= (1 if condition == "true" else 2), count
 
 
@@ -164,7 +164,7 @@ def turn(*calls: dict[str, Any], content: str = "", **fields: Any) -> Message:
 
 
 def written(source: str, *messages: Message) -> str:
-    return JinjaDialect(ChatTemplate(source, {}), source).render([USER, *messages], USE, None)
+    return JinjaDialect(ChatTemplate(source, {}), source).render([USER, *messages], USE)
 
 
 PARTS = "{% for part in message.content %}{{ part.text }}{% endfor %}"
@@ -179,14 +179,14 @@ def in_parts(condition: str) -> str:
 def test_texts_in_the_form_that_the_template_takes(condition: str) -> None:
     source = in_parts(condition)
     messages = [{"role": role, "content": f"said by {role}"} for role in ("system", "user", "assistant", "user")]
-    text = JinjaDialect(ChatTemplate(source, {}), source).render(messages, None, None)
+    text = JinjaDialect(ChatTemplate(source, {}), source).render(messages, None)
     assert text == "".join(f"[{message['role']}]{message['content']}" for message in messages)
 
 
 def test_a_template_that_refuses_texts_and_system_messages() -> None:
     source = "{% if messages[0].role == 'system' or messages[0].content is string %}{{ raise_exception('no') }}{% endif %}"
     source += in_parts("true")
-    assert JinjaDialect(ChatTemplate(source, {}), source).render([USER], None, None) == "[user]Q"
+    assert JinjaDialect(ChatTemplate(source, {}), source).render([USER], None) == "[user]Q"
 
 
 def test_tools_are_written_once_by_a_template_that_reads_them_in_two_places() -> None:
@@ -194,16 +194,31 @@ def test_tools_are_written_once_by_a_template_that_reads_them_in_two_places() ->
         "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}{{ message.tools }}{{ message.content }}"
     )
     source += "{% endfor %}"
-    text = JinjaDialect(ChatTemplate(source, {}), source).render([{"role": "system", "content": "S"}, USER], USE, None)
+    text = JinjaDialect(ChatTemplate(source, {}), source).render([{"role": "system", "content": "S"}, USER], USE)
     assert text.count('"name": "look"') == 1
+
+
+def test_names_that_the_request_gives() -> None:
+    source = "{{ bos_token }}{% if enable_thinking is defined and not enable_thinking %}quick{% else %}slow{% endif %}"
+    dialect = JinjaDialect(ChatTemplate(source, {"bos_token": "<s>"}), source)
+    assert dialect.render([USER], None) == "<s>slow"
+    assert dialect.render([USER], None, PromptOptions(names={"enable_thinking": False, "bos_token": "x"})) == "<s>quick"
+    assert dialect.render([USER], None, PromptOptions("none", names={"enable_thinking": True})) == "<s>quick"
+
+
+def test_the_usual_effort_is_never_refused() -> None:
+    dialect = JinjaDialect(ChatTemplate("{{ messages[0].content }}", {}), "")
+    assert dialect.render([USER], None, PromptOptions("high", "high")) == dialect.render([USER], None)
+    with pytest.raises(UnsupportedFieldError, match="no setting for 'high'"):
+        dialect.render([USER], None, PromptOptions("high"))
 
 
 def test_another_template_for_conversations_with_tools() -> None:
     other = JinjaDialect(ChatTemplate(QWEN, {}), QWEN)
     dialect = JinjaDialect(ChatTemplate("plain", {}), "plain", other)
-    assert dialect.render([USER], None, None) == "plain"
-    assert dialect.render([USER], USE, None) == other.render([USER], USE, None)
-    assert dialect.render([USER, turn(LOOK), LOOKED], None, None) == "plain"
+    assert dialect.render([USER], None) == "plain"
+    assert dialect.render([USER], USE) == other.render([USER], USE)
+    assert dialect.render([USER, turn(LOOK), LOOKED], None) == "plain"
 
 
 def test_arguments_are_encoded_once_where_turns_alternate() -> None:
@@ -302,12 +317,12 @@ class CountingTemplate(ChatTemplate):
 def test_the_template_is_tried_once_and_for_calls_only_when_there_are_any() -> None:
     template = CountingTemplate(QWEN, {})
     dialect = JinjaDialect(template, QWEN)
-    dialect.render([USER], USE, None)
+    dialect.render([USER], USE)
     assert template.used == 3  # twice for the form of texts
-    dialect.render([USER], USE, None)
+    dialect.render([USER], USE)
     assert template.used == 4
-    dialect.render([USER, turn(LOOK), LOOKED], USE, None)
+    dialect.render([USER, turn(LOOK), LOOKED], USE)
     tried = template.used
     assert 6 < tried < 24
-    dialect.render([USER, turn(LOOK), LOOKED], USE, None)
+    dialect.render([USER, turn(LOOK), LOOKED], USE)
     assert template.used == tried + 1

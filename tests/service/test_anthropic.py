@@ -193,5 +193,28 @@ def test_the_real_service(service: RunningService) -> None:
         assert (stopped["stop_reason"], stopped["stop_sequence"]) == ("stop_sequence", "first")
         cut = http.post(PATH, json={**fields, "max_tokens": 3}).json()
         assert (cut["content"], cut["stop_reason"]) == ([{"type": "text", "text": "The"}], "max_tokens")
-        too_long = http.post(PATH, json={**fields, "max_tokens": 10**6})
+        capped = http.post(PATH, json={**fields, "max_tokens": 10**6}).json()
+        assert (capped["content"], capped["stop_reason"]) == (answer["content"], "end_turn")
+        full = http.post(PATH, json={**fields, "model": "long", "max_tokens": 10**6}).json()
+        assert (len(full["content"][0]["text"]), full["stop_reason"]) == (2000, "end_turn")
+        long = [{"role": "user", "content": "a" * 8170}]
+        full = http.post(PATH, json={**fields, "model": "long", "messages": long, "max_tokens": 10**6}).json()
+        assert full["stop_reason"] == "model_context_window_exceeded"
+        assert 0 < len(full["content"][0]["text"]) < 30
+        too_long = http.post(PATH, json={**fields, "model": "long", "messages": [{"role": "user", "content": "a" * 9000}]})
         assert (too_long.status_code, error_type(too_long.json())) == (400, "invalid_request_error")
+
+
+def test_what_claude_code_sends(service: RunningService) -> None:
+    edits = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+    fields = ask(model="echo", max_tokens=32_000, thinking={"type": "adaptive"}, output_config={"effort": "high"})
+    with httpx.Client(base_url=service.url) as http:
+        answer = http.post(PATH, json={**fields, "context_management": edits})
+        assert (answer.status_code, answer.json()["stop_reason"]) == (200, "end_turn")
+        for changed, name in (
+            ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, "context_management"),
+            ({"output_config": {"effort": "low"}}, "output_config.effort"),
+        ):
+            refused = http.post(PATH, json={**fields, **changed})
+            assert (refused.status_code, error_type(refused.json())) == (400, "invalid_request_error")
+            assert refused.json()["error"]["message"].startswith(f"{name}: ")

@@ -133,7 +133,7 @@ def test_no_tools() -> None:
         (None, None, None, False),
         (None, "low", "low", False),
         ({"type": "disabled"}, "high", "none", False),
-        ({"type": "enabled", "budget_tokens": 1024}, None, "medium", True),
+        ({"type": "enabled", "budget_tokens": 1024}, None, "high", True),
         ({"type": "enabled", "budget_tokens": 1024}, "max", "xhigh", True),
         ({"type": "adaptive"}, None, None, True),
         ({"type": "adaptive", "display": "omitted"}, "high", "high", False),
@@ -244,7 +244,7 @@ def end(reason: FinishReason = "stop", stop_sequence: str | None = None) -> Fini
 def writer(*, has_thinking: bool = True) -> MessageWriter:
     """A writer of answers of the model `m:1`."""
     model = ModelInfo("m", 1, "m")
-    return MessageWriter("x", model, has_thinking=has_thinking)
+    return MessageWriter("x", model, 3, has_thinking=has_thinking)
 
 
 EVENTS: list[EngineEvent] = [

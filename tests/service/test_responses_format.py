@@ -10,7 +10,8 @@ import pytest
 from foundry_cli.api.responses import UNSUPPORTED_FIELDS
 from foundry_cli.engine.request import Grammar, SamplingParameters, Tool, ToolUse
 from foundry_cli.errors import ContextLengthError, InvalidRequestError, UnsupportedFieldError
-from foundry_cli.service.openai.response_conversion import ResponseRequest, in_own_terms, read_response_request
+from foundry_cli.service.fields import renamed
+from foundry_cli.service.openai.response_conversion import NAMES, ResponseRequest, read_response_request
 from foundry_cli.service.openai.response_store import ResponseStore
 
 USER = {"role": "user", "content": "Hi"}
@@ -258,8 +259,8 @@ def test_items_keep_their_ids_or_get_one() -> None:
 
 
 def test_errors_of_the_engine_name_the_fields_of_this_interface() -> None:
-    error = in_own_terms(ContextLengthError("Too long.", hint="Shorten it.", param="messages"))
+    error = renamed(ContextLengthError("Too long.", hint="Shorten it.", param="messages"), NAMES)
     assert (type(error), error.message, error.hint, error.param) == (ContextLengthError, "Too long.", "Shorten it.", "input")
-    assert in_own_terms(InvalidRequestError("response_format: no.", param="response_format")).message == "text.format: no."
+    assert renamed(InvalidRequestError("response_format: no.", param="response_format"), NAMES).message == "text.format: no."
     other = InvalidRequestError("ep: no.", param="ep")
-    assert in_own_terms(other) is other
+    assert renamed(other, NAMES) is other

@@ -19,6 +19,7 @@ from foundry_cli.api.anthropic import (
     ThreadUnsupportedError,
     ToolChoice,
     ToolDefinition,
+    is_neutral,
 )
 from foundry_cli.api.limits import LARGEST_SCHEMA
 from foundry_cli.api.sse import encode_value
@@ -43,7 +44,9 @@ def read_message_request(document: dict[str, Any]) -> Conversation[MessageReques
     """All that can be done with a request body before a model is needed. Raises `InvalidRequestError` naming the field."""
     wire = validated(MessageRequest, document)
     sampling = SamplingParameters(temperature=wire.temperature, top_p=wire.top_p, top_k=wire.top_k)
-    return _conversation(wire, max_tokens=wire.max_tokens, stop=tuple(wire.stop_sequences or ()), sampling=sampling)
+    return _conversation(
+        wire, max_tokens=wire.max_tokens, caps_answer=True, stop=tuple(wire.stop_sequences or ()), sampling=sampling
+    )
 
 
 def read_count_request(document: dict[str, Any]) -> Conversation[ConversationRequest]:
@@ -58,6 +61,9 @@ def shows_thinking(wire: ConversationRequest) -> bool:
     return thinking is not None and thinking.type != "disabled" and thinking.display != "omitted"
 
 
+NAMES = {"reasoning_effort": "output_config.effort"}
+"""What fields are called here that the engine names as chat completions do."""
+
 _ANSWER_FIELDS = frozenset(MessageRequest.model_fields) - frozenset(ConversationRequest.model_fields)
 
 
@@ -65,12 +71,13 @@ def _conversation(wire: Wire, **answer: Any) -> Conversation[Wire]:
     if (wire.model_extra or {}).get(THREAD_FIELD) is not None:
         message = "thread: conversations are not kept here; send all of their messages without this field."
         raise ThreadUnsupportedError(message, param=THREAD_FIELD)
-    refuse_fields(wire, UNSUPPORTED_FIELDS)
+    refuse_fields(wire, UNSUPPORTED_FIELDS, is_neutral)
     generation = GenerationRequest(
         messages=engine_messages(wire),
         tools=_tool_use(wire.tools or (), wire.tool_choice),
         grammar=_grammar(wire.output_config),
         reasoning_effort=_effort(wire.thinking, wire.output_config),
+        usual_effort="high",
         **answer,
     )
     return Conversation(wire, generation, _ignored_fields(wire))
@@ -93,7 +100,7 @@ def _effort(thinking: Thinking | None, config: OutputConfig | None) -> str | Non
         return "none"
     effort = config.effort if config else None
     if effort is None:
-        return "medium" if thinking is not None and thinking.type == "enabled" else None
+        return "high" if thinking is not None and thinking.type == "enabled" else None
     return "xhigh" if effort == "max" else effort
 
 

@@ -23,13 +23,16 @@ _STOP_REASONS = {
 }
 """The engine's reasons as Anthropic's clients know them."""
 
+_FULL = "model_context_window_exceeded"  # before the tokens were written that were asked for
+
 
 class MessageWriter:
-    """The answer to one request. `has_thinking`: it has blocks with what the model thought."""
+    """The answer to one request of `max_tokens`. `has_thinking`: it has blocks with what the model thought."""
 
-    def __init__(self, identity: str, model: ModelInfo, *, has_thinking: bool) -> None:
+    def __init__(self, identity: str, model: ModelInfo, max_tokens: int, *, has_thinking: bool) -> None:
         self._identity = f"msg_{identity}"
         self._model = model.id
+        self._max_tokens = max_tokens
         self.has_thinking = has_thinking
 
     def whole(self, answer: Answer) -> dict[str, Any]:
@@ -43,7 +46,7 @@ class MessageWriter:
         for call in answer.tool_calls:
             arguments = arguments_as_object(call.arguments)
             content.append(_block("tool_use", id=call.identity, name=call.name, input=arguments))
-        return {**self.message(content, usage_fields(answer.finish.usage)), **stop_fields(answer.finish)}
+        return {**self.message(content, usage_fields(answer.finish.usage)), **self.stop_fields(answer.finish)}
 
     def message(self, content: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
         """A message with `content` that has not ended."""
@@ -58,12 +61,12 @@ class MessageWriter:
             "usage": usage,
         }
 
-
-def stop_fields(finish: Finish) -> dict[str, Any]:
-    """Why an answer ended."""
-    if finish.stop_sequence is not None:
-        return {"stop_reason": "stop_sequence", "stop_sequence": finish.stop_sequence}
-    return {"stop_reason": _STOP_REASONS[finish.reason], "stop_sequence": None}
+    def stop_fields(self, finish: Finish) -> dict[str, Any]:
+        """Why the answer ended."""
+        if finish.stop_sequence is not None:
+            return {"stop_reason": "stop_sequence", "stop_sequence": finish.stop_sequence}
+        is_full = finish.reason == "length" and finish.usage.completion_tokens < self._max_tokens
+        return {"stop_reason": _FULL if is_full else _STOP_REASONS[finish.reason], "stop_sequence": None}
 
 
 def usage_fields(usage: Usage) -> dict[str, Any]:
@@ -102,7 +105,7 @@ class MessageStream:
                 return b""  # nobody asks for it here
             case ToolCallChunk():
                 return data + self._call(event)
-        delta = _event("message_delta", delta=stop_fields(event), usage=usage_fields(event.usage))
+        delta = _event("message_delta", delta=self._writer.stop_fields(event), usage=usage_fields(event.usage))
         return data + self._close_block() + delta + _event("message_stop")
 
     def fail(self, error: FoundryError) -> bytes:

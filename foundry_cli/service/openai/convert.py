@@ -78,6 +78,7 @@ def to_generation_request(request: ChatCompletionRequest) -> GenerationRequest:
         grammar=answer_grammar(request.response_format),
         tools=chat_tool_use(request),
         reasoning_effort=request.reasoning_effort,
+        template_names=_template_names(request.chat_template_kwargs or {}),
         priority=request.priority or "interactive",
         tells_progress=bool(request.stream_options and request.stream_options.include_progress),
     )
@@ -89,6 +90,21 @@ def _unknown_format_fields(request: ChatCompletionRequest) -> Iterator[str]:
         yield from (f"response_format.{name}" for name in wanted.model_extra or {})
     if isinstance(wanted, JsonSchemaFormat):
         yield from (f"response_format.json_schema.{name}" for name in wanted.json_schema.model_extra or {})
+
+
+def _template_names(names: dict[str, Any]) -> dict[str, Any]:
+    """`names` if the template may be given them. Raises `InvalidRequestError`."""
+    field = "chat_template_kwargs"
+    if taken := names.keys() & _TAKEN_NAMES:
+        name = f"{field}.{min(taken)}"
+        raise InvalidRequestError(f"{name}: the request has a field of its own for this.", param=name)
+    if len(encode_value(names)) > _LARGEST_NAMES:
+        raise InvalidRequestError(f"{field}: it is larger than {_LARGEST_NAMES >> 10} KiB.", param=field)
+    return names
+
+
+_TAKEN_NAMES = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
+_LARGEST_NAMES = 4 * 1024  # bytes, as JSON
 
 
 def _sampling(request: ChatCompletionRequest) -> SamplingParameters:

@@ -116,18 +116,10 @@ def _checked(grammar: Grammar, param: str) -> Grammar:
     return grammar
 
 
-_NAMES = {
+NAMES = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
     "response_format": "text.format",
     "reasoning_effort": "reasoning.effort",
 }
-
-
-def in_own_terms(error: InvalidRequestError) -> InvalidRequestError:
-    """`error` of the engine, which names fields as chat completions do, with the names that they have here."""
-    name = _NAMES.get(error.param or "")
-    if name is None:
-        return error
-    message = error.message.removeprefix(f"{error.param}: ")
-    return type(error)(message if message == error.message else f"{name}: {message}", hint=error.hint, param=name)
+"""What fields are called here that the engine names as chat completions do."""

@@ -14,11 +14,11 @@ from fastapi.responses import JSONResponse, Response
 from foundry_cli.api.responses import Includable, ResponsesRequest
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
 from foundry_cli.service.event_stream import CLIENT_GONE
-from foundry_cli.service.fields import ignored_header
+from foundry_cli.service.fields import ignored_header, renamed
 from foundry_cli.service.generation import collect, prepare, stream
 from foundry_cli.service.json_body import read_json
 from foundry_cli.service.openai.paging import page_of, read_page
-from foundry_cli.service.openai.response_conversion import ResponseRequest, in_own_terms, read_response_request
+from foundry_cli.service.openai.response_conversion import NAMES, ResponseRequest, read_response_request
 from foundry_cli.service.openai.response_stream import ResponseStream
 from foundry_cli.service.openai.response_writer import ResponseWriter
 from foundry_cli.service.query import truth
@@ -40,7 +40,7 @@ async def create_response(request: Request) -> Response:
     try:
         return await _respond(request, asked)
     except InvalidRequestError as error:
-        raise in_own_terms(error) from error
+        raise renamed(error, NAMES) from error
 
 
 async def _respond(request: Request, asked: ResponseRequest) -> Response:
@@ -78,7 +78,7 @@ async def count_input_tokens(request: Request) -> Response:
         job = await prepare(request, asked.wire.model, asked.generation, ttl=asked.wire.ttl, ep=asked.wire.ep)
         tokens = await prompt_tokens(request, job)
     except InvalidRequestError as error:
-        raise in_own_terms(error) from error
+        raise renamed(error, NAMES) from error
     if tokens is None:
         return CLIENT_GONE
     return JSONResponse({"object": "response.input_tokens", "input_tokens": len(tokens)}, headers=headers)
