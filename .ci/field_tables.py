@@ -145,11 +145,15 @@ _OUTCOMES = {None: "honoured", NO_EFFECT: "no effect", IN_PART: "in part"}
 
 
 def _parts(schema: dict[str, Any], known: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-    """The object that a field is, or that is in its list, unless it may be something else; and what stands for the list."""
+    """The object that a field is, or that is in its list, unless it may be something else; and what stands for the list.
+
+    Objects that have nothing but a type need no rows.
+    """
     choices = list(_choices(schema, known))
     if len(choices) == 1 and choices[0].get("type") == "array":
         return _parts(choices[0]["items"], known)[0], "[]"
-    return (choices[0] if len(choices) == 1 and "properties" in choices[0] else None), ""
+    told = [choice for choice in choices if choice.get("properties", {}).keys() != {"type"}]
+    return (told[0] if len(told) == 1 and "properties" in told[0] else None), ""
 
 
 def _choices(schema: dict[str, Any], known: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -183,7 +183,7 @@ UNSUPPORTED_FIELDS = {
 
 def is_neutral(name: str, value: Any) -> bool:
     """Whether an unsupported field asks for what is done anyway: an edit of the context that keeps everything."""
-    edits = value.get("edits", []) if name == "context_management" and isinstance(value, dict) else None
+    edits = value.get("edits") if name == "context_management" and isinstance(value, dict) else None
     return isinstance(edits, list) and all(isinstance(edit, dict) and edit.get("keep") == "all" for edit in edits)
 
 

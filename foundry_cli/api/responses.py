@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/responses/create, with Foundry's 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag
 
@@ -45,6 +45,25 @@ class FunctionTool(Wire):
     strict: bool | None = None
     defer_loading: Annotated[bool | None, InPart("only false: all tools are in the prompt")] = None
     allowed_callers: Annotated[_Callers | None, InPart("only with `direct` among them: no tools run here")] = None
+
+
+class OtherTool(Wire):
+    """What clients list beside their functions, whoever answers: left out, as no model need call it. Alone it is refused."""
+
+    type: Literal["web_search", "web_search_preview", "image_generation", "namespace", "tool_search", "custom"]
+
+
+_OTHER_TOOLS = frozenset(get_args(OtherTool.model_fields["type"].annotation))
+
+
+def _tool_kind(tool: Any) -> str:
+    kind = tool.get("type") if isinstance(tool, dict) else getattr(tool, "type", None)
+    return "other" if isinstance(kind, str) and kind in _OTHER_TOOLS else "function"
+
+
+ResponseTool = Annotated[
+    Annotated[FunctionTool, Tag("function")] | Annotated[OtherTool, Tag("other")], Discriminator(_tool_kind)
+]
 
 
 class NamedFunction(Wire):
@@ -107,7 +126,7 @@ class TextOptions(Wire):
 
 
 _Summary = Literal["auto", "concise", "detailed"]
-_ALL_THOUGHTS = "all that the model thinks is in the content of the items of type reasoning"
+_ALL_THOUGHTS = "with it all that the model thinks is in `summary` of the items of type reasoning, else in their content"
 _AS_TRAINED = "models have no such setting"
 
 
@@ -115,10 +134,15 @@ class ReasoningOptions(Wire):
     """How much the model is to think, and what is told of it."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    summary: Annotated[_Summary | None, Only(("auto",), _ALL_THOUGHTS)] = None
-    generate_summary: Annotated[_Summary | None, Only(("auto",), _ALL_THOUGHTS)] = None
+    summary: Annotated[_Summary | None, Only(("auto", "detailed"), _ALL_THOUGHTS)] = None
+    generate_summary: Annotated[_Summary | None, Only(("auto", "detailed"), _ALL_THOUGHTS)] = None
     context: Annotated[Literal["auto", "current_turn", "all_turns"] | None, Only(("auto",), _AS_TRAINED)] = None
     mode: Annotated[str | None, Only(("standard",), _AS_TRAINED)] = None
+
+    @property
+    def asks_for_summary(self) -> bool:
+        """Whether thoughts shall be told as a summary."""
+        return bool(self.summary or self.generate_summary)
 
 
 class ResponseStreamOptions(Wire):
@@ -128,6 +152,7 @@ class ResponseStreamOptions(Wire):
 
 
 _Number = Annotated[int, Field(ge=1, le=16)]
+_OTHER_TYPES = "tools of other types are left out beside functions, and refused alone"
 _NOTHING_LEFT_OUT = "nothing is left out of a conversation; send a shorter one"
 
 
@@ -143,7 +168,7 @@ class ResponsesRequest(SamplingFields):
     max_tool_calls: Annotated[Count | None, NoEffect("it counts tools that the service runs: there are none")] = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     include: Annotated[list[Includable], Field(max_length=20)] | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=MOST_TOOLS)] | None = None
+    tools: Annotated[list[ResponseTool], Field(max_length=MOST_TOOLS, description=_OTHER_TYPES)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
@@ -158,6 +183,11 @@ class ResponsesRequest(SamplingFields):
     prompt_cache_key: Annotated[str | None, NoEffect("common beginnings are always found")] = None
     safety_identifier: Annotated[str | None, NoEffect("nobody is told")] = None
     service_tier: Annotated[str | None, NoEffect("there is one tier")] = None
+
+    @property
+    def functions(self) -> list[tuple[int, FunctionTool]]:
+        """The tools that are functions, with their places in the list."""
+        return [(index, tool) for index, tool in enumerate(self.tools or ()) if isinstance(tool, FunctionTool)]
 
 
 OWN_FIELDS = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +29,7 @@ class HeaderLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        scope = _in_origin_form(scope)
         try:
             _check_headers(scope)
         except (InvalidRequestError, HeadersTooLargeError) as error:
@@ -51,6 +53,16 @@ class BodyLimits:
             await response_to(_too_large(), scope)(scope, receive, send)
         else:
             await self._app(scope, _limited(receive, self._idle_seconds), send)
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """A request whose target is a whole address (RFC 9112, 3.2.2) as the usual one that means the same."""
+    if not scope["raw_path"].lower().startswith(b"http://"):
+        return scope
+    authority, slash, rest = scope["raw_path"][len(b"http://") :].partition(b"/")
+    path = slash + rest or b"/"
+    headers = [(b"host", authority), *(header for header in scope["headers"] if header[0] != b"host")]
+    return {**scope, "raw_path": path, "path": unquote(path.decode("ascii", "replace")), "headers": headers}
 
 
 def _check_headers(scope: Scope) -> None:

@@ -19,7 +19,15 @@ from typing import Any
 
 from foundry_cli.errors import CacheError, ModelInvalidError
 from foundry_cli.store.journal import JOURNAL, JournalReader
-from foundry_cli.store.manifest import MANIFEST, Manifest, first_problem, manifest_problem, read_manifest, read_object
+from foundry_cli.store.manifest import (
+    MANIFEST,
+    Manifest,
+    first_problem,
+    manifest_problem,
+    read_manifest,
+    read_object,
+    read_plain,
+)
 from foundry_cli.types import ModelInfo, split_model_id
 
 INCOMPLETE_MARKER = "download.tmp"
@@ -304,11 +312,18 @@ def describe(cache: Path, directory: Path) -> ModelInfo:
         size_bytes=sum(status.st_size for path, status in plain_files(directory) if not is_inside(path, others)),
         prompt_template=_texts(template) if isinstance(template, dict) else None,
         uri=f"local://{name}",
+        supports_tool_calling=_writes_tools(directory),
         context_length=context if type(context) is int and context > 0 else None,
         created=int(_modified(directory)),
         path=directory,
         root=directory,
     )
+
+
+def _writes_tools(directory: Path) -> bool:
+    """Whether the chat template speaks of tools."""
+    template = read_plain(directory / "chat_template.jinja", _LARGEST_DESCRIPTION)
+    return b"tools" in (template or read_plain(directory / "tokenizer_config.json", _LARGEST_DESCRIPTION))
 
 
 def _plain(value: object, longest: int = _LONGEST_NAME) -> str:

@@ -125,7 +125,7 @@ def read_manifest(root: Path) -> Manifest | None:
 
 def read_chunks(root: Path) -> dict[str, tuple[str, ...]]:
     """The chunk digests by path; empty when there are none that can be used."""
-    return mirror_index.read_chunks(_read_plain(root / CHUNKS, _LARGEST))
+    return mirror_index.read_chunks(read_plain(root / CHUNKS, _LARGEST))
 
 
 def first_problem(root: Path, manifest: Manifest) -> str:
@@ -157,13 +157,14 @@ def manifest_problem(root: Path) -> str:
 def read_object(path: Path, largest: int) -> dict[str, Any]:
     """The JSON object in a plain file; {} for anything else, without waiting for the writer of a named pipe."""
     try:
-        document = json.loads(_read_plain(path, largest))
+        document = json.loads(read_plain(path, largest))
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
 
-def _read_plain(path: Path, largest: int) -> bytes:
+def read_plain(path: Path, largest: int) -> bytes:
+    """The first `largest` bytes of a plain file; none when it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as stream:

@@ -43,6 +43,14 @@ def test_headers_over_the_limit_that_do_not_end(local: LocalService) -> None:
     assert local.raw(b"GET /health HTTP/1.1\r\n" + HOST + b"x: " + b"x" * 300_000).startswith(b"HTTP/1.1 400")
 
 
+def test_a_target_that_is_a_whole_address(local: LocalService) -> None:
+    head = b"GET http://localhost/v1/models?a=b HTTP/1.1\r\n"
+    assert local.raw(head + b"Host: evil.example\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
+    head = b"GET http://evil.example/v1/models HTTP/1.1\r\n"
+    assert local.raw(head + HOST + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 403")
+    assert local.raw(b"GET HTTP://localhost HTTP/1.1\r\nConnection: close\r\n\r\n")[:12] in (b"HTTP/1.1 404", b"HTTP/1.1 400")
+
+
 def test_an_endless_address(local: LocalService) -> None:
     assert local.get("/" + "x" * 20_000)[0] == 431
     assert local.get("/v1/models/" + "x" * 15_000)[0] == 404
@@ -76,7 +84,7 @@ def test_ambiguous_and_malformed_requests(local: LocalService, request_head: byt
 @pytest.mark.parametrize(
     ("request_line", "status"),
     [
-        (b"GET http://localhost/health HTTP/1.1", b"404"),
+        (b"GET http://localhost/health HTTP/1.1", b"200"),
         (b"GET //health HTTP/1.1", b"404"),
         (b"GET /v1/../health HTTP/1.1", b"404"),
         (b"GET /health%00 HTTP/1.1", b"404"),

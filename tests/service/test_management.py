@@ -84,7 +84,7 @@ def test_models(local: LocalService) -> None:
     assert isinstance(model.pop("created"), int)
     assert model == {
         "id": MODEL, "object": "model", "owned_by": "Tests", "parent": "fake-model", "vision": False, "toolCalling": False,
-        "context_length": 2048, "maxInputTokens": 2048, "maxOutputTokens": 2048,
+        "context_length": 2048, "maxInputTokens": 1024, "maxOutputTokens": 1024,
     }  # fmt: skip
 
 

@@ -71,6 +71,23 @@ def test_a_stream(tmp_path: Path) -> None:
         assert [event["delta"] for event in events if "delta" in event] == ["Hel", "lo"]
 
 
+def test_thoughts_for_who_asks_for_a_summary(tmp_path: Path) -> None:
+    with local_service(tmp_path, Speaker(EVERYTHING)) as local:
+        asked: dict[str, Any] = {"tools": TOOLS, "reasoning": {"summary": "auto"}}
+        whole, events = created(local, **asked), streamed(local, **asked)
+        assert _kinds(events)[2:8] == [
+            "output_item.added", "reasoning_summary_part.added", "reasoning_summary_text.delta",
+            "reasoning_summary_text.delta", "reasoning_summary_text.done", "reasoning_summary_part.done",
+        ]  # fmt: skip
+        final = events[-1]["response"]
+        assert _without_ids(final) == _without_ids(whole)
+        assert final["reasoning"]["summary"] == "auto"
+        assert (final["output"][0]["summary"], final["output"][0]["content"]) == (
+            [{"type": "summary_text", "text": "I think"}],
+            [],
+        )
+
+
 def test_thoughts_and_calls(tmp_path: Path) -> None:
     with local_service(tmp_path, Speaker(EVERYTHING)) as local:
         whole, events = created(local, tools=TOOLS), streamed(local, tools=TOOLS)

@@ -100,7 +100,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("text", {"verbosity": "loud"}, "text.verbosity"),
     ("reasoning", "low", "reasoning"),
     ("reasoning", {"effort": "max"}, "reasoning.effort"),
-    ("reasoning", {"summary": "detailed"}, "reasoning.summary"),
+    ("reasoning", {"summary": "concise"}, "reasoning.summary"),
     ("reasoning", {"generate_summary": "concise"}, "reasoning.generate_summary"),
     ("reasoning", {"context": "all_turns"}, "reasoning.context"),
     ("reasoning", {"mode": "pro"}, "reasoning.mode"),
@@ -151,6 +151,24 @@ def test_fields_that_ask_for_nothing(fields: dict[str, Any]) -> None:
     request = read(**fields)
     assert request.ignored_fields == []
     assert request.generation == read().generation
+
+
+def test_tools_that_clients_list_beside_their_functions() -> None:
+    """As Codex does."""
+    function = {"type": "function", "name": "look"}
+    others: list[dict[str, Any]] = [
+        {"type": "web_search", "external_web_access": True},
+        {"type": "namespace", "tools": [function]},
+    ]
+    request = read(tools=[others[0], function, others[1]])
+    assert request.generation == read(tools=[function]).generation
+    assert request.ignored_fields == ["tools[].namespace", "tools[].web_search"]
+    with pytest.raises(UnsupportedFieldError, match="only functions of the caller") as caught:
+        read(tools=others)
+    assert caught.value.param == "tools[0].type"
+    with pytest.raises(InvalidRequestError) as wrong:
+        read(tools=[others[0], {"type": "function", "name": "no name"}])
+    assert wrong.value.param == "tools[1].name"
 
 
 def test_obfuscation() -> None:

@@ -398,3 +398,19 @@ def test_a_link_to_a_model_is_named_and_not_followed(tmp_path: Path) -> None:
     assert found.models == ()
     (problem,) = found.problems
     assert "linked is a link" in problem
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"chat_template.jinja": "{% if tools %}x{% endif %}", "tokenizer_config.json": "{}"}, True),
+        ({"chat_template.jinja": "{{ messages }}", "tokenizer_config.json": '{"chat_template": "tools"}'}, False),
+        ({"tokenizer_config.json": '{"chat_template": "{% if tools %}"}'}, True),
+        ({}, False),
+    ],
+)
+def test_whether_a_model_of_nobody_calls_tools(cache: Path, files: dict[str, str], expected: bool) -> None:
+    directory = add(cache, "a", {"Name": "a:1"})
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    assert scan_cache(cache)[0].supports_tool_calling is expected

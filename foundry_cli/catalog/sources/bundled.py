@@ -55,7 +55,7 @@ def _bundled_model(directory: Path) -> ModelInfo:
         uri=f"bundled://{_ALIAS}",
         provider_type="Bundled",
         context_length=config["model"]["context_length"],
-        max_output_tokens=config["model"]["context_length"],
+        max_output_tokens=config["model"]["context_length"] // 2,
         created=_CREATED,
         path=directory,
         source=BundledSource.name,

@@ -60,6 +60,15 @@ def _fields(model: ModelInfo) -> dict[str, Any]:
         "vision": False,
         "toolCalling": model.supports_tool_calling,
         "context_length": model.context_length,
-        "maxInputTokens": model.context_length,
-        "maxOutputTokens": model.max_output_tokens or model.context_length,
+        **_limits(model),
     }
+
+
+def _limits(model: ModelInfo) -> dict[str, int | None]:
+    """As Foundry Local tells them: what may be read and what may be written, which together are the context."""
+    context, most = model.context_length, model.max_output_tokens
+    if context is None:
+        return {"maxInputTokens": None, "maxOutputTokens": most}
+    if most is None or most >= context:
+        most = context // 2
+    return {"maxInputTokens": context - most, "maxOutputTokens": most}

@@ -111,9 +111,38 @@ class OpenThought(_OpenContent):
         return {"type": "reasoning_text", "text": self.text}
 
     def item(self, status: str) -> Item:
-        """An item of reasoning; nobody sums it up."""
+        """An item of reasoning; nobody asked for a summary."""
         head = {"id": self._identity, "type": "reasoning", "status": status}
         return {**head, "summary": [], "content": [self.part()]}
+
+
+class OpenSummary(_OpenItem):
+    """What the model thinks, for who asked for a summary: all of it, in the place of one."""
+
+    prefix = "rs"
+
+    def begin(self) -> list[Event]:
+        """The item is there, and then its part."""
+        added = self._item_event("added", {**self.item("in_progress"), "summary": []})
+        return [added, self._event("reasoning_summary_part.added", summary_index=0, part=self._part())]
+
+    def add(self, text: str) -> Event:
+        """More text."""
+        self._texts.append(text)
+        return self._event("reasoning_summary_text.delta", summary_index=0, delta=text)
+
+    def end(self, status: str) -> list[Event]:
+        """The text, the part and the item have ended."""
+        text = self._event("reasoning_summary_text.done", summary_index=0, text=self.text)
+        return [text, self._event("reasoning_summary_part.done", summary_index=0, part=self._part()), *super().end(status)]
+
+    def item(self, status: str) -> Item:
+        """An item of reasoning."""
+        head = {"id": self._identity, "type": "reasoning", "status": status}
+        return {**head, "summary": [self._part()], "content": []}
+
+    def _part(self) -> Item:
+        return {"type": "summary_text", "text": self.text}
 
 
 class OpenCall(_OpenItem):

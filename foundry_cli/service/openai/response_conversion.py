@@ -11,7 +11,14 @@ from pydantic import BaseModel
 from foundry_cli.api.limits import LARGEST_SCHEMA
 from foundry_cli.api.openai import LarkFormat, PlainFormat, RegexFormat
 from foundry_cli.api.response_items import HARMLESS_ITEM_FIELDS
-from foundry_cli.api.responses import HARMLESS_FIELDS, UNSUPPORTED_FIELDS, ResponsesRequest, SchemaFormat, TextFormat
+from foundry_cli.api.responses import (
+    HARMLESS_FIELDS,
+    UNSUPPORTED_FIELDS,
+    OtherTool,
+    ResponsesRequest,
+    SchemaFormat,
+    TextFormat,
+)
 from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.request import GenerationRequest, Grammar
 from foundry_cli.errors import InvalidRequestError
@@ -71,8 +78,9 @@ def _ignored(wire: ResponsesRequest) -> Iterator[str]:
             yield from _unknown(options, name)
     if wire.text is not None and wire.text.format is not None:
         yield from _unknown(wire.text.format, "text.format.")
-    for tool in wire.tools or ():
+    for _, tool in wire.functions:
         yield from _unknown(tool, "tools[].")
+    yield from (f"tools[].{tool.type}" for tool in wire.tools or () if isinstance(tool, OtherTool))
     for item in () if isinstance(wire.input, str) else wire.input:
         yield from _unknown(item, "input[].", HARMLESS_ITEM_FIELDS)
 

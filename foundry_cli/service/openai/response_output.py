@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from foundry_cli.engine.request import EngineEvent, ReasoningChunk, TextChunk, ToolCallChunk
 from foundry_cli.service.openai.item_conversion import Item
-from foundry_cli.service.openai.output_items import Event, OpenCall, OpenMessage, OpenThought
+from foundry_cli.service.openai.output_items import Event, OpenCall, OpenMessage, OpenSummary, OpenThought
 
 
 class ResponseOutput:
-    """The items so far. Only the last one is open; what is of another kind closes it."""
+    """The items so far. Only the last one is open; what is of another kind closes it.
 
-    def __init__(self) -> None:
+    `has_summary`: thoughts are told in the place of a summary.
+    """
+
+    def __init__(self, *, has_summary: bool) -> None:
+        self._has_summary = has_summary
         self.items: list[Item] = []  # that are closed
-        self._open: OpenMessage | OpenThought | OpenCall | None = None
+        self._open: OpenMessage | OpenThought | OpenSummary | OpenCall | None = None
 
     def add(self, event: EngineEvent) -> list[Event]:
         """What to tell after the next event of the engine."""
@@ -54,11 +58,11 @@ class ResponseOutput:
         message = OpenMessage(len(self.items))
         return message, closed + self._begin(message)
 
-    def _thought(self) -> tuple[OpenThought, list[Event]]:
-        if isinstance(self._open, OpenThought):
+    def _thought(self) -> tuple[OpenThought | OpenSummary, list[Event]]:
+        if isinstance(self._open, (OpenThought, OpenSummary)):
             return self._open, []
         closed = self.close("completed")
-        thought = OpenThought(len(self.items))
+        thought = OpenSummary(len(self.items)) if self._has_summary else OpenThought(len(self.items))
         return thought, closed + self._begin(thought)
 
     def _call(self, chunk: ToolCallChunk) -> tuple[OpenCall, list[Event]]:
@@ -68,6 +72,6 @@ class ResponseOutput:
         call = OpenCall(len(self.items), chunk)
         return call, closed + self._begin(call)
 
-    def _begin(self, item: OpenMessage | OpenThought | OpenCall) -> list[Event]:
+    def _begin(self, item: OpenMessage | OpenThought | OpenSummary | OpenCall) -> list[Event]:
         self._open = item
         return item.begin()

@@ -21,7 +21,7 @@ class ResponseStream:
     def __init__(self, writer: ResponseWriter, on_end: Callable[[Response], None]) -> None:
         self._writer = writer
         self._on_end = on_end
-        self._output = ResponseOutput()
+        self._output = ResponseOutput(has_summary=writer.has_summary)
         self._next_number = 0
         self._cancelled: tuple[Response, bytes] | None = None  # and what is still to be told then
 

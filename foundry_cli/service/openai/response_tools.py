@@ -13,7 +13,11 @@ def response_tool_use(wire: ResponsesRequest) -> ToolUse | None:
 
     Raises `InvalidRequestError` for a choice that names another function, `UnsupportedFieldError`.
     """
-    declared = [(_tool(tool, f"tools[{index}]"), f"tools[{index}]") for index, tool in enumerate(wire.tools or ())]
+    declared = [(_tool(tool, f"tools[{index}]"), f"tools[{index}]") for index, tool in wire.functions]
+    if wire.tools and not declared and wire.tool_choice != "none":
+        kind = wire.tools[0].type[:40]
+        message = f"tools[0].type: {kind!r} is a tool of another service; only functions of the caller are called."
+        raise UnsupportedFieldError(message, param="tools[0].type")
     choice, is_parallel = wire.tool_choice, wire.parallel_tool_calls is not False
     match choice:
         case NamedFunction():

@@ -34,6 +34,7 @@ class ResponseWriter:
     def __init__(self, model: ModelInfo, wire: ResponsesRequest) -> None:
         self.identity = new_identity("resp")
         self._created = int(time.time())
+        self.has_summary = wire.reasoning is not None and wire.reasoning.asks_for_summary
         self._echo = {"model": model.id, **_echo(wire)}
 
     def unfinished(self) -> Response:
@@ -59,7 +60,7 @@ class ResponseWriter:
     def whole(self, answer: Answer) -> Response:
         """The response with an answer that has ended."""
         assert answer.finish is not None
-        output = ResponseOutput()
+        output = ResponseOutput(has_summary=self.has_summary)
         for event in _events(answer):
             output.add(event)
         end_output(output, answer.finish)
@@ -134,14 +135,14 @@ def _echo(wire: ResponsesRequest) -> dict[str, Any]:
         "parallel_tool_calls": wire.parallel_tool_calls is not False,
         "previous_response_id": wire.previous_response_id,
         "prompt_cache_key": wire.prompt_cache_key,
-        "reasoning": {"effort": reasoning.effort if reasoning else None, "summary": None},
+        "reasoning": {"effort": reasoning.effort if reasoning else None, "summary": reasoning.summary if reasoning else None},
         "safety_identifier": wire.safety_identifier,
         "service_tier": "default",
         "store": wire.store is not False,
         "temperature": wire.temperature,
         "text": {"format": _format(text_format), "verbosity": "medium"},
         "tool_choice": _choice(wire),
-        "tools": [_tool(tool) for tool in wire.tools or ()],
+        "tools": [_tool(tool) for _, tool in wire.functions],
         "top_logprobs": wire.top_logprobs or 0,
         "top_p": wire.top_p,
         "truncation": "disabled",
