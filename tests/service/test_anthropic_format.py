@@ -181,7 +181,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{**WEATHER, "name": "a b"}]}, "tools[0].name"),
     ({"tools": [{**WEATHER, "input_schema": {"type": "array"}}]}, "tools[0].input_schema.type"),
     ({"tools": [{**WEATHER, "input_schema": {"description": "x" * (1 << 16)}}]}, "tools[0].input_schema"),
-    ({"tools": [WEATHER, WEATHER]}, "tools"),
+    ({"tools": [WEATHER, WEATHER]}, "tools[1].name"),
     ({"tool_choice": {"type": "any"}}, "tool_choice"),
     ({"tool_choice": {"type": "tool"}, "tools": [WEATHER]}, "tool_choice.name"),
     ({"tool_choice": {"type": "tool", "name": "x"}, "tools": [WEATHER]}, "tool_choice.name"),

@@ -21,12 +21,12 @@ from foundry_cli.api.anthropic import (
     ToolDefinition,
     is_neutral,
 )
-from foundry_cli.api.limits import LARGEST_SCHEMA
-from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.request import GenerationRequest, Grammar, SamplingParameters, Tool, ToolUse
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
 from foundry_cli.service.anthropic.conversation import engine_messages, has_redacted_thoughts
 from foundry_cli.service.fields import refuse_fields, validated
+from foundry_cli.service.grammar_size import checked_schema
+from foundry_cli.service.tool_selection import Selection, tool_use
 
 Wire = TypeVar("Wire", bound=ConversationRequest)
 
@@ -107,43 +107,24 @@ def _effort(thinking: Thinking | None, config: OutputConfig | None) -> str | Non
 def _grammar(config: OutputConfig | None) -> Grammar | None:
     if config is None or config.format is None:
         return None
-    return Grammar("json_schema", _schema(config.format.json_schema, "output_config.format.schema"))
-
-
-def _schema(schema: dict[str, Any], param: str) -> str:
-    text = encode_value(schema)
-    if len(text) > LARGEST_SCHEMA:
-        raise InvalidRequestError(f"{param}: the schema is larger than {LARGEST_SCHEMA >> 10} KiB.", param=param)
-    return text.decode()
+    return Grammar("json_schema", checked_schema(config.format.json_schema, "output_config.format.schema"))
 
 
 def _tool_use(definitions: Sequence[ToolDefinition], choice: ToolChoice | None) -> ToolUse | None:
     """The tools that can be called, None when there are none."""
-    tools = tuple(_tool(definition, f"tools[{index}]") for index, definition in enumerate(definitions))
-    names = [tool.name for tool in tools]
-    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
-    if twice is not None:
-        raise InvalidRequestError(f"tools: the name {twice!r} is there twice.", param="tools")
-    kind = choice.type if choice else "auto"
-    if kind == "tool":
-        _check_named(choice.name if choice else None, names)
-    if kind == "any" and not tools:
-        raise InvalidRequestError("tool_choice: there are no tools.", param="tool_choice")
-    if kind == "none" or not tools:
-        return None
-    return ToolUse(
-        tools,
-        is_required=kind in ("any", "tool"),
-        named=choice.name if choice and kind == "tool" else None,
-        is_parallel=kind != "tool" and not (choice and choice.disable_parallel_tool_use),
-    )
-
-
-def _check_named(name: str | None, names: Sequence[str]) -> None:
-    if name is None:
+    declared = [(_tool(definition, f"tools[{index}]"), f"tools[{index}]") for index, definition in enumerate(definitions)]
+    kind, name = (choice.type, choice.name) if choice else ("auto", None)
+    if kind == "tool" and name is None:
         raise InvalidRequestError("tool_choice.name: Field required when the type is tool.", param="tool_choice.name")
-    if name not in names:
-        raise InvalidRequestError(f"tool_choice.name: there is no tool {name[:40]!r}.", param="tool_choice.name")
+    selection = Selection(
+        is_forbidden=kind == "none",
+        is_required=kind in ("any", "tool"),
+        named=(name, "tool_choice.name") if kind == "tool" and name is not None else None,
+        is_parallel=not (choice and choice.disable_parallel_tool_use),
+        schema_field="input_schema",
+        noun="tool",
+    )
+    return tool_use(declared, selection)
 
 
 def _tool(definition: ToolDefinition, field: str) -> Tool:
@@ -159,5 +140,4 @@ def _tool(definition: ToolDefinition, field: str) -> Tool:
     if schema.get("type", "object") != "object":
         message = f"{field}.input_schema.type: the input of a tool is an object."
         raise InvalidRequestError(message, param=f"{field}.input_schema.type")
-    _schema(schema, f"{field}.input_schema")
     return Tool(definition.name, definition.description or "", schema, strict=bool(definition.strict))

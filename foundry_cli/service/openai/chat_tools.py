@@ -8,7 +8,7 @@ from foundry_cli.api.chat_tools import AllowedTools, FunctionDefinition, Functio
 from foundry_cli.api.openai import ChatCompletionRequest
 from foundry_cli.engine.request import Tool, ToolUse
 from foundry_cli.errors import InvalidRequestError
-from foundry_cli.service.openai.tool_selection import Selection, tool_use
+from foundry_cli.service.tool_selection import Selection, tool_use
 
 
 def is_older_form(wire: ChatCompletionRequest) -> bool:

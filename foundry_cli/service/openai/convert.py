@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from foundry_cli.api.limits import LARGEST_COUNT, LARGEST_SCHEMA, LARGEST_SEED
+from foundry_cli.api.limits import LARGEST_COUNT, LARGEST_SEED
 from foundry_cli.api.openai import (
     HARMLESS_FIELDS,
     NEUTRAL_VALUES,
@@ -22,6 +22,7 @@ from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.request import GenerationRequest, Grammar, SamplingParameters
 from foundry_cli.errors import InvalidRequestError, UnsupportedFieldError
 from foundry_cli.service.fields import validated
+from foundry_cli.service.grammar_size import check_grammar_size, checked_schema
 from foundry_cli.service.openai.chat_messages import engine_messages, unknown_message_fields
 from foundry_cli.service.openai.chat_tools import chat_tool_use, unknown_tool_fields
 from foundry_cli.service.sampling import sampling_parameters, stop_sequences
@@ -126,21 +127,17 @@ def answer_grammar(wanted: ResponseFormat | None) -> Grammar | None:
         case PlainFormat():
             return Grammar("json_object") if wanted.type == "json_object" else None
         case RegexFormat():
-            return _checked(Grammar("regex", wanted.regex), "response_format.regex")
+            check_grammar_size(wanted.regex.encode(), "response_format.regex")
+            return Grammar("regex", wanted.regex)
         case LarkFormat():
-            return _checked(Grammar("lark", wanted.lark_grammar), "response_format.lark_grammar")
+            check_grammar_size(wanted.lark_grammar.encode(), "response_format.lark_grammar")
+            return Grammar("lark", wanted.lark_grammar)
         case JsonSchemaFormat():
             schema = wanted.json_schema.json_schema
             if schema is None:
                 return Grammar("json_object")
-            strict = wanted.json_schema.strict is True
-            return _checked(Grammar("json_schema", encode_value(schema).decode(), strict), "response_format.json_schema.schema")
-
-
-def _checked(grammar: Grammar, param: str) -> Grammar:
-    if len(grammar.text.encode()) > LARGEST_SCHEMA:
-        raise InvalidRequestError(f"{param}: it is larger than {LARGEST_SCHEMA >> 10} KiB.", param=param)
-    return grammar
+            text = checked_schema(schema, "response_format.json_schema.schema")
+            return Grammar("json_schema", text, wanted.json_schema.strict is True)
 
 
 def _metadata_number(metadata: dict[str, Any], key: str, largest: int) -> int | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from foundry_cli.api.limits import LARGEST_SCHEMA
 from foundry_cli.api.openai import LarkFormat, PlainFormat, RegexFormat
 from foundry_cli.api.response_items import HARMLESS_ITEM_FIELDS
 from foundry_cli.api.responses import (
@@ -19,10 +18,10 @@ from foundry_cli.api.responses import (
     SchemaFormat,
     TextFormat,
 )
-from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.request import GenerationRequest, Grammar
 from foundry_cli.errors import InvalidRequestError
 from foundry_cli.service.fields import refuse_fields, validated
+from foundry_cli.service.grammar_size import check_grammar_size, checked_schema
 from foundry_cli.service.openai.item_conversion import Message, read_items, to_messages
 from foundry_cli.service.openai.response_store import Conversation, ResponseStore
 from foundry_cli.service.openai.response_tools import response_tool_use
@@ -110,18 +109,13 @@ def _grammar(wanted: TextFormat) -> Grammar | None:
         case PlainFormat():
             return Grammar("json_object") if wanted.type == "json_object" else None
         case RegexFormat():
-            return _checked(Grammar("regex", wanted.regex), "text.format.regex")
+            check_grammar_size(wanted.regex.encode(), "text.format.regex")
+            return Grammar("regex", wanted.regex)
         case LarkFormat():
-            return _checked(Grammar("lark", wanted.lark_grammar), "text.format.lark_grammar")
+            check_grammar_size(wanted.lark_grammar.encode(), "text.format.lark_grammar")
+            return Grammar("lark", wanted.lark_grammar)
         case SchemaFormat():
-            schema = encode_value(wanted.json_schema).decode()
-            return _checked(Grammar("json_schema", schema, wanted.strict is True), "text.format.schema")
-
-
-def _checked(grammar: Grammar, param: str) -> Grammar:
-    if len(grammar.text.encode()) > LARGEST_SCHEMA:
-        raise InvalidRequestError(f"{param}: it is larger than {LARGEST_SCHEMA >> 10} KiB.", param=param)
-    return grammar
+            return Grammar("json_schema", checked_schema(wanted.json_schema, "text.format.schema"), wanted.strict is True)
 
 
 NAMES = {

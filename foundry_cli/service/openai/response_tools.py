@@ -5,7 +5,7 @@ from __future__ import annotations
 from foundry_cli.api.responses import AllowedTools, FunctionTool, NamedFunction, ResponsesRequest
 from foundry_cli.engine.request import Tool, ToolUse
 from foundry_cli.errors import UnsupportedFieldError
-from foundry_cli.service.openai.tool_selection import Selection, tool_use
+from foundry_cli.service.tool_selection import Selection, tool_use
 
 
 def response_tool_use(wire: ResponsesRequest) -> ToolUse | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foundry_cli.api.limits import LARGEST_SCHEMA
-from foundry_cli.api.sse import encode_value
 from foundry_cli.engine.request import Tool, ToolUse
 from foundry_cli.errors import InvalidRequestError
+from foundry_cli.service.grammar_size import checked_schema
+
+_SHOWN = 64  # characters of a name
 
 FieldOf = str
 """Name of a field for errors, such as `tools[0].function`."""
@@ -27,6 +28,8 @@ class Selection:
     allowed: Sequence[tuple[str, FieldOf]] | None = None  # None: all
     is_parallel: bool = True
     field: FieldOf = "tool_choice"
+    schema_field: str = "parameters"  # where a function has its schema
+    noun: str = "function"  # what the interface calls one
 
 
 def tool_use(declared: Sequence[tuple[Tool, FieldOf]], selection: Selection) -> ToolUse | None:
@@ -34,14 +37,14 @@ def tool_use(declared: Sequence[tuple[Tool, FieldOf]], selection: Selection) -> 
 
     Raises `InvalidRequestError` for names that are there twice or not at all, and for a schema that is too large.
     """
-    tools = _by_name(declared)
+    tools = _by_name(declared, selection)
     for name, field in [*(selection.allowed or ()), *([selection.named] if selection.named else [])]:
         if name not in tools:
-            raise InvalidRequestError(f"{field}: there is no function {name!r}.", param=field)
+            raise InvalidRequestError(f"{field}: there is no {selection.noun} {name[:_SHOWN]!r}.", param=field)
     if selection.allowed is not None:
         tools = {name: tools[name] for name, _ in selection.allowed}
     if selection.is_required and not tools:
-        message = f"{selection.field}: there are no functions of which one could be required."
+        message = f"{selection.field}: there are no {selection.noun}s of which one could be required."
         raise InvalidRequestError(message, param=selection.field)
     if selection.is_forbidden or not tools:
         return None
@@ -50,13 +53,12 @@ def tool_use(declared: Sequence[tuple[Tool, FieldOf]], selection: Selection) -> 
     return ToolUse(tuple(tools.values()), selection.is_required, named, selection.is_parallel and named is None)
 
 
-def _by_name(declared: Sequence[tuple[Tool, FieldOf]]) -> dict[str, Tool]:
+def _by_name(declared: Sequence[tuple[Tool, FieldOf]], selection: Selection) -> dict[str, Tool]:
     tools: dict[str, Tool] = {}
     for tool, field in declared:
         if tool.name in tools:
-            raise InvalidRequestError(f"{field}.name: there are two functions {tool.name!r}.", param=f"{field}.name")
-        if tool.parameters is not None and len(encode_value(tool.parameters)) > LARGEST_SCHEMA:
-            message = f"{field}.parameters: the schema is larger than {LARGEST_SCHEMA >> 10} KiB."
-            raise InvalidRequestError(message, param=f"{field}.parameters")
+            message = f"{field}.name: there are two {selection.noun}s {tool.name[:_SHOWN]!r}."
+            raise InvalidRequestError(message, param=f"{field}.name")
+        checked_schema(tool.parameters or {}, f"{field}.{selection.schema_field}")
         tools[tool.name] = tool
     return tools
