@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,22 @@ class Converted:
     value: list[int] | str
 
 
-Item = EngineEvent | Converted | FoundryError
+@dataclass(frozen=True)
+class EmbeddingVectors:
+    """A part of the reply to `embed`: vectors of equal size, float32 in little-endian, of the entries at `places`."""
+
+    places: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Its end: the tokens of all entries."""
+
+    tokens: int
+
+
+Item = EngineEvent | Converted | EmbeddingVectors | Embedded | FoundryError
 
 
 def event_frame(identity: int, event: EngineEvent) -> Frame:
@@ -59,6 +75,10 @@ def read_item(frame: Frame) -> Item:
         return Converted([int(token) for token in frame["tokens"]])
     if frame["op"] == "decoded":
         return Converted(str(frame["text"]))
+    if frame["op"] == "embeddings":
+        return EmbeddingVectors(tuple(frame["places"]), base64.b64decode(frame["vectors"], validate=True))
+    if frame["op"] == "embedded":
+        return Embedded(int(frame["tokens"]))
     if frame["op"] == "text":
         return TextChunk(frame["text"], frame["tokens"], tuple(_token_text(fields) for fields in frame.get("logprobs", ())))
     if frame["op"] == "progress":
