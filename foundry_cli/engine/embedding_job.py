@@ -58,7 +58,8 @@ class EmbeddingJob:
         """
         if len(self._tokens) < len(self._entries):
             self._encode_some()
-            return {}
+            if len(self._tokens) < len(self._entries) or self.needs_memory:
+                return {}
         if self._reading or self.needs_memory:
             return self._read_on()
         return self._compute_some()

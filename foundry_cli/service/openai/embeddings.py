@@ -7,6 +7,7 @@ import base64
 import json
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -26,14 +27,24 @@ router = APIRouter(tags=["OpenAI"])
 _FLOAT_BYTES = 4
 
 
+@dataclass(frozen=True)
+class WantedEmbeddings:
+    """A valid request: as sent, what vectors are wanted of, and what nobody here knows of it."""
+
+    wire: EmbeddingRequest
+    entries: list[str | Sequence[int]]
+    ignored_fields: list[str]
+
+
 @router.post("/v1/embeddings", response_class=JSONResponse)
 @takes(EmbeddingRequest)
 async def create_embeddings(request: Request) -> Response:
     """A vector for each text, or list of tokens. Loads the model if need be."""
-    wire = await read_json(request, lambda document: validated(EmbeddingRequest, document))
-    headers = ignored_header(request, sorted(wire.model_extra or {}))
+    wanted = await read_json(request, read_embeddings)
+    headers = ignored_header(request, wanted.ignored_fields)
+    wire = wanted.wire
     job = await prepare_embedding(request, wire.model, ttl=wire.ttl, ep=wire.ep)
-    made = await converted(request, job, lambda engine: engine.embed(entries_of(wire), wire.dimensions))
+    made = await converted(request, job, lambda engine: engine.embed(wanted.entries, wire.dimensions))
     if made is None:
         return CLIENT_GONE
     is_base64 = wire.encoding_format == "base64"
@@ -41,8 +52,13 @@ async def create_embeddings(request: Request) -> Response:
     return Response(body, media_type="application/json", headers=headers)
 
 
-def entries_of(wire: EmbeddingRequest) -> list[str | Sequence[int]]:
-    """What vectors are wanted of."""
+def read_embeddings(document: dict[str, Any]) -> WantedEmbeddings:
+    """All that can be done with a request body before a model is needed. Raises `InvalidRequestError` naming the field."""
+    wire = validated(EmbeddingRequest, document)
+    return WantedEmbeddings(wire, _entries(wire), sorted(wire.model_extra or {}))
+
+
+def _entries(wire: EmbeddingRequest) -> list[str | Sequence[int]]:
     if isinstance(wire.input, str):
         return [wire.input]
     entries: list[Any] = list(wire.input)
