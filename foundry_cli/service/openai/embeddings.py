@@ -68,7 +68,7 @@ def _entries(wire: EmbeddingRequest) -> list[str | Sequence[int]]:
 def write_embeddings(model: str, made: Embeddings, *, is_base64: bool) -> bytes:
     """The answer as JSON; numbers with as many digits as float32 needs."""
     data = [_entry(index, _text(vector) if is_base64 else _numbers(vector)) for index, vector in enumerate(made.vectors)]
-    usage = json.dumps({"prompt_tokens": made.tokens, "total_tokens": made.tokens})
+    usage = f'{{"prompt_tokens":{made.tokens},"total_tokens":{made.tokens}}}'
     document = f'{{"object":"list","data":[{",".join(data)}],"model":{json.dumps(model)},"usage":{usage}}}'
     return document.encode()
 
