@@ -22,9 +22,6 @@ from foundry_cli.errors import ModelInvalidError
 _LARGEST_MODULES = 1 << 20  # bytes
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 
-Vector = NDArray[np.float32]
-"""Shape (size,)."""
-
 States = NDArray[np.float32]
 """Shape (tokens, size): the hidden states behind the last layer."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from foundry_cli.engine.cpu_session import open_cpu_session
 from foundry_cli.engine.decoder_graph import UnusualGraphError, check_parts, read_graph, shares_memory
 from foundry_cli.engine.embedding_form import States
 from foundry_cli.engine.genai import first_line, translated
+from foundry_cli.engine.logit_positions import with_chosen_positions
 from foundry_cli.engine.model_files import ModelFiles
 from foundry_cli.engine.own_kernels import LARGEST_EDITED
 from foundry_cli.errors import EngineError, InsufficientMemoryError, ModelInvalidError
@@ -53,15 +55,15 @@ class HiddenStates:
         sizes = {"head_size": int(files.decoder["head_size"]), "context_length": files.context_length}
         try:
             path = files.directory / check_parts(files)
-            graph = path.read_bytes() if path.stat().st_size <= LARGEST_EDITED else None
+            graph = _read_small(path)
             opened = open_cpu_session(path, graph, threads, **sizes, own_kernels=own_kernels)
             self._session, self.kernels = opened.session, opened.kernels
             self._graph = read_graph(self._session, files, "hidden_states")
+            self._heads = int(files.decoder.get("num_attention_heads") or files.decoder["num_key_value_heads"])
         except UnusualGraphError as error:
             raise ModelInvalidError(f"The model in {files.directory} makes no embeddings: {error}.") from error
         except Exception as error:  # pybind raises many kinds
             raise ModelInvalidError(f"The model in {files.directory} cannot be loaded: {first_line(error)}") from error
-        self._heads = int(files.decoder.get("num_attention_heads") or files.decoder["num_key_value_heads"])
         with translated(ModelInvalidError, f"The model in {files.directory} cannot be run"):
             self._check(files)
 
@@ -75,6 +77,8 @@ class HiddenStates:
         feeds = {graph.ids: ids, graph.mask: np.ones_like(ids)}
         if graph.positions:
             feeds[graph.positions] = np.broadcast_to(np.arange(longest, dtype=ids.dtype), ids.shape).copy()
+        if graph.chosen:
+            feeds[graph.chosen] = np.array([-1], dtype=np.int64)
         for tensor in graph.tensors:
             feeds[tensor.past] = np.zeros((len(rows), tensor.heads, 0, tensor.head_size), dtype=graph.cache_type)
         with translated(EngineError, "The model failed to run"):
@@ -123,6 +127,12 @@ class HiddenStates:
         with suppress(EngineError):
             pieces = np.concatenate([piece.copy() for piece in self._read_pieces(tokens, half)])
             self.can_continue = _are_same(pieces, alone)
+
+
+def _read_small(path: Path) -> bytes | None:
+    """The graph, unless it is too large to be edited. Of logits, if it gives any, only those that are chosen are computed."""
+    graph = path.read_bytes() if path.stat().st_size <= LARGEST_EDITED else None
+    return graph and (with_chosen_positions(graph, "logits") or graph)
 
 
 def _are_same(one: States, other: States) -> bool:

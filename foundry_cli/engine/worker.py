@@ -20,13 +20,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from foundry_cli.config import ENGINES
 from foundry_cli.engine.confinement import confine, device_files, die_with_parent
 from foundry_cli.engine.conversation_files import claim_folder
 from foundry_cli.engine.conversation_store import ConversationStore, store_key
-from foundry_cli.engine.embedding_loop import EmbeddingWorker
 from foundry_cli.engine.frames import FrameReader, encode_frame
 from foundry_cli.engine.messages import error_fields
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
@@ -37,6 +36,9 @@ from foundry_cli.errors import FoundryError
 from foundry_cli.execution_providers import CPU
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.hardware.processors import usable_cores
+
+if TYPE_CHECKING:
+    from foundry_cli.engine.embedding_loop import EmbeddingWorker
 
 logger = logging.getLogger("foundry.engine")
 
@@ -116,6 +118,7 @@ def _worker(arguments: argparse.Namespace, files: ModelFiles, inbox: Inbox, sink
 
 
 def _embedding_worker(arguments: argparse.Namespace, files: ModelFiles, inbox: Inbox, sink: BinaryIO) -> EmbeddingWorker:
+    from foundry_cli.engine.embedding_loop import EmbeddingWorker  # with native code: not before `confine`
     from foundry_cli.engine.embedding_runtime import EmbeddingRuntime
 
     return EmbeddingWorker(EmbeddingRuntime(files, threads=usable_cores(), provider=arguments.provider), inbox, sink)

@@ -144,8 +144,8 @@ def test_weights_of_four_bits_with_own_kernels_and_without(tmp_path: Path) -> No
 def test_a_model_that_gives_logits_too(tmp_path: Path) -> None:
     shape = replace(SHAPE, gives=("hidden_states", "logits"))
     directory = write_embedding_model(tmp_path / "model", shape)
-    (vector,) = embed(open_runtime(directory), ["a"])
-    assert vector @ Reference(directory, shape).vector(tokens_of(directory, "a")) == pytest.approx(1, abs=1e-6)
+    for text, vector in zip([*TEXTS, LONG], embed(open_runtime(directory), [*TEXTS, LONG]), strict=True):
+        assert vector @ Reference(directory, shape).vector(tokens_of(directory, text)) == pytest.approx(1, abs=1e-6)
 
 
 def test_a_graph_that_branches_is_run_text_by_text_and_whole(tmp_path: Path) -> None:
