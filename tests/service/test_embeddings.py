@@ -23,6 +23,7 @@ from foundry_cli.service.openai.embeddings import read_embeddings
 from tests.conftest import RunningService
 from tests.models.embedding import SHAPE, Reference, tokens_of, write_embedding_model
 
+WAITING = 64  # requests beside those that are being answered
 TEXTS = ["river", "The north wind and the sun", "Grüße, 東京 😀"]
 
 
@@ -193,6 +194,34 @@ def computing(
         while worker.cpu_percent(0.1) < 30:
             assert not asked.done()
         yield worker, asked
+
+
+def test_what_is_too_much_is_refused_with_the_time_to_come_again(
+    service: RunningService, client: openai.OpenAI, model: Path
+) -> None:
+    client.embeddings.create(model="embedder", input="a")
+    worker = psutil.Process(worker_of(service, "embedder:1"))
+    most = next(entry["mostRunning"] for entry in service.client.status()["loadedModels"] if entry["id"] == "embedder:1")
+
+    async def run() -> None:
+        async with httpx.AsyncClient(base_url=service.url, limits=httpx.Limits(), timeout=60) as http:
+            body = {"model": "embedder", "input": "a"}
+            waiting = {asyncio.ensure_future(http.post("/v1/embeddings", json=body)) for _ in range(most + WAITING + 5)}
+            refused: set[asyncio.Future[httpx.Response]] = set()
+            while len(refused) < 5:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                refused |= done
+            worker.resume()
+            for task in refused:
+                assert (task.result().status_code, task.result().json()["error"]["code"]) == (429, "queue_full")
+                assert int(task.result().headers["retry-after"]) >= 1
+            assert {response.status_code for response in await asyncio.gather(*waiting)} == {200}
+
+    worker.suspend()
+    try:
+        asyncio.run(run())
+    finally:
+        worker.resume()
 
 
 def test_a_worker_that_dies_in_between_is_started_again(service: RunningService, client: openai.OpenAI, heavy: str) -> None:
