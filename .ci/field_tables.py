@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from foundry_cli.api import anthropic, completions, openai, responses
+from foundry_cli.api import anthropic, completions, embeddings, openai, responses
 from foundry_cli.api.field_notes import EFFECT, IN_PART, NO_EFFECT, VALUES
 
 GENERATED = "<!-- Generated from the models of requests by 'python .ci/generate_docs.py'; do not edit. -->"
@@ -63,6 +63,14 @@ COMPLETIONS = Interface(
     completions.HARMLESS_FIELDS,
     completions.UNSUPPORTED_FIELDS,
 )
+EMBEDDINGS = Interface(
+    "/v1/embeddings",
+    f"{_OPENAI}/embeddings/create",
+    embeddings.EmbeddingRequest,
+    embeddings.OWN_FIELDS,
+    {},
+    {},
+)
 RESPONSES = Interface(
     "/v1/responses",
     f"{_OPENAI}/responses/create",
@@ -81,7 +89,7 @@ MESSAGES = Interface(
 )
 
 PAGES = {
-    "docs/openai-fields.md": ("Fields of OpenAI's interfaces", (CHAT, COMPLETIONS, RESPONSES)),
+    "docs/openai-fields.md": ("Fields of OpenAI's interfaces", (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES)),
     "docs/anthropic-fields.md": ("Fields of Anthropic's interface", (MESSAGES,)),
 }
 

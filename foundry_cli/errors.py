@@ -86,6 +86,12 @@ class ModelInvalidError(FoundryError):
     code = "model_invalid"
 
 
+class TemplateTimeoutError(ModelInvalidError):
+    """The chat template ran for too long; so it will with other messages, and nobody need wait for that again."""
+
+    code = "template_timeout"
+
+
 class ModelInUseError(FoundryError):
     """The model is loaded or answering, so it cannot be removed or unloaded now."""
 

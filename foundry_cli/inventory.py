@@ -16,7 +16,7 @@ from foundry_cli.paths import Paths
 from foundry_cli.store.cache import CacheScan, PartialModel, check_incomplete, is_readable, scan
 from foundry_cli.store.cache_marker import check_cache
 from foundry_cli.store.manifest import UNREADABLE
-from foundry_cli.types import DEVICES, OWN_SOURCE, ModelInfo, split_model_id, variant_order
+from foundry_cli.types import DEVICES, EMBEDDINGS, OWN_SOURCE, ModelInfo, split_model_id, variant_order
 
 FILTER_KEYS = ("device", "provider", "task", "alias")
 _LONGEST_NAME = 200  # characters that are repeated in messages
@@ -229,6 +229,7 @@ def _joined(known: _Known, cached: ModelInfo) -> ModelInfo:
         is_managed=cached.is_managed,
         problem=cached.problem,
         is_bundled=False,
+        task=EMBEDDINGS if cached.makes_embeddings else model.task,
     )
 
 
@@ -251,6 +252,7 @@ def _like_another_version(newest: ModelInfo, cached: ModelInfo) -> ModelInfo:
         path=cached.path,
         root=cached.root,
         problem=cached.problem,
+        task=EMBEDDINGS if cached.makes_embeddings else newest.task,
     )
 
 

@@ -10,6 +10,7 @@ OTHER_TEMPLATES = "additional_chat_templates"
 """The folder of a model for chat templates beside the usual one, each in a file that has its name."""
 
 OWN_SOURCE = "local"  # of models that no catalog knows
+CHAT, EMBEDDINGS = "chat-completion", "embeddings"  # tasks; models of the second make vectors of texts, and write nothing
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ModelInfo:
     execution_provider: str = "CPUExecutionProvider"
     display_name: str = ""
     publisher: str = ""
-    task: str = "chat-completion"
+    task: str = CHAT
     size_bytes: int = 0
     license: str = ""
     license_description: str = ""
@@ -52,6 +53,11 @@ class ModelInfo:
     def id(self) -> str:
         """The full name, `name:version`; an external model has no versions."""
         return self.name if self.is_external else f"{self.name}:{self.version}"
+
+    @property
+    def makes_embeddings(self) -> bool:
+        """Whether it makes vectors of texts, and cannot be talked to."""
+        return self.task == EMBEDDINGS
 
     @property
     def is_cached(self) -> bool:

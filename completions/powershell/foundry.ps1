@@ -46,7 +46,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 'run' = 'Chat with a model'
                 'add' = 'Check a model folder and copy it into the cache'
                 'convert' = 'Make a model of a checkpoint in safetensors format'
-                'test' = 'Test how a model behaves: template, stop tokens, streaming, Unicode and more'
+                'test' = 'Test how a model behaves: template, stop tokens, streaming, Unicode and more, or its embeddings'
                 'bench' = 'Measure how fast a model is here: prefill, decode, several clients, long chats'
             }
             Options = [ordered]@{

@@ -19,7 +19,7 @@ MOST_ANSWERS = 32
 LARGEST_PROMPT = 1 << 20  # tokens
 
 
-def _kind_of_prompt(prompt: Any) -> str:
+def kind_of_prompt(prompt: Any) -> str:
     """Which of the four forms is meant, so that a wrong value has one complaint and not four."""
     first = prompt[0] if isinstance(prompt, list) and prompt else None
     if isinstance(first, int):
@@ -29,18 +29,18 @@ def _kind_of_prompt(prompt: Any) -> str:
     return "texts" if isinstance(prompt, list) else "text"
 
 
-_Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
 _Token = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
-_Tokens = Annotated[list[_Token], Field(min_length=1, max_length=LARGEST_PROMPT)]
-_Texts = Annotated[list[_Text], Field(min_length=1, max_length=MOST_ANSWERS)]
-_TokenLists = Annotated[list[_Tokens], Field(min_length=1, max_length=MOST_ANSWERS)]
+Tokens = Annotated[list[_Token], Field(min_length=1, max_length=LARGEST_PROMPT)]
+_Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_ANSWERS)]
+_TokenLists = Annotated[list[Tokens], Field(min_length=1, max_length=MOST_ANSWERS)]
 _BestOf = Annotated[int, Field(ge=1, le=20)]
 _Prompt = Annotated[
-    Annotated[_Text, Tag("text")]
-    | Annotated[_Tokens, Tag("tokens")]
+    Annotated[Text, Tag("text")]
+    | Annotated[Tokens, Tag("tokens")]
     | Annotated[_Texts, Tag("texts")]
     | Annotated[_TokenLists, Tag("token lists")],
-    Discriminator(_kind_of_prompt),
+    Discriminator(kind_of_prompt),
 ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from foundry_cli.cli import output
 from foundry_cli.cli.lifecycle import running_service
 from foundry_cli.cli.output import Say, symbol
-from foundry_cli.cli.resolution import find_model
+from foundry_cli.cli.resolution import check_writes, find_model
 from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
 from foundry_cli.errors import FoundryError, InvalidRequestError, ModelInUseError
 from foundry_cli.repl.settings import ChatSettings
@@ -56,6 +56,7 @@ def ready_model(wanted: Wanted, *, is_quiet: bool) -> tuple[ServiceClient, Model
     """
     say = output.note if is_quiet else output.line
     model = find_model(wanted.name, wanted.device)
+    check_writes(model)
     if model.is_external:
         return running_service(say), model
     if not model.is_cached:

@@ -32,10 +32,11 @@ def bench(
     """Measure how fast a model is here: prefill, decode, several clients, long chats. Takes a minute or more."""
     from foundry_cli.cli.lifecycle import running_service
     from foundry_cli.cli.own_models import PhaseLine
-    from foundry_cli.cli.resolution import find_local_model
+    from foundry_cli.cli.resolution import check_writes, find_local_model
     from foundry_cli.client.benchmark import FULL, QUICK, Benchmark
 
     info = find_local_model(model, device.chosen)
+    check_writes(info)
     client = running_service(output.note)
     with PhaseLine() as say:
         say("Loading the model", "")

@@ -152,6 +152,7 @@ def show_one(name: str, device: str | None, *, has_license: bool, output_format:
 def _facts(model: ModelInfo, reason: str) -> dict[str, str]:
     return {
         "Model": model.display_name if model.display_name != model.id else "",
+        "Makes": "embeddings, for programs that send texts to /v1/embeddings" if model.makes_embeddings else "",
         "Publisher": model.publisher,
         "Source": model.source,
         "Provider": "" if model.is_external else model.execution_provider,

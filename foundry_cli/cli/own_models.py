@@ -16,6 +16,8 @@ from foundry_cli.cli.options import Device, DeviceOption, ModelArgument, OutputO
 from foundry_cli.cli.output import Format, symbol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from foundry_cli.client.client import ServiceClient
     from foundry_cli.inventory import Inventory
     from foundry_cli.own_models.checking import ModelFacts
@@ -111,11 +113,11 @@ def test(  # the name of the command
     device: DeviceOption = Device.auto,  # noqa: PT028
     output_format: OutputOption = Format.text,  # noqa: PT028
 ) -> None:
-    """Test how a model behaves: template, stop tokens, streaming, Unicode and more. Takes some seconds."""
+    """Test how a model behaves: template, stop tokens, streaming, Unicode and more, or its embeddings. Takes some seconds."""
     from foundry_cli.cli.lifecycle import running_service
     from foundry_cli.cli.resolution import find_local_model
     from foundry_cli.own_models.checking import read_facts
-    from foundry_cli.own_models.conformance import Subject, run_checks, verdict_of
+    from foundry_cli.own_models.conformance import verdict_of
     from foundry_cli.paths import Paths
     from foundry_cli.store.verdicts import PASSED, store_verdict
 
@@ -123,16 +125,17 @@ def test(  # the name of the command
     info = find_local_model(model, device.chosen)
     assert info.path is not None  # it is cached
     facts = read_facts(info.path)
-    chat = ServiceChat(running_service(output.note), info.id)
+    client = running_service(output.note)
     output.note(f"Testing {info.id}...")
-    chat.load()
+    client.load(info.id)  # so that the first check does not wait for that
     results: list[Result] = []
-    for result in run_checks(Subject(chat, facts, info.supports_tool_calling)):
+    checked, core = _checks(client, info, facts)
+    for result in checked:
         results.append(result)
         if output_format is Format.text:
             output.line(_result_line(result))
             output.flush()
-    verdict = verdict_of(results)
+    verdict = verdict_of(results, core=core)
     store_verdict(paths, info.id, verdict)
     if output_format is Format.json:
         checks = [{**vars(result), "status": result.status.value, "seconds": round(result.seconds, 3)} for result in results]
@@ -141,6 +144,17 @@ def test(  # the name of the command
         output.line(_summary(info, verdict, results))
     if verdict.verdict != PASSED:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _checks(client: ServiceClient, model: ModelInfo, facts: ModelFacts) -> tuple[Iterator[Result], frozenset[str]]:
+    """The results of the checks for what the model is there for, as they come, and the names of those that it must pass."""
+    from foundry_cli.own_models import conformance, embedding_checks
+
+    if model.makes_embeddings:
+        subject = embedding_checks.EmbeddingSubject(ServiceEmbedder(client, model.id), facts)
+        return conformance.run_each(embedding_checks.CHECKS, subject), embedding_checks.CORE
+    chat = ServiceChat(client, model.id)
+    return conformance.run_checks(conformance.Subject(chat, facts, model.supports_tool_calling)), conformance.CORE
 
 
 class PhaseLine:
@@ -180,10 +194,6 @@ class ServiceChat:
         self._client = client
         self._model_id = model_id
 
-    def load(self) -> None:
-        """Load the model, so that the first check does not wait for that."""
-        self._client.load(self._model_id)
-
     def complete(self, messages: list[dict[str, str]], **options: Any) -> Answer:
         """See `conformance.Chat.complete`."""
         from foundry_cli.own_models.conformance import Answer
@@ -208,6 +218,18 @@ class ServiceChat:
                 counts = event.prompt_tokens, event.completion_tokens
                 return Answer("".join(pieces), event.finish_reason, *counts, pieces=tuple(pieces))
         raise AssertionError("an answer without an end")
+
+
+class ServiceEmbedder:
+    """A model of the service as the checks see it, see `embedding_checks.Embedder`."""
+
+    def __init__(self, client: ServiceClient, model_id: str) -> None:
+        self._client = client
+        self._model_id = model_id
+
+    def embed(self, entries: str | list[str] | list[int], **options: Any) -> list[Any]:
+        """See `embedding_checks.Embedder.embed`."""
+        return [entry["embedding"] for entry in self._client.embed(self._model_id, entries, **options)["data"]]
 
 
 def _usable_inventory() -> Inventory:
@@ -261,7 +283,10 @@ def _add(folder: Path, name: str | None, alias: str | None, facts: ModelFacts | 
     store_verdict(Paths.from_environment(), model.id, None)  # an earlier model may have had this id
     _tell_untried(facts)
     output.line(f"{symbol('🟢 ')}Model {model.id} was added to the cache ({_size(model.size_bytes)}).")
-    output.line(f"To chat with it, run: foundry model run {model.alias}")
+    if model.makes_embeddings:
+        output.line(f"It makes embeddings: programs send texts to /v1/embeddings with the model {model.alias!r}.")
+    else:
+        output.line(f"To chat with it, run: foundry model run {model.alias}")
 
 
 def _size(size: int) -> str:

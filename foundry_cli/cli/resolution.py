@@ -65,6 +65,15 @@ def check_own(model: ModelInfo) -> None:
         )
 
 
+def check_writes(model: ModelInfo) -> None:
+    """Raise `InvalidRequestError` for a model that makes embeddings, and writes no text."""
+    if model.makes_embeddings:
+        raise InvalidRequestError(
+            f"The model {model.id} makes embeddings only, so nobody can talk to it.",
+            hint="Programs send texts for it to /v1/embeddings; 'foundry model list --type chat' shows models to talk to.",
+        )
+
+
 def _find_on_hugging_face(name: str) -> ModelInfo:
     """The cached model that `name` means, or what the source says. The network is asked unless the cache can tell."""
     from foundry_cli.catalog.sources.huggingface import commit_of, is_same_model, parse_reference

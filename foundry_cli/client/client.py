@@ -169,6 +169,11 @@ class ServiceClient:
         body = {"model": model, "messages": messages, **parameters}
         return dict(self._call("POST", "/v1/chat/completions", body=body, timeout=None))
 
+    def embed(self, model: str, entries: str | list[str] | list[int], **parameters: Any) -> dict[str, Any]:
+        """Embeddings, as OpenAI's document; `parameters` as in its interface."""
+        body = {"model": model, "input": entries, **parameters}
+        return dict(self._call("POST", "/v1/embeddings", body=body, timeout=None))
+
     def _call(self, method: str, path: str, *, body: Any = None, timeout: float | None = _QUICK_SECONDS) -> Any:
         with closing(self._connection(timeout)) as connection:
             response = self._request(connection, method, path, body)

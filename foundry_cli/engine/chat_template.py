@@ -22,17 +22,13 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from foundry_cli.errors import InvalidRequestError, ModelInvalidError
+from foundry_cli.errors import InvalidRequestError, ModelInvalidError, TemplateTimeoutError
 
 RENDER_SECONDS = 2.0
 _RENDER_BYTES = 256 * 1024 * 1024
 _LARGEST_PRODUCT = 100_000  # characters, items or bits that one multiplication may produce
 
 Message = dict[str, Any]
-
-
-class TemplateTimeoutError(ModelInvalidError):
-    """A template ran for too long; so it will with other messages, and nobody need wait for that again."""
 
 
 class _RenderTimeoutError(Exception):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from foundry_cli.engine.chat_template import Message, TemplateTimeoutError
-from foundry_cli.errors import FoundryError
+from foundry_cli.engine.chat_template import Message
+from foundry_cli.errors import FoundryError, TemplateTimeoutError
 
 Render = Callable[[Sequence[Message]], str]
 

@@ -1,4 +1,4 @@
-"""What the graph of a decoder takes and gives, and whether the batched engine can run it.
+"""What the graph of a decoder takes and gives, and whether it is one that is run here.
 
 Usual graphs (those of the model builder of ONNX Runtime GenAI) take `input_ids`, `attention_mask`, perhaps `position_ids`,
 and keys and values of the past of every layer; they give the logits and keys and values of past and present. A row's ones
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 _TYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
 _INTEGERS: dict[str, np.dtype[Any]] = {"tensor(int64)": np.dtype(np.int64), "tensor(int32)": np.dtype(np.int32)}
 _OTHER_PARTS = ("vision", "speech", "embedding", "encoder", "encoder_decoder_init")
-_UNUSUAL_KEYS = ("pipeline", "sliding_window")
 
 
 class UnusualGraphError(Exception):
-    """The batched engine cannot run the model; the text says why."""
+    """Neither the batched engine nor that for embeddings can run the model; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class CacheTensor:
 
 @dataclass(frozen=True)
 class DecoderGraph:
-    """Names, shapes and types of a usual graph."""
+    """Names, shapes and types of a usual graph. `logits`: of what it gives, also where that are the hidden states."""
 
     ids: str
     mask: str
@@ -64,16 +63,28 @@ class DecoderGraph:
 
 def check_config(files: ModelFiles) -> str:
     """The file name of the graph. Raises `UnusualGraphError` for what is no plain decoder, before anything is loaded."""
+    name = check_parts(files)
+    if "sliding_window" in files.decoder:
+        raise UnusualGraphError("the decoder has 'sliding_window'")
+    if not shares_memory(files):
+        raise UnusualGraphError("past and present do not share memory")
+    return name
+
+
+def check_parts(files: ModelFiles) -> str:
+    """The file name of the graph. Raises `UnusualGraphError` when there are further ones."""
     model = files.config["model"]
     for part in _OTHER_PARTS:
         if part in model:
             raise UnusualGraphError(f"the model has a part {part!r}")
-    for key in _UNUSUAL_KEYS:
-        if key in model["decoder"]:
-            raise UnusualGraphError(f"the decoder has {key!r}")
-    if not (files.config.get("search") or {}).get("past_present_share_buffer"):
-        raise UnusualGraphError("past and present do not share memory")
+    if "pipeline" in model["decoder"]:
+        raise UnusualGraphError("the decoder has 'pipeline'")
     return str(model["decoder"]["filename"])
+
+
+def shares_memory(files: ModelFiles) -> bool:
+    """Whether past and present may be the same memory."""
+    return bool((files.config.get("search") or {}).get("past_present_share_buffer"))
 
 
 @dataclass(frozen=True)
@@ -103,17 +114,17 @@ def edit_graph(path: Path, files: ModelFiles) -> BatchGraph:
     return BatchGraph(model and (with_chosen_positions(model, logits) or model), length)
 
 
-def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles) -> DecoderGraph:
-    """The graph of `session`. Raises `UnusualGraphError`."""
+def read_graph(session: onnxruntime.InferenceSession, files: ModelFiles, gives: str = "logits") -> DecoderGraph:
+    """The graph of `session`, of which `gives` is wanted; it may give the logits, too. Raises `UnusualGraphError`."""
     decoder = files.decoder
     inputs = {value.name: value for value in session.get_inputs()}
     outputs = {value.name: value for value in session.get_outputs()}
     ids, mask = _name(decoder, "inputs", "input_ids", inputs), _name(decoder, "inputs", "attention_mask", inputs)
-    logits = _name(decoder, "outputs", "logits", outputs)
+    logits = _name(decoder, "outputs", gives, outputs)
     positions = str((decoder.get("inputs") or {}).get("position_ids", "position_ids"))
     tensors = _cache_tensors(decoder, inputs, outputs)
     caches = {name for tensor in tensors for name in (tensor.past, tensor.present)}
-    used = {ids, mask, positions, POSITIONS, IS_LONG, logits, *caches}
+    used = {ids, mask, positions, POSITIONS, IS_LONG, logits, *caches, *(["logits"] if gives != "logits" else [])}
     for name in (*inputs, *outputs):
         if name not in used:
             raise UnusualGraphError(f"the graph has {name!r}")

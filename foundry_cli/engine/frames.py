@@ -2,7 +2,10 @@
 
 Service to worker: `{"op": "generate", "id": n, "request": {…}}`, `{"op": "cancel", "id": n}`, `{"op": "tokenize", "id": n,
 "request": {…}}`, which is answered by `{"op": "tokens", "id", "tokens"}`, and `{"op": "detokenize", "id": n, "tokens": […]}`,
-answered by `{"op": "decoded", "id", "text"}`.
+answered by `{"op": "decoded", "id", "text"}`. A worker for embeddings takes `{"op": "embed", "id": n, "input": […],
+"dimensions": n or null}`, the entries being texts or lists of tokens; the answer is any number of `{"op": "embeddings", "id",
+"places": […], "vectors"}`, vectors of float32 (little-endian, in base64) one after the other for the entries at these places,
+and then `{"op": "embedded", "id", "tokens": n}`, or an error.
 Worker to service: `{"op": "ready", …}` or `{"op": "failed", "code", "message", "hint"}` once; then for each request
 `{"op": "text", "id", "text", "tokens"}`, `{"op": "reasoning", "id", "text", "tokens"}` and `{"op": "call", "id", "call":
 {"index", "identity", "name", "arguments", "tokens"}}` any number of times (before them, for who wants it, `{"op":

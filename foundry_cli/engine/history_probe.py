@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from foundry_cli.engine.chat_template import Message, TemplateTimeoutError
+from foundry_cli.engine.chat_template import Message
 from foundry_cli.engine.tool_history import HistoryForm, write_history
-from foundry_cli.errors import FoundryError
+from foundry_cli.errors import FoundryError, TemplateTimeoutError
 
 Render = Callable[[Sequence[Message]], str]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,23 @@ class Converted:
 GAVE_UP = 75
 """Exit code of a worker that ends on purpose, in the middle of work that nothing else can stop (EX_TEMPFAIL of sysexits.h)."""
 
-Item = EngineEvent | Converted | FoundryError
+
+@dataclass(frozen=True)
+class EmbeddingVectors:
+    """A part of the reply to `embed`: vectors of equal size, float32 in little-endian, of the entries at `places`."""
+
+    places: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Its end: the tokens of all entries."""
+
+    tokens: int
+
+
+Item = EngineEvent | Converted | EmbeddingVectors | Embedded | FoundryError
 
 
 def event_frame(identity: int, event: EngineEvent) -> Frame:
@@ -62,6 +79,10 @@ def read_item(frame: Frame) -> Item:
         return Converted([int(token) for token in frame["tokens"]])
     if frame["op"] == "decoded":
         return Converted(str(frame["text"]))
+    if frame["op"] == "embeddings":
+        return EmbeddingVectors(tuple(frame["places"]), base64.b64decode(frame["vectors"], validate=True))
+    if frame["op"] == "embedded":
+        return Embedded(int(frame["tokens"]))
     if frame["op"] == "text":
         return TextChunk(frame["text"], frame["tokens"], tuple(_token_text(fields) for fields in frame.get("logprobs", ())))
     if frame["op"] == "progress":

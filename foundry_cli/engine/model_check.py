@@ -1,8 +1,8 @@
 """A look at a model directory, in a process of its own: `python -m foundry_cli.engine.model_check DIRECTORY --parent PID`.
 
 Prints one line of JSON: `{"facts": {…}}`, or `{"error": {code, message, hint, param}}` when the files cannot be used. With
-`--try-with PROVIDER` a worker answers a short prompt; what went wrong there is the fact `trial`, because a model for
-another device may be good nevertheless.
+`--try-with PROVIDER` a worker answers a short prompt, or makes an embedding of it; what went wrong there is the fact `trial`,
+because a model for another device may be good nevertheless.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from foundry_cli.embedding_config import MODULES, is_embedding_config
 from foundry_cli.engine.chat_template import PromptTemplate
 from foundry_cli.engine.confinement import die_with_parent
+from foundry_cli.engine.embedding_form import read_form
 from foundry_cli.engine.messages import error_fields
 from foundry_cli.engine.model_files import ModelFiles, read_model_files
 from foundry_cli.engine.process import EngineProcess
@@ -42,7 +44,14 @@ def look(directory: Path) -> dict[str, Any]:
         "control_tokens": sorted(files.control_tokens),
         "chat_template": "\n".join(filter(None, (files.chat_template, files.tool_template))) or files.chat_template,
         "rendered": _render(files, PROBE) or _render(files, PROBE[1:]),
+        "makes_embeddings": _makes_embeddings(files),
+        "has_unit_length": read_form(directory).is_normalized if _makes_embeddings(files) else True,
     }
+
+
+def _makes_embeddings(files: ModelFiles) -> bool:
+    """Whether that is what the model is for; one that could write, too, has files that say so."""
+    return is_embedding_config(files.config) or (files.directory / MODULES).is_file()
 
 
 def _render(files: ModelFiles, messages: tuple[dict[str, str], ...]) -> str | None:
@@ -55,8 +64,14 @@ def _render(files: ModelFiles, messages: tuple[dict[str, str], ...]) -> str | No
         return None
 
 
-async def run_trial(directory: Path, provider: str) -> None:
-    """Let a worker answer a short prompt. Raises what the worker reports, and `EngineError` when nothing comes."""
+async def run_trial(directory: Path, provider: str, *, embeds: bool = False) -> None:
+    """Let a worker answer a short prompt, or make an embedding of it.
+
+    Raises what the worker reports, and `EngineError` when nothing comes.
+    """
+    if embeds:
+        await _try_embedding(directory, provider)
+        return
     request = GenerationRequest(
         messages=({"role": "user", "content": "Hello!"},),
         max_tokens=TRIAL_TOKENS,
@@ -71,6 +86,14 @@ async def run_trial(directory: Path, provider: str) -> None:
         await engine.stop()
 
 
+async def _try_embedding(directory: Path, provider: str) -> None:
+    engine = await EngineProcess.start(directory.name, directory, provider, embeds=True)
+    try:
+        await engine.embed(["Hello!"])
+    finally:
+        await engine.stop()
+
+
 def report(directory: Path, provider: str | None) -> dict[str, Any]:
     """The document that is printed. `provider`: the execution provider to try the model with."""
     try:
@@ -80,7 +103,7 @@ def report(directory: Path, provider: str | None) -> dict[str, Any]:
     trial = None
     if provider is not None:
         try:
-            asyncio.run(run_trial(directory, provider))
+            asyncio.run(run_trial(directory, provider, embeds=facts["makes_embeddings"]))
         except FoundryError as error:
             trial = error_fields(error)
     return {"facts": {**facts, "trial": trial}}

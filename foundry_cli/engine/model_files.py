@@ -63,7 +63,7 @@ class ModelFiles:
 def read_model_files(directory: Path) -> ModelFiles:
     """Read and check the directory. Raises `ModelInvalidError` naming the file that is missing or wrong."""
     _check_entries(directory)
-    config = _read_json(directory / "genai_config.json")
+    config = read_json(directory / "genai_config.json")
     model = _object(config, "model")
     decoder = _object(model, "decoder")
     if "pipeline" not in decoder:  # of several graphs, each with its own file
@@ -73,8 +73,8 @@ def read_model_files(directory: Path) -> ModelFiles:
         path = _check_file(directory, name)
         if path.suffix == ".onnx":
             operators |= check_onnx_file(path, lambda name: _check_file(directory, name))
-    control, added, longest = _vocabulary(_read_json(directory / "tokenizer.json"))
-    tokenizer = _read_json(directory / "tokenizer_config.json")
+    control, added, longest = _vocabulary(read_json(directory / "tokenizer.json"))
+    tokenizer = read_json(directory / "tokenizer_config.json")
     return ModelFiles(
         directory=directory,
         context_length=_count(model.get("context_length"), "model.context_length"),
@@ -155,7 +155,8 @@ def _named_files(value: object, depth: int = 0) -> Iterator[str]:
             yield from _named_files(item, depth + 1)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file of a model. Raises `ModelInvalidError` when it is missing, no plain file or damaged."""
     _check_file(path.parent, path.name)
     try:
         if path.stat().st_size > _LARGEST_JSON:
@@ -274,7 +275,7 @@ def _prompt_template(directory: Path) -> dict[str, str] | None:
     path = directory / "inference_model.json"
     if not path.exists():
         return None
-    template = _read_json(path).get("PromptTemplate")
+    template = read_json(path).get("PromptTemplate")
     if not isinstance(template, dict):
         return None
     return {key: value for key, value in template.items() if isinstance(value, str)}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from foundry_cli.engine.admission import Admission
 from foundry_cli.engine.crash_limit import CrashLimit
@@ -27,8 +27,13 @@ from foundry_cli.types import ModelInfo
 
 logger = logging.getLogger("foundry.models")
 
-StartEngine = Callable[[str, Path, str], Awaitable[EngineProcess]]
-"""Starts a worker, by the name of the model, its directory, and the execution provider."""
+
+class StartEngine(Protocol):
+    """Starts a worker."""
+
+    def __call__(self, name: str, directory: Path, provider: str, *, embeds: bool = False) -> Awaitable[EngineProcess]:
+        """For the model `name` in `directory`, on an execution provider; `embeds`: to make embeddings."""
+
 
 _WORKER_BYTES = 100 * 1024 * 1024  # interpreter, runtime and a short conversation, beside the weights
 _USUALLY_RUNNING = 8  # as long as the engine is not there to be asked
@@ -275,7 +280,7 @@ class ModelManager:
     async def _start(self, model: ModelInfo, provider: str) -> EngineProcess:
         assert model.path is not None
         try:
-            return await self._start_engine(model.id, model.path, provider)
+            return await self._start_engine(model.id, model.path, provider, embeds=model.makes_embeddings)
         except (EngineDiedError, InsufficientMemoryError):
             self._crashes.note(model.id, provider)
             raise

@@ -18,7 +18,7 @@ from typing import cast
 from foundry_cli.engine.answer_queue import AnswerQueue
 from foundry_cli.engine.confinement import worker_environment
 from foundry_cli.engine.frames import Frame, FrameReader, encode_frame
-from foundry_cli.engine.messages import GAVE_UP, Converted, read_error
+from foundry_cli.engine.messages import GAVE_UP, Converted, Embedded, EmbeddingVectors, Item, read_error
 from foundry_cli.engine.request import EngineEvent, Finish, GenerationRequest
 from foundry_cli.engine.silence import Silence, SilenceWatch
 from foundry_cli.engine.worker_log import relay
@@ -63,6 +63,14 @@ class WorkerOptions:
 _DEFAULT_OPTIONS = WorkerOptions()
 
 
+@dataclass(frozen=True)
+class Embeddings:
+    """The vectors of some entries in their order, each as float32 in little-endian, and the tokens of all entries."""
+
+    vectors: tuple[bytes, ...]
+    tokens: int
+
+
 class EngineProcess(asyncio.SubprocessProtocol):
     """One running worker with its model loaded.
 
@@ -103,16 +111,19 @@ class EngineProcess(asyncio.SubprocessProtocol):
         command: Sequence[str] = WORKER_COMMAND,
         patience: Patience | None = None,
         options: WorkerOptions = _DEFAULT_OPTIONS,
+        *,
+        embeds: bool = False,
     ) -> EngineProcess:
         """Start a worker on the model in `directory` and wait until it is loaded with the execution provider `provider`.
 
+        `embeds`: it is there for `embed`, and for nothing else.
         Raises the error the worker reports, `EngineDiedError` when it ends without a word, or `EngineError`.
         """
         engine = cls(name, patience or Patience(), options.on_kept)
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: engine, *command, os.path.abspath(directory), "--parent", str(os.getpid()), "--provider", provider,
-                *options.arguments(),
+                *options.arguments(), *(["--embed"] if embeds else []),
                 cwd=Path(sys.executable).anchor, env=worker_environment(),
             )  # fmt: skip
         except OSError as error:
@@ -150,7 +161,7 @@ class EngineProcess(asyncio.SubprocessProtocol):
                 is_finished = isinstance(item, (Finish, FoundryError))
                 if isinstance(item, FoundryError):
                     raise item
-                assert not isinstance(item, Converted)
+                assert not isinstance(item, (Converted, EmbeddingVectors, Embedded))
                 yield item
         finally:
             del self._answers[identity]
@@ -166,6 +177,28 @@ class EngineProcess(asyncio.SubprocessProtocol):
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of `tokens`, control tokens left out. Raises `InvalidRequestError` for one that the model does not have."""
         return str(await self._convert({"op": "detokenize", "tokens": list(tokens)}))
+
+    async def embed(self, entries: Sequence[str | Sequence[int]], dimensions: int | None = None) -> Embeddings:
+        """The vectors of texts, or of lists of tokens; with `dimensions` their first numbers only. To give up cancels.
+
+        Raises `InvalidRequestError` and `ContextLengthError` naming the entry, and what an answer raises.
+        """
+        identity, answer = self._ask({"op": "embed", "input": list(entries), "dimensions": dimensions})
+        vectors = [b""] * len(entries)
+        item: Item | None = None
+        try:
+            while isinstance(item := await answer.get(), EmbeddingVectors):
+                size = len(item.data) // len(item.places)
+                for index, place in enumerate(item.places):
+                    vectors[place] = item.data[index * size : (index + 1) * size]
+        finally:
+            del self._answers[identity]
+            if not isinstance(item, (Embedded, FoundryError)) and self.is_alive:
+                self._send({"op": "cancel", "id": identity})
+        if isinstance(item, FoundryError):
+            raise item
+        assert isinstance(item, Embedded)
+        return Embeddings(tuple(vectors), item.tokens)
 
     async def _convert(self, frame: Frame) -> list[int] | str:
         identity, answer = self._ask(frame)

@@ -1,6 +1,7 @@
 """The engine worker: one process that owns one loaded model and answers requests for it.
 
-The main thread works, see `worker_loop.py`; a second one only reads the pipe, whose end is the end of the process.
+The main thread works, see `worker_loop.py` and, for models that make embeddings, `embedding_loop.py`; a second one only reads
+the pipe, whose end is the end of the process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from foundry_cli.config import ENGINES
 from foundry_cli.engine.confinement import confine, device_files, die_with_parent
@@ -35,6 +36,9 @@ from foundry_cli.errors import FoundryError
 from foundry_cli.execution_providers import CPU
 from foundry_cli.hardware.memory import available_memory
 from foundry_cli.hardware.processors import usable_cores
+
+if TYPE_CHECKING:
+    from foundry_cli.engine.embedding_loop import EmbeddingWorker
 
 logger = logging.getLogger("foundry.engine")
 
@@ -71,6 +75,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--provider", default=CPU)
     parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--embed", action="store_true", help="make embeddings of texts, whatever else the model could do")
     parser.add_argument("--conversations", type=Path, help="folder for conversations of all models; none: they are not kept")
     parser.add_argument("--conversation-bytes", type=int, default=0)
     arguments = parser.parse_args()
@@ -93,17 +98,30 @@ def main() -> None:
     worker.run()
 
 
-def _load(arguments: argparse.Namespace, sink: BinaryIO) -> Worker:
+def _load(arguments: argparse.Namespace, sink: BinaryIO) -> Worker | EmbeddingWorker:
     files = read_model_files(arguments.directory)
-    kept = _conversations(arguments, files)
+    kept = None if arguments.embed else _conversations(arguments, files)
     confine(arguments.directory, devices=() if arguments.provider == CPU else device_files(), writable=kept)
+    inbox: Inbox = queue.SimpleQueue()
+    worker = (
+        _embedding_worker(arguments, files, inbox, sink) if arguments.embed else _worker(arguments, files, inbox, sink, kept)
+    )
+    threading.Thread(target=_read_frames, args=(sys.stdin.fileno(), inbox), daemon=True).start()
+    return worker
+
+
+def _worker(arguments: argparse.Namespace, files: ModelFiles, inbox: Inbox, sink: BinaryIO, kept: Path | None) -> Worker:
     store = ConversationStore(kept, arguments.conversation_bytes) if kept else None
     runtime = open_runtime(files, threads=usable_cores(), provider=arguments.provider, choice=arguments.engine, store=store)
     budget = max(_SMALLEST_BUDGET, available_memory() // _MEMORY_SHARE)
-    inbox: Inbox = queue.SimpleQueue()
-    worker = Worker(runtime, inbox, sink, memory_budget=budget)
-    threading.Thread(target=_read_frames, args=(sys.stdin.fileno(), inbox), daemon=True).start()
-    return worker
+    return Worker(runtime, inbox, sink, memory_budget=budget)
+
+
+def _embedding_worker(arguments: argparse.Namespace, files: ModelFiles, inbox: Inbox, sink: BinaryIO) -> EmbeddingWorker:
+    from foundry_cli.engine.embedding_loop import EmbeddingWorker  # with native code: not before `confine`
+    from foundry_cli.engine.embedding_runtime import EmbeddingRuntime
+
+    return EmbeddingWorker(EmbeddingRuntime(files, threads=usable_cores(), provider=arguments.provider), inbox, sink)
 
 
 def _conversations(arguments: argparse.Namespace, files: ModelFiles) -> Path | None:

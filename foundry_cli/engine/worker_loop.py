@@ -118,6 +118,8 @@ class Worker:
             elif frame["op"] == "generate":
                 self._end_prefills()
                 self._arrived[int(frame["id"])] = frame, time.monotonic()
+            elif frame["op"] == "embed":
+                self._send_error(int(frame["id"]), InvalidRequestError("The model makes no embeddings.", param="model"))
             elif frame["op"] == "cancel":
                 self._cancel(int(frame["id"]))
         return True

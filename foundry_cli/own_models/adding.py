@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundry_cli.embedding_config import POOLING
 from foundry_cli.errors import CacheError, InvalidRequestError, ModelInvalidError, SourceError
 from foundry_cli.own_models.checking import ModelFacts
 from foundry_cli.own_models.identity import Identity, check_unused, is_damaged, make_identity, name_of_folder
@@ -24,10 +25,13 @@ from foundry_cli.store.layout import model_root
 from foundry_cli.store.manifest import MANIFEST, Manifest, check_paths, read_object, write_manifest
 from foundry_cli.store.model_folder import CONFIG, DESCRIPTION, is_model_file, write_descriptions
 from foundry_cli.store.removal import plan_removal, remove
-from foundry_cli.types import OTHER_TEMPLATES, ModelInfo
+from foundry_cli.types import CHAT, EMBEDDINGS, OTHER_TEMPLATES, ModelInfo
 
 PUBLISHER = "Local"
 _LARGEST_DESCRIPTION = 1 << 20  # bytes
+_KEPT_FOLDERS = {OTHER_TEMPLATES: ".jinja", POOLING: "config.json"}
+"""Sub-folders of which files are used, and the ends of their names."""
+
 _DEEPEST = 3  # levels below the folder given
 _MOST_CANDIDATES = 10  # that a message names
 
@@ -129,17 +133,18 @@ def _old_name(description: dict[str, object]) -> str | None:
 
 
 def _contents(folder: Path) -> tuple[tuple[RemoteFile, ...], tuple[str, ...]]:
-    """The plain files in `folder` and of `OTHER_TEMPLATES`, and the names of other sub-folders, in which no file is looked for.
+    """The plain files in `folder` and of `_KEPT_FOLDERS`, and the names of other sub-folders, in which no file is looked for.
 
     Raises `ModelInvalidError` for links and the like, and for names that not every system can have.
     """
     kept = [entry for entry in _entries(folder) if is_model_file(entry.name) and entry.name != DESCRIPTION]
     folders = [entry.name for entry in kept if entry.is_dir()]
     files = {entry.name: entry for entry in kept if entry.name not in folders}
-    if OTHER_TEMPLATES in folders:
-        templates = [entry for entry in _entries(folder / OTHER_TEMPLATES) if entry.name.endswith(".jinja")]
-        files |= {f"{OTHER_TEMPLATES}/{entry.name}": entry for entry in templates}
-        folders.remove(OTHER_TEMPLATES)
+    for name, ending in _KEPT_FOLDERS.items():
+        if name in folders:
+            kept = [entry for entry in _entries(folder / name) if entry.name.endswith(ending)]
+            files |= {f"{name}/{entry.name}": entry for entry in kept}
+            folders.remove(name)
     try:
         check_paths(files)
     except SourceError as error:
@@ -201,7 +206,7 @@ def _fill(root: Path, addition: Addition, model: ModelInfo, report: Report | Non
 
 
 def _describe(addition: Addition, facts: ModelFacts) -> ModelInfo:
-    template = facts.chat_template or ""
+    template = "" if facts.makes_embeddings else facts.chat_template or ""  # as of the model that it was made of
     licence, text = read_licence(addition.folder)
     identity = addition.identity
     return ModelInfo(
@@ -215,6 +220,7 @@ def _describe(addition: Addition, facts: ModelFacts) -> ModelInfo:
         size_bytes=addition.size_bytes,
         license=licence,
         license_description=text,
+        task=EMBEDDINGS if facts.makes_embeddings else CHAT,
         prompt_template=addition.prompt_template,
         uri=f"local://{identity.name}",
         provider_type="Local",

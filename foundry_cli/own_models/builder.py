@@ -68,15 +68,17 @@ class ModelBuilder:
         self._log = log
         self._command = command
 
-    def build(self, checkpoint: Path, output: Path, precision: str, device: str, say: Say) -> None:
+    def build(self, checkpoint: Path, output: Path, precision: str, device: str, say: Say, *, embeds: bool = False) -> None:
         """Make a model folder `output` of the directory `checkpoint`; when interrupted, the builder is ended.
 
+        `embeds`: a model that gives the hidden states, and no logits.
         Raises `FoundryError` with the builder's last words.
         """
         arguments = ["-i", str(checkpoint), "-o", str(output), "-p", precision, "-e", _PROVIDERS.get(device, device)]
         scratch = output.with_name("scratch")
         # Neither is the default of every version: programs in the checkpoint do not run, and no token is asked for.
         arguments += ["-c", str(scratch), "--extra_options", "hf_remote=false", "hf_token=false"]
+        arguments += ["exclude_lm_head=true"] if embeds else []
         layers = read_object((checkpoint / "config.json").resolve(), _LARGEST_CONFIG).get("num_hidden_layers")
         last = ""
         with self._open_log() as log, self._start(arguments, output.parent) as process:

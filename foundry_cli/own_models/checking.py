@@ -31,6 +31,8 @@ class ModelFacts:
     rendered: str | None  # None: the template is the runtime's own
     execution_provider: str
     device: str  # one of `types.DEVICES`
+    makes_embeddings: bool = False
+    has_unit_length: bool = True  # of embeddings
     untried: str = ""  # why a model for another device could not be tried here
 
 
@@ -41,7 +43,7 @@ def read_facts(folder: Path, command: Sequence[str] = CHECK_COMMAND) -> ModelFac
 
 
 def check_model(folder: Path, command: Sequence[str] = CHECK_COMMAND) -> ModelFacts:
-    """Check the files, and that the model answers. Raises what was found wrong, `EngineError`.
+    """Check the files, and that the model answers, or makes an embedding. Raises what was found wrong, `EngineError`.
 
     That a model for another device than the processor cannot run here is no fault of it.
     """
@@ -74,6 +76,8 @@ def _ask(folder: Path, command: Sequence[str]) -> tuple[ModelFacts, FoundryError
             *texts,
             execution_provider=provider,
             device=device,
+            makes_embeddings=bool(facts["makes_embeddings"]),
+            has_unit_length=bool(facts["has_unit_length"]),
         )
         return found, _error(facts["trial"]) if facts["trial"] else None
     except (ValueError, LookupError, TypeError, AttributeError) as error:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from foundry_cli.embedding_config import MODULES, POOLING
 from foundry_cli.errors import InvalidRequestError, LicenseNotAcceptedError, ModelInvalidError, OfflineError, SourceError
 from foundry_cli.http import is_loopback, unreachable
 from foundry_cli.own_models.phase import Say
@@ -59,12 +60,30 @@ def open_checkpoint(source: str, say: Say, *, is_offline: bool = False) -> Path:
 
 def _check_template(directory: Path) -> None:
     """What a model of this program needs for chats, asked before the long work."""
+    if makes_embeddings(directory):
+        return
     tokenizer = read_object((directory / "tokenizer_config.json").resolve(), _LARGEST_CONFIG)
     if not (directory / "chat_template.jinja").exists() and not tokenizer.get("chat_template"):
         raise ModelInvalidError(
             f"There is no chat template in {directory}, so the model could not be talked to.",
             hint="Convert its variant for chats ('instruct'), or put a chat_template.jinja into a copy of the directory.",
         )
+
+
+def makes_embeddings(directory: Path) -> bool:
+    """Whether the checkpoint in `directory` is one of Sentence Transformers."""
+    return (directory / MODULES).is_file()
+
+
+def embedding_files(directory: Path) -> list[str]:
+    """The files by which Sentence Transformers makes embeddings of it, relative with `/`."""
+    names = (MODULES, f"{POOLING}/config.json", "config_sentence_transformers.json")
+    return [name for name in names if _is_plain(directory / name)]
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is a file of the checkpoint: a link could lead to anything, but in Hugging Face's cache every file is one."""
+    return path.is_file() and (not path.is_symlink() or path.resolve().parent.name == "blobs")
 
 
 def _is_directory(source: str) -> bool:

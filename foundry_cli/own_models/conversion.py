@@ -13,7 +13,7 @@ from pathlib import Path
 from foundry_cli.errors import CacheError, DownloadCancelledError, FoundryError, InvalidRequestError
 from foundry_cli.own_models.builder import ModelBuilder
 from foundry_cli.own_models.checking import ModelFacts, check_model
-from foundry_cli.own_models.checkpoint import checkpoint_name
+from foundry_cli.own_models.checkpoint import checkpoint_name, embedding_files, makes_embeddings
 from foundry_cli.own_models.identity import Identity, has_own_name
 from foundry_cli.own_models.licence import licence_files
 from foundry_cli.own_models.phase import Say
@@ -72,11 +72,15 @@ def convert(
     with _work_directory(output) as work:
         check_output(output, is_replacing=conversion.is_replacing)  # again: now no other process is at it
         made = work / "model"
-        builder.build(checkpoint, made, conversion.precision, conversion.device, say)
+        embeds = makes_embeddings(checkpoint)
+        builder.build(checkpoint, made, conversion.precision, conversion.device, say, embeds=embeds)
         say("Checking the model", "")
         try:
             for path in licence_files(checkpoint):
                 shutil.copyfile(path, made / path.name)
+            for name in embedding_files(checkpoint):
+                (made / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(checkpoint / name, made / name)
             _describe(made, conversion.identity)
             facts = check(made)
             _put_in_place(made, output, work)

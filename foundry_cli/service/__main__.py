@@ -170,8 +170,8 @@ def engine_starter(paths: Paths, config: Config, budget: ConversationBudget, cod
     """Starts workers as the settings say. None is kept that may have been started from files of another digest than `code`."""
     options = WorkerOptions(config.engine, paths.conversations if budget.size else None, budget.size, budget.enforce_soon)
 
-    async def start(name: str, directory: Path, provider: str) -> EngineProcess:
-        engine = await EngineProcess.start(name, directory, provider, options=options)
+    async def start(name: str, directory: Path, provider: str, *, embeds: bool = False) -> EngineProcess:
+        engine = await EngineProcess.start(name, directory, provider, options=options, embeds=embeds)
         try:
             await check_code(code)  # it has read them meanwhile
         except BaseException:

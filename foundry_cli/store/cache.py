@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from foundry_cli.embedding_config import is_embedding_config
 from foundry_cli.errors import CacheError, ModelInvalidError
 from foundry_cli.store.journal import JOURNAL, JournalReader
 from foundry_cli.store.manifest import (
@@ -28,7 +29,7 @@ from foundry_cli.store.manifest import (
     read_object,
     read_plain,
 )
-from foundry_cli.types import ModelInfo, split_model_id
+from foundry_cli.types import CHAT, EMBEDDINGS, ModelInfo, split_model_id
 
 INCOMPLETE_MARKER = "download.tmp"
 UNFINISHED = (".partial", ".copying")
@@ -222,7 +223,7 @@ def _describe_partial(root: Path) -> PartialModel:
 
 
 def _describe_managed(root: Path) -> ModelInfo:
-    """A model with a manifest: nothing is looked at but whether its files have their sizes."""
+    """A model with a manifest: nothing is looked at but whether its files have their sizes, and whether it makes embeddings."""
     manifest = read_manifest(root)
     if manifest is None:
         name, version = split_model_id(folder_id(root))
@@ -230,7 +231,9 @@ def _describe_managed(root: Path) -> ModelInfo:
     problem = _find_problem(root, manifest)
     path = None if problem else root / _config_folder(manifest)
     size = manifest.size_bytes
-    return replace(manifest.model, path=path, root=root, size_bytes=size, is_managed=True, problem=problem)
+    config = read_object(path / DESCRIPTIONS[0], _LARGEST_DESCRIPTION) if path else None
+    task = EMBEDDINGS if is_embedding_config(config) else manifest.model.task  # not every source knows it
+    return replace(manifest.model, path=path, root=root, size_bytes=size, is_managed=True, problem=problem, task=task)
 
 
 def _find_problem(root: Path, manifest: Manifest) -> str:
@@ -309,6 +312,7 @@ def describe(cache: Path, directory: Path) -> ModelInfo:
         execution_provider=provider,
         display_name=name,
         publisher=_publisher(cache, directory),
+        task=EMBEDDINGS if is_embedding_config(config) else CHAT,
         size_bytes=sum(status.st_size for path, status in plain_files(directory) if not is_inside(path, others)),
         prompt_template=_texts(template) if isinstance(template, dict) else None,
         uri=f"local://{name}",

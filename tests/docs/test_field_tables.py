@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from field_tables import CHAT, COMPLETIONS, MESSAGES, PAGES, RESPONSES, Interface, rows
-from openai.types import completion_create_params
+from field_tables import CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, PAGES, RESPONSES, Interface, rows
+from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import ChatCompletionStreamOptionsParam
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import ResponseTextConfigParam, response_create_params
@@ -19,6 +19,7 @@ from foundry_cli.errors import UnsupportedFieldError
 from foundry_cli.service.anthropic.conversion import read_message_request
 from foundry_cli.service.openai.completion_conversion import read_completion
 from foundry_cli.service.openai.convert import read_chat_request
+from foundry_cli.service.openai.embeddings import read_embeddings
 from foundry_cli.service.openai.response_conversion import read_response_request
 from foundry_cli.service.openai.response_store import ResponseStore
 from tests.docs.shells import ROOT
@@ -26,9 +27,10 @@ from tests.docs.shells import ROOT
 REFERENCE: list[tuple[Interface, Any]] = [
     (CHAT, chat_create_params.CompletionCreateParamsBase),
     (COMPLETIONS, completion_create_params.CompletionCreateParamsBase),
+    (EMBEDDINGS, embedding_create_params.EmbeddingCreateParams),
     (RESPONSES, response_create_params.ResponseCreateParamsBase),
 ]
-"""What OpenAI's own client can send. `stream` stands in classes derived from these."""
+"""What OpenAI's own client can send. `stream` stands in classes derived from those that are called `…Base`."""
 
 NEWER = {"access_programs", "background_options", "image"}
 """Fields that only clients later than the oldest one allowed in `pyproject.toml` can send."""
@@ -45,6 +47,7 @@ MESSAGES_OF_USER = [{"role": "user", "content": "Hi"}]
 READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     CHAT.path: lambda fields: read_chat_request({"model": "m", "messages": MESSAGES_OF_USER, **fields}),
     COMPLETIONS.path: lambda fields: read_completion({"model": "m", "prompt": "Hi", **fields}),
+    EMBEDDINGS.path: lambda fields: read_embeddings({"model": "m", "input": "Hi", **fields}),
     RESPONSES.path: lambda fields: read_response_request({"model": "m", "input": "Hi", **fields}, ResponseStore()),
     MESSAGES.path: lambda fields: read_message_request({"model": "m", "max_tokens": 5, "messages": MESSAGES_OF_USER, **fields}),
 }
@@ -56,7 +59,7 @@ def _path(interface: Interface) -> str:
 
 
 def _known_to_openai(parameters: Any) -> set[str]:
-    return {*parameters.__annotations__, "stream"}
+    return {*parameters.__annotations__, *({"stream"} if "Base" in parameters.__name__ else ())}
 
 
 def _fields(interface: Interface) -> set[str]:
@@ -111,7 +114,7 @@ def test_fields_without_effect_have_none(interface: Interface) -> None:
 
 
 def _generations(request: Any) -> Any:
-    return getattr(request, "generations", None) or request.generation
+    return getattr(request, "generations", None) or getattr(request, "entries", None) or request.generation
 
 
 @pytest.mark.parametrize("interface", INTERFACES, ids=_path)

@@ -49,12 +49,12 @@ class Starter:
         self.providers: list[str] = []
         self.gate: asyncio.Event | None = None
 
-    async def __call__(self, name: str, directory: Path, provider: str) -> EngineProcess:
+    async def __call__(self, name: str, directory: Path, provider: str, *, embeds: bool = False) -> EngineProcess:
         self.started.append(name)
         self.providers.append(provider)
         if self.gate is not None:
             await self.gate.wait()
-        return await EngineProcess.start(name, directory, provider, command=self.command)
+        return await EngineProcess.start(name, directory, provider, command=self.command, embeds=embeds)
 
 
 class Machine:
@@ -107,9 +107,9 @@ def test_fifty_at_once_are_one_load_of_the_real_worker(tmp_path: Path) -> None:
     write_scripted_model(tmp_path, ["hello"])
     started: list[str] = []
 
-    async def start(name: str, directory: Path, provider: str) -> EngineProcess:
+    async def start(name: str, directory: Path, provider: str, *, embeds: bool = False) -> EngineProcess:
         started.append(name)
-        return await EngineProcess.start(name, directory, provider)
+        return await EngineProcess.start(name, directory, provider, embeds=embeds)
 
     async def run() -> None:
         async with managing(start) as manager:

@@ -109,7 +109,7 @@ def ready():
 def requests():
     reader = FrameReader()
     while data := os.read(0, 65536):
-        yield from (frame for frame in reader.feed(data) if frame["op"] == "generate")
+        yield from (frame for frame in reader.feed(data) if frame["op"] in ("generate", "embed"))
 
 def text(frame, text):
     send(event_frame(frame["id"], TextChunk(text)))

@@ -44,6 +44,7 @@ class Shape:
     short_length: int = 0
     other_input: str = ""
     cache_name: str = "past_key_values"
+    gives: tuple[str, ...] = ("logits",)  # of `logits` and `hidden_states`
     seed: int = 5
 
 
@@ -118,7 +119,10 @@ def _decoder(graph: _Graph, vocabulary: int) -> None:
         x = graph.op("Slice", x, *end)
     if shape.other_input:
         x = graph.op("Add", x, shape.other_input)
-    graph.linear(x, shape.hidden, vocabulary, outputs=["logits"])
+    if "hidden_states" in shape.gives:
+        graph.op("Identity", x, outputs=["hidden_states"])
+    if "logits" in shape.gives:
+        graph.linear(x, shape.hidden, vocabulary, outputs=["logits"])
 
 
 def _rotation(graph: _Graph, factor: float = 1.0, length: int | None = None) -> tuple[str, str]:
@@ -165,8 +169,10 @@ def _inputs(shape: Shape) -> list[onnx.ValueInfoProto]:
 
 
 def _outputs(shape: Shape, vocabulary: int) -> list[onnx.ValueInfoProto]:
-    logits = helper.make_tensor_value_info("logits", shape.kind, ["batch", 1 if shape.only_last_logits else "new", vocabulary])
-    return [logits, *_cache_values(shape, "present", "present")]
+    tokens = 1 if shape.only_last_logits else "new"
+    sizes = {"logits": vocabulary, "hidden_states": shape.hidden}
+    given = [helper.make_tensor_value_info(name, shape.kind, ["batch", tokens, sizes[name]]) for name in shape.gives]
+    return [*given, *_cache_values(shape, "present", "present")]
 
 
 def _cache_values(shape: Shape, name: str, length: str) -> list[onnx.ValueInfoProto]:
@@ -178,7 +184,9 @@ def _cache_values(shape: Shape, name: str, length: str) -> list[onnx.ValueInfoPr
 def _config(shape: Shape) -> dict[str, Any]:
     names = {"past_key_names": f"{shape.cache_name}.%d.key", "past_value_names": f"{shape.cache_name}.%d.value"}
     inputs = {"input_ids": "input_ids", "attention_mask": "attention_mask", **names}
-    outputs = {"logits": "logits", "present_key_names": "present.%d.key", "present_value_names": "present.%d.value"}
+    outputs = {"present_key_names": "present.%d.key", "present_value_names": "present.%d.value"}
+    if "logits" in shape.gives:  # hidden states are never named by the builder
+        outputs = {"logits": "logits", **outputs}
     return {
         "session_options": {"provider_options": []}, "filename": "model.onnx", "head_size": shape.head_size,
         "hidden_size": shape.hidden, "num_attention_heads": shape.heads, "num_hidden_layers": shape.layers,

@@ -75,6 +75,11 @@ def test_a_template_in_a_file_of_its_own_counts(tmp_path: Path) -> None:
     assert open_checkpoint(str(directory), quiet) == directory
 
 
+def test_a_model_for_embeddings_needs_no_template(tmp_path: Path) -> None:
+    directory = write(tmp_path / "checkpoint", {**GOOD, "tokenizer_config.json": b"{}", "modules.json": b"[]"})
+    assert open_checkpoint(str(directory), quiet) == directory
+
+
 @pytest.mark.parametrize("source", ["", "one-word", "a/b/c", "/missing/directory", "hf:", "owner/", "../..x/y"])
 def test_what_is_neither_directory_nor_repository_is_refused(source: str) -> None:
     with pytest.raises(InvalidRequestError, match="neither a directory nor"):

@@ -88,6 +88,20 @@ def test_the_builder_runs_no_programs_of_the_checkpoint_and_gets_no_token(
     assert seen["environment"]["HF_HUB_OFFLINE"] == seen["environment"]["ORT_DISABLE_TELEMETRY"] == "1"
 
 
+def test_a_checkpoint_for_embeddings_gets_no_logits_and_keeps_its_files(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "modules.json").write_text('[{"type": "sentence_transformers.models.Pooling"}]')
+    (checkpoint / "1_Pooling").mkdir()
+    (checkpoint / "1_Pooling" / "config.json").write_text('{"pooling_mode_lasttoken": true}')
+    (checkpoint / "config_sentence_transformers.json").symlink_to("/etc/hostname")  # no file of the checkpoint
+    facts, _ = run(checkpoint, tmp_path / "out")
+    arguments = json.loads((checkpoint / "seen.json").read_text())["arguments"]
+    assert arguments[arguments.index("--extra_options") + 1 :] == ["hf_remote=false", "hf_token=false", "exclude_lm_head=true"]
+    for name in ("modules.json", "1_Pooling/config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (checkpoint / name).read_bytes()
+    assert not (tmp_path / "out" / "config_sentence_transformers.json").exists()
+    assert (facts.makes_embeddings, facts.has_unit_length) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [

@@ -174,7 +174,7 @@ def local_service(
     started: list[str] = []
     stops: list[bool] = []
 
-    async def start_engine(_: str, __: Path, provider: str) -> EngineProcess:
+    async def start_engine(_: str, __: Path, provider: str, *, embeds: bool = False) -> EngineProcess:
         started.append(provider)
         engines.append(FakeEngine(answer))
         return cast(EngineProcess, engines[-1])

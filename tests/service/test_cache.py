@@ -91,7 +91,7 @@ def test_a_directory_that_is_not_there_is_not_taken_over(tmp_path: Path, monkeyp
 def test_a_model_that_is_being_loaded_is_removed_only_by_force(tmp_path: Path) -> None:
     begun, may_go_on = threading.Event(), threading.Event()
 
-    async def start(*_: object) -> Any:
+    async def start(*_: object, **__: object) -> Any:
         import asyncio
 
         begun.set()

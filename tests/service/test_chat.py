@@ -249,7 +249,7 @@ class SlowStart:
         self.has_begun = threading.Event()
         self.go_on = threading.Event()
 
-    async def __call__(self, *_: object) -> EngineProcess:
+    async def __call__(self, *_: object, **__: object) -> EngineProcess:
         """Load."""
         self.count += 1
         self.has_begun.set()

@@ -276,12 +276,3 @@ def test_openai_client_with_tokens(client: openai.OpenAI, service: RunningServic
     with pytest.raises(openai.BadRequestError) as caught:
         client.completions.create(model="echo", prompt=[2**30])
     assert caught.value.param == "prompt"
-
-
-def test_embeddings_are_for_models_of_other_servers(local: LocalService) -> None:
-    body = json.dumps({"model": MODEL, "input": "x"}).encode()
-    status, _, answer = local.send("POST", "/v1/embeddings", body, JSON)
-    assert (status, answer["error"]["param"]) == (400, "model")
-    assert "makes no embeddings" in answer["error"]["message"]
-    assert local.send("POST", "/v1/embeddings", b'{"model": "nobody"}', JSON)[0] == 404
-    assert local.send("POST", "/v1/embeddings", b"{}", JSON)[0] == 400

@@ -179,8 +179,8 @@ def test_a_model_that_is_answering_stays(tmp_path: Path) -> None:
 def test_who_waits_for_a_model_that_is_unloaded_by_force_is_told_not_to_ask_again(tmp_path: Path, is_anthropic: bool) -> None:
     silent = program("ready()\nfor frame in requests():\n    pass")
 
-    async def start(name: str, directory: Path, provider: str) -> EngineProcess:
-        return await EngineProcess.start(name, directory, provider, command=silent)
+    async def start(name: str, directory: Path, provider: str, *, embeds: bool = False) -> EngineProcess:
+        return await EngineProcess.start(name, directory, provider, command=silent, embeds=embeds)
 
     with local_service(tmp_path, start=start) as local:
         route = "/v1/messages" if is_anthropic else "/v1/chat/completions"

@@ -125,7 +125,7 @@ def test_a_list_that_is_none(local: LocalService, body: Any) -> None:
 def test_models_that_are_being_loaded_are_told(tmp_path: Path) -> None:
     gate = threading.Event()
 
-    async def start(_: str, __: Path, ___: str) -> FakeEngine:
+    async def start(_: str, __: Path, ___: str, *, embeds: bool = False) -> FakeEngine:
         await asyncio.to_thread(gate.wait, 20)
         return FakeEngine(say_hello)
 

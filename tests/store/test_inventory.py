@@ -327,3 +327,21 @@ def test_a_download_of_another_source_describes_itself(tmp_path: Path) -> None:
     inventory = Inventory(tmp_path, CATALOG)
     assert inventory.resolve("Phi-4-cpu:1").alias == "office-phi"
     assert inventory.resolve("qwen-cpu:1").alias == "qwen"  # of the same, what the catalog says now
+
+
+WITHOUT_LOGITS = {"model": {"decoder": {"filename": "model.onnx", "outputs": {"present_key_names": "present.%d.key"}}}}
+
+
+@pytest.mark.parametrize("name", ["Phi-4-cpu:1", "Phi-4-cpu:7", "other:1"])
+def test_a_model_whose_graph_gives_no_logits_makes_embeddings_whatever_the_catalog_says(tmp_path: Path, name: str) -> None:
+    (cached(tmp_path, name) / "genai_config.json").write_text(json.dumps(WITHOUT_LOGITS))
+    found = Inventory(tmp_path, CATALOG).resolve(name)
+    assert found.makes_embeddings
+    assert found.is_cached
+
+
+def test_what_a_catalog_says_of_a_model_with_logits_counts(tmp_path: Path) -> None:
+    cached(tmp_path, "qwen-cpu:1")
+    assert Inventory(tmp_path, CATALOG).resolve("qwen").makes_embeddings
+    cached(tmp_path, "Phi-4-cpu:2")
+    assert not Inventory(tmp_path, CATALOG).resolve("Phi-4-cpu:2").makes_embeddings

@@ -379,7 +379,7 @@ complete -c foundry -n '__foundry_argument model 0' -a unload -d 'Unload a model
 complete -c foundry -n '__foundry_argument model 0' -a run -d 'Chat with a model'
 complete -c foundry -n '__foundry_argument model 0' -a add -d 'Check a model folder and copy it into the cache'
 complete -c foundry -n '__foundry_argument model 0' -a convert -d 'Make a model of a checkpoint in safetensors format'
-complete -c foundry -n '__foundry_argument model 0' -a test -d 'Test how a model behaves: template, stop tokens, streaming, Unicode and more'
+complete -c foundry -n '__foundry_argument model 0' -a test -d 'Test how a model behaves: template, stop tokens, streaming, Unicode and more, or its embeddings'
 complete -c foundry -n '__foundry_argument model 0' -a bench -d 'Measure how fast a model is here: prefill, decode, several clients, long chats'
 complete -c foundry -n '__foundry_inside model' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_inside model list' -l filter -x -d 'Show only some models'
