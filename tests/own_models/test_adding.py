@@ -214,14 +214,16 @@ def test_a_killed_addition_is_never_a_model_and_the_next_one_succeeds(folder: Pa
 
 def test_of_two_that_add_the_same_name_the_second_waits_and_is_refused(folder: Path, cache: Path) -> None:
     refused: list[BaseException] = []
+    facts = facts_of(folder)
 
     def second() -> None:
         try:
-            add_folder(folder, cache, "mine")
+            add(plan, facts)
         except InvalidRequestError as error:
             refused.append(error)
 
     with half_way(folder, cache) as process:
+        plan = plan_addition(folder, cache, [], name="mine")
         thread = threading.Thread(target=second)
         thread.start()
         assert process.stdin is not None
