@@ -36,6 +36,7 @@ class _AnswerView(Protocol):
 
     ends_blank: bool
 
+    def disturb(self) -> None: ...
     def begin(self) -> str: ...
     def add(self, text: str) -> str: ...
     def finish(self) -> str: ...
@@ -48,6 +49,9 @@ class _PlainAnswer:
         self._prefix = prefix
         self._last = prefix
         self.ends_blank = False
+
+    def disturb(self) -> None:
+        """Nothing is ever replaced."""
 
     def begin(self) -> str:
         return self._prefix
@@ -153,6 +157,11 @@ class Printer:
     def is_answering(self) -> bool:
         """Whether a part of an answer, or of a thought, has been shown."""
         return self._view is not None or self._thought is not None
+
+    def disturb(self) -> None:
+        """The window has been resized, or something else written to it. May be called from a signal handler."""
+        if self._view is not None:
+            self._view.disturb()
 
     def thought(self, text: str) -> None:
         """A piece of what the model thinks before it answers, shown at once; only on a terminal."""
