@@ -290,7 +290,7 @@ def _read_parameter(parameter: Any, command: Any, path: str) -> Parameter:
     is_option = parameter.param_type_name == "option"
     value_type, info = _declared_type(get_type_hints(inspect.unwrap(command.callback), include_extras=True)[parameter.name])
     kind = "" if getattr(parameter, "is_flag", False) else _kind(parameter.name, path, value_type)
-    metavar = (parameter.metavar or "").strip("[].") or _metavar(kind)
+    metavar = re.sub(r"^\[(.*)\](\.\.\.)?$", r"\1", parameter.metavar or "") or _metavar(kind)
     metavar += "..." if is_repeated else ""
     return Parameter(
         names=(*parameter.opts, *parameter.secondary_opts) if is_option else (),
@@ -430,7 +430,8 @@ def _zsh_value(parameter: Parameter) -> str:
     if parameter.words:
         return f"value:__foundry_words {parameter.words}"
     actions = {"model": "__foundry_models model", "cache": "__foundry_models cache", "file": "_files", "directory": "_files -/"}
-    return f"{parameter.metavar.lower()}:{actions.get(parameter.kind, ' ')}"
+    message = parameter.metavar.lower().replace(":", "\\:")
+    return f"{message}:{actions.get(parameter.kind, ' ')}"
 
 
 def fish(root: Command) -> str:

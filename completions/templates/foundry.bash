@@ -41,10 +41,11 @@ _foundry_words() {
 }
 
 # Put into COMPREPLY which of the candidates begin with $1, in any case. $2 goes before each; $3 is the whole word:
-# readline replaces only what follows its last ':' or '='.
+# readline replaces only what follows its last ':' or '=', or its quotation mark, which stands behind $4.
 _foundry_reply() {
-    local candidate head='' part char
+    local candidate head=${4-} part char
     for char in : =; do
+        (($# == 3)) || break
         part=${3%"${3##*"$char"}"}
         if [[ $COMP_WORDBREAKS == *"$char"* ]] && ((${#part} > ${#head})); then head=$part; fi
     done
@@ -57,11 +58,16 @@ _foundry_reply() {
 }
 
 _foundry() {
-    local -a words arguments candidates=()
+    local -a words arguments candidates=() quoted=()
     local commands options value path='' pending='' is_literal='' position=0 word last prefix=''
     COMPREPLY=()
     _foundry_words
+    ((${#words[@]})) || return 0 # not called by readline
     last=${words[${#words[@]} - 1]}
+    if [[ $last =~ ^([^\"\']*)[\"\']([^\"\']*)$ ]]; then
+        quoted=("${BASH_REMATCH[1]}")
+        last=${BASH_REMATCH[1]}${BASH_REMATCH[2]}
+    fi
     for word in "${words[@]:1:${#words[@]}-2}"; do
         if [[ $pending ]]; then
             pending=''
@@ -101,7 +107,7 @@ _foundry() {
         file) compopt -o default 2>/dev/null ;;
         directory) compopt -o dirnames 2>/dev/null ;;
     esac
-    _foundry_reply "$word" "$prefix" "$last"
+    _foundry_reply "$word" "$prefix" "$last" "${quoted[@]}"
 }
 
 complete -F _foundry foundry

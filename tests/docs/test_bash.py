@@ -163,6 +163,9 @@ def test_answer_of_the_real_command(offered: Offered, recorder: Recorder) -> Non
         ("foundry zip-logs some.\t", "foundry zip-logs some.zip "),
         ("foundry model list --output=j\t", "foundry model list --output=json "),
         ("foundry model run --prompt s\t", "foundry model run --prompt s"),
+        ('foundry model run "tiny-g\t', 'foundry model run "tiny-generic-cpu:1" '),
+        ('foundry model run "tiny-generic-cpu:\t', 'foundry model run "tiny-generic-cpu:1" '),
+        ('foundry model list --output="j\t', 'foundry model list --output="json" '),
     ],
 )
 def test_at_a_prompt(recorder: Recorder, tmp_path: Path, keys: str, line: str) -> None:
@@ -170,3 +173,11 @@ def test_at_a_prompt(recorder: Recorder, tmp_path: Path, keys: str, line: str) -
     (tmp_path / "some.zip").touch()
     prompt = Prompt([program("bash"), "--norc", "--noprofile"], recorder, f"source {shlex.quote(str(BASH))}")
     assert prompt.line_after(keys) == line
+
+
+def test_a_call_that_is_not_of_readline_offers_nothing(recorder: Recorder) -> None:
+    script = f"source {shlex.quote(str(BASH))}; compgen -F _foundry foundry x"
+    done = subprocess.run([program("bash"), "--norc", "-c", script], env=recorder.environment, capture_output=True, text=True)
+    assert done.stdout == ""
+    assert "foundry:" not in done.stderr.replace("compgen: warning", "")
+    assert "subscript" not in done.stderr
