@@ -18,9 +18,19 @@ _foundry_value() {
     esac
 }
 
-# Names of the models that 'foundry $1 list' knows, one per line. Only names that no shell has to quote.
+# The kind of value that setting $1 has, in `value`.
+_foundry_setting() {
+    value=''
+    case ${1,,} in
+@SETTINGS@
+    esac
+}
+
+# Names of the models that 'foundry $1 list' knows, or that are loaded, one per line. Only names that no shell has to quote.
 _foundry_models() {
-    FOUNDRY_OFFLINE=1 command foundry "$1" list --output json 2>/dev/null </dev/null | awk -F '"' -v group="$1" '@AWK@'
+    local -a list=("$1" list)
+    [[ $1 != loaded ]] || list=(model list --loaded)
+    FOUNDRY_OFFLINE=1 command foundry "${list[@]}" --output json 2>/dev/null </dev/null | awk -F '"' -v group="$1" '@AWK@'
 }
 
 # The words up to the cursor in `words`, put together again where bash splits them: at ':' and '='.
@@ -101,9 +111,10 @@ _foundry() {
         value="words $options"
     fi
 
+    if [[ $value == setting ]]; then _foundry_setting "${words[${#words[@]} - 2]}"; fi
     case $value in
         'words '*) IFS=' ' read -ra candidates <<<"${value#words }" ;;
-        model | cache) mapfile -t candidates < <(_foundry_models "$value") ;;
+        model | cache | loaded) mapfile -t candidates < <(_foundry_models "$value") ;;
         file) compopt -o default 2>/dev/null ;;
         directory) compopt -o dirnames 2>/dev/null ;;
     esac

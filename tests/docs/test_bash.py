@@ -61,7 +61,10 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
         ("foundry --v", "--version"),
         ("foundry -o ", "json text"),
         ("foundry -o json config set ", "cache-directory idle-timeout-minutes log-level port strict-fields"),
-        ("foundry config set port ", ""),
+        ("foundry config set port ", "auto"),
+        ("foundry config set idle-timeout-minutes ", ""),
+        ("foundry config set log-level d", "debug"),
+        ("foundry config set strict-fields ", "false true"),
         ("foundry server start --log-level de", "debug"),
         (
             "foundry model list --",
@@ -117,6 +120,11 @@ def test_models_are_asked_for_where_they_stand(
     assert not Path(recorder.directory.parent / "danger").exists()
 
 
+def test_only_loaded_models_are_offered_to_be_unloaded(offered: Offered, recorder: Recorder) -> None:
+    assert offered("foundry model unload ti") == ["tiny", "tiny-generic-cpu:1"]
+    assert recorder.take_calls() == ["model list --loaded --output json"]
+
+
 def test_second_model_is_not_offered(offered: Offered, recorder: Recorder) -> None:
     assert offered("foundry model run tiny l") == []
     assert recorder.take_calls() == []
@@ -127,6 +135,7 @@ def test_second_model_is_not_offered(offered: Offered, recorder: Recorder) -> No
     [
         ("foundry zip-logs ", "compopt -o default"),
         ("foundry cache cd so", "compopt -o dirnames"),
+        ("foundry config set cache-directory so", "compopt -o dirnames"),
         ("foundry service set --cachedir ", "compopt -o dirnames"),
         ("foundry service set --cachedir=so", "compopt -o dirnames"),
     ],

@@ -98,7 +98,7 @@ def test_kinds_of_options(path: str, option: str, kind: str) -> None:
         ("service start", []),
         ("run", ["model"]),
         ("complete", ["model", "text"]),
-        ("config set", ["words port cache-directory log-level idle-timeout-minutes strict-fields", "text"]),
+        ("config set", ["words port cache-directory log-level idle-timeout-minutes strict-fields", "setting"]),
         ("report", ["file"]),
     ],
 )
