@@ -55,8 +55,8 @@ KINDS = {
     "service set engine": f"words {' '.join(ENGINES)}",
 }
 """What the type of a parameter does not say, by parameter or by command and parameter: `model` and `cache` are names
-that `foundry model list` and `foundry cache list` know, `loaded` those of `foundry model list --loaded`; a `setting` is what the
-word before it, one of SETTINGS, takes."""
+that `foundry model list` and `foundry cache list` know, `loaded` those of `foundry model list --loaded`; a `setting` is what
+the word before it, one of SETTINGS, takes."""
 
 SETTINGS = {
     "port": "words auto",

@@ -87,6 +87,29 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(here: Command, arguments
     assert "Traceback" not in output.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["service", "start", "--port", "abc"], "'abc' is not a whole number from 0 to 65535."),
+        (["run", "echo", "--max-tokens", "1.5"], "'1.5' is not a whole number of at least 1."),
+        (["run", "echo", "--seed", "x"], "'x' is not a whole number."),
+        (["run", "echo", "--top-p", "x"], "'x' is not a number from 0 to 1."),
+        (["run", "echo", "how do I"], '(how do I). A question is given with --prompt "...", between quotation marks.'),
+        (["complete", "echo", "how", "do", "I"], "(do I). A prompt of several words stands between quotation marks."),
+        (["status", "now"], "Got unexpected extra argument(s) (now)."),
+    ],
+)
+def test_wrong_usage_says_what_is_wanted(here: Command, arguments: list[str], told: str) -> None:
+    assert told in " ".join(here(*arguments).stderr.split())
+
+
+def test_help_names_kinds_of_values_as_people_do(here: Command) -> None:
+    shown = here("model", "run", "--help").stdout
+    assert "--ttl <number>" in shown
+    assert "--prompt <text>" in shown
+    assert "<str>" not in shown
+
+
 def test_simple_commands_import_nothing_heavy(tmp_path: Path) -> None:
     heavy = {"rich", "prompt_toolkit", "requests", "fastapi", "pydantic", "numpy", "onnxruntime_genai", "asyncio", "psutil"}
     assert not heavy & modules_of(tmp_path, "cache", "location", "--output", "json")
