@@ -20,8 +20,9 @@ class LiveRegion:
     differ in what they make of rows that became too long.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, *, is_dumb: bool = False) -> None:
         self._size = size
+        self._is_dumb = is_dumb  # without escape sequences: what has been written is overwritten, and nothing taken back
         self._is_disturbed = False
         self.restart()
 
@@ -74,10 +75,14 @@ class LiveRegion:
             if character == " ":
                 return self._break_row("")
             head, blank, word = self._row.rpartition(" ")
-            out = f"\r\x1b[K{head}{self._break_row(word)}" if head and blank else self._break_row("")
+            out = f"{self._without(head, word)}{self._break_row(word)}" if head and blank else self._break_row("")
         self._row += character
         self._column += width
         return out + character
+
+    def _without(self, head: str, word: str) -> str:
+        """The cursor's row again, without the word at its end."""
+        return f"\r{head}{' ' * (cell_len(word) + 1)}" if self._is_dumb else f"\r\x1b[K{head}"
 
     def _break_row(self, word: str) -> str:
         self._is_adrift = False

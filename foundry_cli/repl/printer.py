@@ -15,6 +15,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from foundry_cli.errors import FoundryError
+from foundry_cli.repl.live_region import LiveRegion
 from foundry_cli.repl.sanitizer import Sanitizer, encodable, sanitize
 from foundry_cli.repl.style import ANSWER_STYLE
 
@@ -43,22 +44,28 @@ class _AnswerView(Protocol):
 
 
 class _PlainAnswer:
-    """An answer as it comes."""
+    """An answer as it comes; on a terminal broken between words."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, region: LiveRegion | None) -> None:
         self._prefix = prefix
+        self._region = region
         self._last = prefix
         self.ends_blank = False
 
     def disturb(self) -> None:
-        """Nothing is ever replaced."""
+        """The window has been resized, or something else written to it."""
+        if self._region is not None:
+            self._region.disturb()
 
     def begin(self) -> str:
-        return self._prefix
+        return self._placed(self._prefix)
 
     def add(self, text: str) -> str:
         self._last = (self._last + text)[-2:]
-        return text
+        return self._placed(text)
+
+    def _placed(self, text: str) -> str:
+        return text if self._region is None else self._region.add(text)
 
     def finish(self) -> str:
         self.ends_blank = self._last == "\n\n"
@@ -92,7 +99,8 @@ def _environment(stream: TextIO) -> dict[str, str]:
 class Printer:
     """Writes to the console. Foreign text loses its control characters here, and what the encoding cannot write.
 
-    With colours, answers are shown as Markdown; without (`NO_COLOR`, a dumb terminal, a file) as the text they are.
+    With colours, answers are shown as Markdown; without (`NO_COLOR`, a dumb terminal, a file) as the text they
+    are, broken between words on a terminal.
     """
 
     def __init__(self, console: Console) -> None:
@@ -160,8 +168,9 @@ class Printer:
 
     def disturb(self) -> None:
         """The window has been resized, or something else written to it. May be called from a signal handler."""
-        if self._view is not None:
-            self._view.disturb()
+        for view in (self._view, self._thought):
+            if view is not None:
+                view.disturb()
 
     def thought(self, text: str) -> None:
         """A piece of what the model thinks before it answers, shown at once; only on a terminal."""
@@ -173,7 +182,7 @@ class Printer:
             if not text:
                 return
             self.end_wait()
-            self._thought = _PlainAnswer(_symbol(_THOUGHT, self._console.encoding))
+            self._thought = self._plain_answer(_THOUGHT)
             self._write(self._thought.begin())
         self._write(self._dimmed(self._thought.add(text)))
 
@@ -221,10 +230,23 @@ class Printer:
 
     def _new_view(self) -> _AnswerView:
         if not self._is_rich or self._console.width < _NARROWEST_WINDOW:
-            return _PlainAnswer(_symbol(_ANSWER, self._console.encoding))
+            return self._plain_answer(_ANSWER)
         from foundry_cli.repl.markdown import MarkdownAnswer  # with its parser and lexers not needed for plain text
 
         return MarkdownAnswer(self._console, _ANSWER)
+
+    def _plain_answer(self, prefix: str) -> _PlainAnswer:
+        is_dumb = self._console.is_dumb_terminal or self._console.legacy_windows
+        region = LiveRegion(self._size, is_dumb=is_dumb) if self._console.is_terminal else None
+        return _PlainAnswer(_symbol(prefix, self._console.encoding), region)
+
+    def _size(self) -> tuple[int, int]:
+        """Columns and rows; rich takes a dumb terminal for one of 80 columns, whatever its width."""
+        with suppress(OSError, ValueError):
+            columns, rows = os.get_terminal_size(self._console.file.fileno())
+            if columns:
+                return columns, rows
+        return self._console.width, self._console.height
 
     def _write(self, text: str) -> None:
         try:

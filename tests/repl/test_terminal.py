@@ -16,6 +16,7 @@ import pexpect
 import pytest
 
 from tests.conftest import RunningService, add_model, clean_environment
+from tests.repl.screen import Screen
 
 CHAT = """\
 import sys, termios
@@ -38,7 +39,8 @@ class Terminal:
     """A person at a terminal: types, and waits for what is shown."""
 
     def __init__(self, command: list[str], service: RunningService, **environment: str) -> None:
-        variables = clean_environment(service.paths.home, TERM="xterm-256color", PROMPT_TOOLKIT_NO_CPR="1", **environment)
+        environment = {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **environment}
+        variables = clean_environment(service.paths.home, **environment)
         variables = {name: value for name, value in variables.items() if value}
         self.process = pexpect.spawn(
             command[0], command[1:], env=variables, encoding="utf-8", timeout=30, dimensions=(24, 80), cwd=str(Path.cwd())
@@ -209,6 +211,20 @@ def test_a_resized_window(open_chat: Open) -> None:
     terminal.process.setwinsize(24, 80)
     terminal.type("/exit")
     terminal.see("terminal restored: True")
+
+
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_plain_answers_are_broken_between_words(kind: str, open_chat: Open, fresh_service: RunningService) -> None:
+    add_model(fresh_service.paths, "words:1", ["twelve words " * 12 + "end."])
+    terminal = open_chat("words:1", fresh_service, TERM=kind)
+    terminal.process.setwinsize(24, 40)
+    terminal.type("hello")
+    shown = terminal.see("🤖 ", "end.")
+    screen = Screen(40, 24)
+    screen.feed(f"🤖 {shown}end.".replace("\r\n", "\n"))
+    assert set(screen.text.replace("🤖", "").split()) == {"twelve", "words", "end."}
+    assert len(screen.lines) == 5
+    assert ("\x1b" in shown) == (kind == "xterm")
 
 
 def test_suspended_and_continued(service: RunningService) -> None:
