@@ -48,6 +48,12 @@ def test_help_exists_at_every_level(here: Command) -> None:
     assert "--prompt" in here("model", "run", "--help").stdout
 
 
+def test_help_may_stand_before_the_command(here: Command) -> None:
+    for command in ([], ["model"], ["model", "run"], ["status"]):
+        assert here("help", *command).stdout == here(*command, "--help").stdout != ""
+    assert here("help", "nonsense").code == 2
+
+
 def test_version_is_nothing_but_the_version(foundry: Foundry) -> None:
     output = foundry("--version")
     assert (output.stdout, output.stderr, output.code) == (f"{__version__}\n", "", 0)
