@@ -38,7 +38,9 @@ def read_text(prompt: str | None) -> str:
         prompt = sys.stdin.buffer.read(LARGEST_BODY + 1).decode("utf-8", "replace")
     if len(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace")) > LARGEST_BODY - _REST_OF_BODY:
         size = f"{(LARGEST_BODY - _REST_OF_BODY) >> 20} MiB"
-        raise InvalidRequestError(f"Prompt cannot be larger than {size}.", hint="No model reads so much at once: give a part.")
+        raise InvalidRequestError(
+            f"Prompt cannot be larger than {size}, written as JSON.", hint="No model reads so much at once: give a part."
+        )
     prompt = clean_prompt(prompt)
     if not prompt.strip():
         raise InvalidRequestError("Prompt cannot be empty.", hint="Give a text on the command line, or on standard input.")

@@ -44,7 +44,10 @@ def test_a_prompt_that_no_request_could_hold_is_refused_before_anything_starts(f
     for text in ("y\n" * 8_000_000, "y\n" * 35_000_000):
         output = foundry("model", "run", "foundry-guide", input=text)
         assert output.code == 2
-        assert output.stderr == "Exception: Prompt cannot be larger than 15 MiB. No model reads so much at once: give a part.\n"
+        assert (
+            output.stderr
+            == "Exception: Prompt cannot be larger than 15 MiB, written as JSON. No model reads so much at once: give a part.\n"
+        )
     assert not (tmp_path / "home" / "run").exists()
 
 
