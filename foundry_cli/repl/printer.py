@@ -132,7 +132,7 @@ class Printer:
     def pairs(self, rows: list[tuple[str, str]]) -> None:
         """Two columns; the second one wraps, or goes below the first where the window is narrow."""
         left = max(len(first) for first, _ in rows)
-        width = self._console.width if self._console.is_terminal else sys.maxsize
+        width = self._size()[0] if self._console.is_terminal else sys.maxsize
         is_narrow = width - left < _NARROWEST_COLUMN
         for first, second in rows:
             start = f"  {first}\n      " if is_narrow else f"  {first:<{left}}  "
@@ -151,7 +151,7 @@ class Printer:
     def wait(self, text: str = _THINKING) -> None:
         """Say that work is going on, until the answer begins or `end_wait`; only on a terminal."""
         text = encodable(text, self._console.encoding).strip()
-        if self._console.is_terminal and cell_len(text) < self._console.width:
+        if self._console.is_terminal and cell_len(text) < self._size()[0]:
             self._waiting = text
             self._write(text)
 
@@ -226,7 +226,7 @@ class Printer:
     def _wrap(self, text: str) -> str:
         if not self._console.is_terminal:
             return text
-        return "\n".join(_wrapped(line, self._console.width) for line in text.split("\n"))
+        return "\n".join(_wrapped(line, self._size()[0]) for line in text.split("\n"))
 
     def _new_view(self) -> _AnswerView:
         if not self._is_rich or self._console.width < _NARROWEST_WINDOW:

@@ -225,6 +225,10 @@ def test_plain_answers_are_broken_between_words(kind: str, open_chat: Open, fres
     assert set(screen.text.replace("🤖", "").split()) == {"twelve", "words", "end."}
     assert len(screen.lines) == 5
     assert ("\x1b" in shown) == (kind == "xterm")
+    terminal.prompt()
+    terminal.type("/clear it")
+    terminal.see("A question that begins so is written")
+    assert "\r\n" in terminal.see("with two slashes")
 
 
 def test_suspended_and_continued(service: RunningService) -> None:
