@@ -38,6 +38,7 @@ GENERATED = "Generated from the command tree by 'python .ci/generate_docs.py'; d
 
 KINDS = {
     "model": "model",
+    "model unload model": "loaded",
     "cache remove models": "cache",
     "cache verify models": "cache",
     "cache export models": "cache",
@@ -49,13 +50,26 @@ KINDS = {
     "service set default_log_level": f"words {' '.join(LOG_LEVELS)}",
     "log_level": f"words {' '.join(LOG_LEVELS)}",
     "key": f"words {' '.join(KEYS)}",
+    "config set value": "setting",
     "provider add api_key_file": "file",
     "service set engine": f"words {' '.join(ENGINES)}",
 }
 """What the type of a parameter does not say, by parameter or by command and parameter: `model` and `cache` are names
-that `foundry model list` and `foundry cache list` know."""
+that `foundry model list` and `foundry cache list` know, `loaded` those of `foundry model list --loaded`; a `setting` is what
+the word before it, one of SETTINGS, takes."""
 
-METAVARS = {"model": "MODEL", "cache": "MODEL", "file": "FILE", "directory": "DIRECTORY", "number": "NUMBER", "text": "TEXT"}
+SETTINGS = {
+    "port": "words auto",
+    "cache-directory": "directory",
+    "log-level": f"words {' '.join(LOG_LEVELS)}",
+    "strict-fields": "words true false",
+}
+"""The kinds of values of the keys of `foundry config set`, where there is one."""
+
+METAVARS = {
+    "model": "MODEL", "cache": "MODEL", "loaded": "MODEL", "file": "FILE", "directory": "DIRECTORY", "number": "NUMBER",
+    "text": "TEXT", "setting": "VALUE",
+}  # fmt: skip
 
 SAFE_NAMES_AWK = (
     '($2 == "alias" || $2 == "id") && $4 ~ /^[A-Za-z0-9][A-Za-z0-9._:@+\\/-]*$/ { names = names $4 "\\n" } '
@@ -290,7 +304,7 @@ def _read_parameter(parameter: Any, command: Any, path: str) -> Parameter:
     is_option = parameter.param_type_name == "option"
     value_type, info = _declared_type(get_type_hints(inspect.unwrap(command.callback), include_extras=True)[parameter.name])
     kind = "" if getattr(parameter, "is_flag", False) else _kind(parameter.name, path, value_type)
-    metavar = (parameter.metavar or "").strip("[].") or _metavar(kind)
+    metavar = re.sub(r"^\[(.*)\](\.\.\.)?$", r"\1", parameter.metavar or "") or _metavar(kind)
     metavar += "..." if is_repeated else ""
     return Parameter(
         names=(*parameter.opts, *parameter.secondary_opts) if is_option else (),
@@ -345,7 +359,13 @@ def _default(parameter: Any) -> str:
 
 def bash(root: Command) -> str:
     """The completion for bash."""
-    return _fill("foundry.bash", COMMANDS="\n".join(_bash_commands(root)), VALUES="\n".join(_bash_values(root)))
+    settings = (f"        {key}) value={_quote(kind)} ;;" for key, kind in SETTINGS.items())
+    return _fill(
+        "foundry.bash",
+        COMMANDS="\n".join(_bash_commands(root)),
+        VALUES="\n".join(_bash_values(root)),
+        SETTINGS="\n".join(settings),
+    )
 
 
 def _bash_commands(root: Command) -> Iterator[str]:
@@ -378,7 +398,13 @@ def _quote(text: str) -> str:
 
 def zsh(root: Command) -> str:
     """The completion for zsh: one function per command."""
-    return _fill("_foundry", FUNCTIONS="\n\n".join("\n".join(_zsh_function(command)) for command in root.walk()))
+    functions = "\n\n".join("\n".join(_zsh_function(command)) for command in root.walk())
+    return _fill("_foundry", FUNCTIONS=functions, SETTINGS="\n".join(map(_zsh_setting, SETTINGS)))
+
+
+def _zsh_setting(key: str) -> str:
+    words = SETTINGS[key].removeprefix("words ")
+    return f"    {key}) " + ('_files "$@" -/ ;;' if words == "directory" else f'__foundry_words "$@" {words} ;;')
 
 
 def _zsh_function(command: Command) -> Iterator[str]:
@@ -429,8 +455,10 @@ def _zsh_value(parameter: Parameter) -> str:
     """Message and action of a value."""
     if parameter.words:
         return f"value:__foundry_words {parameter.words}"
-    actions = {"model": "__foundry_models model", "cache": "__foundry_models cache", "file": "_files", "directory": "_files -/"}
-    return f"{parameter.metavar.lower()}:{actions.get(parameter.kind, ' ')}"
+    actions = {"file": "_files", "directory": "_files -/", "setting": "__foundry_setting"}
+    actions |= {kind: f"__foundry_models {kind}" for kind in ("model", "cache", "loaded")}
+    message = parameter.metavar.lower().replace(":", "\\:")
+    return f"{message}:{actions.get(parameter.kind, ' ')}"
 
 
 def fish(root: Command) -> str:
@@ -449,8 +477,18 @@ def fish(root: Command) -> str:
     )
     entries = (line for command in root.walk() for line in _fish_entries(command))
     return _fill(
-        "foundry.fish", COMMANDS="\n".join(commands), VALUES=" \\\n            ".join(values), ENTRIES="\n".join(entries)
+        "foundry.fish",
+        COMMANDS="\n".join(commands),
+        VALUES=" \\\n            ".join(values),
+        ENTRIES="\n".join(entries),
+        SETTINGS="\n".join(map(_fish_setting, SETTINGS)),
     )
+
+
+def _fish_setting(key: str) -> str:
+    words = SETTINGS[key].removeprefix("words ")
+    action = "__fish_complete_directories" if words == "directory" else f"printf '%s\\n' {words}"
+    return f"        case {key}\n            {action}"
 
 
 def _fish_entries(command: Command) -> Iterator[str]:
@@ -477,6 +515,8 @@ def _fish_value(parameter: Parameter) -> str:
     actions = {
         "model": " -a '(__foundry_models model)' -d Model",
         "cache": " -a '(__foundry_models cache)' -d Model",
+        "loaded": " -a '(__foundry_models loaded)' -d Model",
+        "setting": " -a '(__foundry_setting)'",
         "file": " -F",
         "directory": " -a '(__fish_complete_directories)'",
     }
@@ -495,7 +535,8 @@ def powershell(root: Command) -> str:
         for command in root.walk()
         for alias in command.alias_paths
     )
-    return _fill("foundry.ps1", TREE=tree, ALIASES=aliases)
+    settings = "\n".join(f"        {_powershell_quote(key)} = {_powershell_quote(kind)}" for key, kind in SETTINGS.items())
+    return _fill("foundry.ps1", TREE=tree, ALIASES=aliases, SETTINGS=settings)
 
 
 def _powershell_command(command: Command) -> Iterator[str]:

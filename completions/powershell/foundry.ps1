@@ -167,7 +167,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }
-            Arguments = @('model')
+            Arguments = @('loaded')
         }
         'model run' = @{
             Commands = [ordered]@{}
@@ -942,7 +942,7 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
                 '--output' = 'words text json'
                 '-o' = 'words text json'
             }
-            Arguments = @('words port cache-directory log-level idle-timeout-minutes strict-fields', 'text')
+            Arguments = @('words port cache-directory log-level idle-timeout-minutes strict-fields', 'setting')
         }
         'config reset' = @{
             Commands = [ordered]@{}
@@ -992,12 +992,19 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         'provider rm' = 'provider remove'
         'service list' = 'service ps'
     }
+    $settings = @{
+        'port' = 'words auto'
+        'cache-directory' = 'directory'
+        'log-level' = 'words trace debug info warn error critical none'
+        'strict-fields' = 'words true false'
+    }
     $safeName = '^[A-Za-z0-9][A-Za-z0-9._:@+/-]*$'
 
     # Where the cursor is: in which command, after which option, at which argument.
     $path = ''
     $pending = ''
     $position = 0
+    $word = ''
     $isLiteral = $false
     foreach ($element in @($commandAst.CommandElements | Select-Object -Skip 1)) {
         if ($element.Extent.EndOffset -ge $cursorPosition) { break }
@@ -1040,13 +1047,15 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         $kind = $command.Arguments[$position]
     }
 
+    if ($kind -eq 'setting') { $kind = $settings["$word"] }
     if ("$kind".StartsWith('words ')) {
         foreach ($value in $kind.Substring(6).Split(' ')) { $candidates[$value] = $value }
-    } elseif ($kind -eq 'model' -or $kind -eq 'cache') {
+    } elseif ($kind -in 'model', 'cache', 'loaded') {
         $offline = $env:FOUNDRY_OFFLINE
         try {
             $env:FOUNDRY_OFFLINE = '1'
-            $answer = & foundry $kind list --output json 2>$null | Out-String | ConvertFrom-Json
+            $list = if ($kind -eq 'loaded') { 'model', 'list', '--loaded' } else { $kind, 'list' }
+            $answer = & foundry @list --output json 2>$null | Out-String | ConvertFrom-Json
             foreach ($model in $answer.models) {
                 if ($kind -eq 'cache' -and $model.bundled) { continue }
                 foreach ($name in @($model.alias, $model.id)) {

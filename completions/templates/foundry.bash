@@ -18,9 +18,19 @@ _foundry_value() {
     esac
 }
 
-# Names of the models that 'foundry $1 list' knows, one per line. Only names that no shell has to quote.
+# The kind of value that setting $1 has, in `value`.
+_foundry_setting() {
+    value=''
+    case ${1,,} in
+@SETTINGS@
+    esac
+}
+
+# Names of the models that 'foundry $1 list' knows, or that are loaded, one per line. Only names that no shell has to quote.
 _foundry_models() {
-    FOUNDRY_OFFLINE=1 command foundry "$1" list --output json 2>/dev/null </dev/null | awk -F '"' -v group="$1" '@AWK@'
+    local -a list=("$1" list)
+    [[ $1 != loaded ]] || list=(model list --loaded)
+    FOUNDRY_OFFLINE=1 command foundry "${list[@]}" --output json 2>/dev/null </dev/null | awk -F '"' -v group="$1" '@AWK@'
 }
 
 # The words up to the cursor in `words`, put together again where bash splits them: at ':' and '='.
@@ -41,10 +51,11 @@ _foundry_words() {
 }
 
 # Put into COMPREPLY which of the candidates begin with $1, in any case. $2 goes before each; $3 is the whole word:
-# readline replaces only what follows its last ':' or '='.
+# readline replaces only what follows its last ':' or '=', or its quotation mark, which stands behind $4.
 _foundry_reply() {
-    local candidate head='' part char
+    local candidate head=${4-} part char
     for char in : =; do
+        (($# == 3)) || break
         part=${3%"${3##*"$char"}"}
         if [[ $COMP_WORDBREAKS == *"$char"* ]] && ((${#part} > ${#head})); then head=$part; fi
     done
@@ -57,11 +68,16 @@ _foundry_reply() {
 }
 
 _foundry() {
-    local -a words arguments candidates=()
+    local -a words arguments candidates=() quoted=()
     local commands options value path='' pending='' is_literal='' position=0 word last prefix=''
     COMPREPLY=()
     _foundry_words
+    ((${#words[@]})) || return 0 # not called by readline
     last=${words[${#words[@]} - 1]}
+    if [[ $last =~ ^([^\"\']*)[\"\']([^\"\']*)$ ]]; then
+        quoted=("${BASH_REMATCH[1]}")
+        last=${BASH_REMATCH[1]}${BASH_REMATCH[2]}
+    fi
     for word in "${words[@]:1:${#words[@]}-2}"; do
         if [[ $pending ]]; then
             pending=''
@@ -95,13 +111,14 @@ _foundry() {
         value="words $options"
     fi
 
+    if [[ $value == setting ]]; then _foundry_setting "${words[${#words[@]} - 2]}"; fi
     case $value in
         'words '*) IFS=' ' read -ra candidates <<<"${value#words }" ;;
-        model | cache) mapfile -t candidates < <(_foundry_models "$value") ;;
+        model | cache | loaded) mapfile -t candidates < <(_foundry_models "$value") ;;
         file) compopt -o default 2>/dev/null ;;
         directory) compopt -o dirnames 2>/dev/null ;;
     esac
-    _foundry_reply "$word" "$prefix" "$last"
+    _foundry_reply "$word" "$prefix" "$last" "${quoted[@]}"
 }
 
 complete -F _foundry foundry

@@ -74,11 +74,21 @@ function __foundry_argument
     test "$argv" = "$place"
 end
 
-# Names of the models that 'foundry <group> list' knows.
+# Names of the models that 'foundry <group> list' knows, or that are loaded.
 function __foundry_models -a group
     command -q foundry; or return
     set -lx FOUNDRY_OFFLINE 1
-    command foundry $group list --output json 2>/dev/null </dev/null | awk -F '"' -v group=$group '@AWK@'
+    set -l list $group list
+    test $group = loaded; and set list model list --loaded
+    command foundry $list --output json 2>/dev/null </dev/null | awk -F '"' -v group=$group '@AWK@'
+end
+
+# The values of the setting before the cursor.
+function __foundry_setting
+    set -l tokens (commandline -opc)
+    switch (string lower -- $tokens[-1])
+@SETTINGS@
+    end
 end
 
 complete -c foundry -e

@@ -9,12 +9,16 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
     $aliases = @{
 @ALIASES@
     }
+    $settings = @{
+@SETTINGS@
+    }
     $safeName = '^[A-Za-z0-9][A-Za-z0-9._:@+/-]*$'
 
     # Where the cursor is: in which command, after which option, at which argument.
     $path = ''
     $pending = ''
     $position = 0
+    $word = ''
     $isLiteral = $false
     foreach ($element in @($commandAst.CommandElements | Select-Object -Skip 1)) {
         if ($element.Extent.EndOffset -ge $cursorPosition) { break }
@@ -57,13 +61,15 @@ Register-ArgumentCompleter -Native -CommandName foundry -ScriptBlock {
         $kind = $command.Arguments[$position]
     }
 
+    if ($kind -eq 'setting') { $kind = $settings["$word"] }
     if ("$kind".StartsWith('words ')) {
         foreach ($value in $kind.Substring(6).Split(' ')) { $candidates[$value] = $value }
-    } elseif ($kind -eq 'model' -or $kind -eq 'cache') {
+    } elseif ($kind -in 'model', 'cache', 'loaded') {
         $offline = $env:FOUNDRY_OFFLINE
         try {
             $env:FOUNDRY_OFFLINE = '1'
-            $answer = & foundry $kind list --output json 2>$null | Out-String | ConvertFrom-Json
+            $list = if ($kind -eq 'loaded') { 'model', 'list', '--loaded' } else { $kind, 'list' }
+            $answer = & foundry @list --output json 2>$null | Out-String | ConvertFrom-Json
             foreach ($model in $answer.models) {
                 if ($kind -eq 'cache' -and $model.bundled) { continue }
                 foreach ($name in @($model.alias, $model.id)) {

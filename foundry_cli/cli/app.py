@@ -56,6 +56,10 @@ class _Root(SteadyGroup):
         places = {name: place for names in _SECTIONS.values() for name, place in names.items()}
         self.commands = Commands({name: partial(_load, name, place) for name, place in places.items()})  # type: ignore[assignment]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Called by Click; `help model run` is another way to write `model run --help`."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         width = formatter.width - _MARGINS - max(map(len, self.commands))
         for title, names in _SECTIONS.items():
@@ -70,6 +74,7 @@ Foundry Local CLI: Run AI models on your device.
 Getting started:
   1. List the models:        foundry model list
   2. Chat with a model:      foundry model run <model>
+  3. Learn about a command:  foundry help <command>
 
 \b
 EXAMPLES:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from foundry_cli.api.limits import LARGEST_BODY
 from foundry_cli.cli import output
 from foundry_cli.cli.lifecycle import running_service
 from foundry_cli.cli.output import Say, symbol
 from foundry_cli.cli.resolution import check_writes, find_model
 from foundry_cli.client.client import AnswerEnd, ServiceClient, TextDelta
 from foundry_cli.errors import FoundryError, InvalidRequestError, ModelInUseError
+from foundry_cli.repl.sanitizer import Sanitizer, clean_prompt
 from foundry_cli.repl.settings import ChatSettings
 from foundry_cli.types import ModelInfo
+
+_REST_OF_BODY = 1 << 20  # bytes that a request may have besides its question: the system message, and parameters
 
 
 def read_question(prompt: str | None) -> str | None:
@@ -26,14 +31,25 @@ def read_question(prompt: str | None) -> str | None:
 
 
 def read_text(prompt: str | None) -> str:
-    """`prompt`, or all of standard input. Raises `InvalidRequestError` when there is nothing in it."""
+    """`prompt`, or all of standard input, as models take it. Raises `InvalidRequestError` for nothing, or for too much."""
     if prompt is None:
         if sys.stdin.isatty():
             output.note("Type the prompt; Ctrl-D on a line of its own ends it.")
-        prompt = sys.stdin.buffer.read().decode("utf-8", "replace")
+        prompt = sys.stdin.buffer.read(LARGEST_BODY + 1).decode("utf-8", "replace")
+    if len(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace")) > LARGEST_BODY - _REST_OF_BODY:
+        size = f"{(LARGEST_BODY - _REST_OF_BODY) >> 20} MiB"
+        raise InvalidRequestError(
+            f"Prompt cannot be larger than {size}, written as JSON.", hint="No model reads so much at once: give a part."
+        )
+    prompt = clean_prompt(prompt)
     if not prompt.strip():
         raise InvalidRequestError("Prompt cannot be empty.", hint="Give a text on the command line, or on standard input.")
     return prompt
+
+
+def system_message(text: str | None) -> str | None:
+    """A system message as models take it."""
+    return None if text is None else clean_prompt(text)
 
 
 @dataclass(frozen=True)
@@ -132,8 +148,6 @@ def _writer() -> Callable[[str], None]:
     """Shows text at once: as it is in a file or a pipe, made harmless on a terminal."""
     clean: Callable[[str], str] = str
     if sys.stdout.isatty():
-        from foundry_cli.repl.sanitizer import Sanitizer
-
         clean = Sanitizer().feed
 
     def write(text: str) -> None:

@@ -45,7 +45,9 @@ def complete(
     from foundry_cli.repl.settings import ChatSettings
 
     question = chat.read_text(prompt)
-    settings = ChatSettings(system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, ttl=ttl)
+    settings = ChatSettings(
+        system=chat.system_message(system), temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, ttl=ttl
+    )
     wanted = chat.Wanted(model, device.chosen, ep=ep, ttl=ttl, accept_license=accept_license, retain=True)
     client, info = chat.ready_model(wanted, is_quiet=True)
     if output_format is Format.json:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from enum import IntEnum
 
 from foundry_cli import errors
+from foundry_cli.cli import output
 
 
 class ExitCode(IntEnum):
@@ -46,5 +47,5 @@ def sentence(error: errors.FoundryError) -> str:
 def report(error: errors.FoundryError) -> ExitCode:
     """Print `error` on standard error and return the exit code, which counts also where nothing can be printed."""
     with suppress(OSError):
-        print(sentence(error), file=sys.stderr, flush=True)  # noqa: T201
+        print(output.shown(sentence(error), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
     return exit_code(error)

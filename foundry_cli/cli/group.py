@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from functools import partial
 from typing import Any, cast
 
@@ -10,6 +12,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command_from_info, get_command_name
 from typer.models import CommandInfo
+
+from foundry_cli.cli import output
 
 Command = TyperCommand | TyperGroup
 
@@ -54,7 +58,39 @@ class SteadyGroup(_SteadyHelp, TyperGroup):
 
 
 class _SteadyCommand(_SteadyHelp, TyperCommand):
-    """The same for a command."""
+    """The same for a command, whose errors say what is wanted instead."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Called by Click."""
+        ctx.allow_extra_args = True  # they are told of here
+        try:
+            rest = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.replace("a valid number", _number(getattr(error, "param", None)))
+            raise
+        if rest:
+            texts = output.shown(" ".join(map(str, rest)), sys.stderr)
+            ctx.fail(f"Got unexpected extra argument(s) ({texts}).{self._way()}")
+        return rest
+
+    def _way(self) -> str:
+        kinds = {parameter.name: parameter.param_type_name for parameter in self.params}
+        return _WAYS.get(kinds.get("prompt", ""), "")
+
+
+_WAYS = {
+    "option": ' A question is given with --prompt "...", between quotation marks.',
+    "argument": " A prompt of several words stands between quotation marks.",
+}
+_TYPES = {"int": "number", "int range": "number", "float": "number", "float range": "number", "str": "text"}
+
+
+def _number(parameter: Any) -> str:
+    """What `parameter` must be, with its bounds."""
+    value_type = getattr(parameter, "type", None)
+    low, high = getattr(value_type, "min", None), getattr(value_type, "max", None)
+    bounds = f" from {low} to {high}" if None not in (low, high) else "" if low is None else f" of at least {low}"
+    return f"a {'whole ' if 'Int' in type(value_type).__name__ else ''}number{bounds}"
 
 
 def group(help_text: str, cls: type[SteadyGroup] = SteadyGroup) -> typer.Typer:
@@ -85,4 +121,8 @@ def _name(info: CommandInfo) -> str:
 def _make(info: CommandInfo) -> TyperCommand:
     info.cls = _SteadyCommand
     made = get_command_from_info(info, pretty_exceptions_short=False, rich_markup_mode=_OF_ALL["rich_markup_mode"])
+    for parameter in made.params:
+        if parameter.type.name in _TYPES:
+            parameter.type = copy(parameter.type)  # one object serves many parameters
+            parameter.type.name = _TYPES[parameter.type.name]
     return cast("TyperCommand", made)

@@ -231,7 +231,13 @@ def run(
     from foundry_cli.repl.settings import ChatSettings
 
     settings = ChatSettings(
-        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, ttl=ttl, verbose=verbose
+        system=chat.system_message(system),
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
+        ttl=ttl,
+        verbose=verbose,
     )
     question = chat.read_question(prompt)
     wanted = chat.Wanted(

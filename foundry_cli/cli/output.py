@@ -48,14 +48,23 @@ def symbol(text: str, stream: TextIO | None = None) -> str:
     return text
 
 
+def shown(text: str, stream: TextIO) -> str:
+    """`text` as it goes to `stream`: on a terminal without what would act on it, as names of files and models may."""
+    if text.isprintable() or not stream.isatty():
+        return text
+    from foundry_cli.repl.sanitizer import sanitize
+
+    return sanitize(text)
+
+
 def line(text: str = "") -> None:
     """A line of the result."""
-    print(text)  # noqa: T201
+    print(shown(text, sys.stdout))  # noqa: T201
 
 
 def note(text: str) -> None:
     """A line about what is going on; never part of the result."""
-    print(text, file=sys.stderr)  # noqa: T201
+    print(shown(text, sys.stderr), file=sys.stderr)  # noqa: T201
 
 
 def document(value: Any) -> None:

@@ -102,14 +102,14 @@ def _new_bar(progress: Progress, stream: TextIO) -> Any:
             rate = fields["rate"] or (fields["n"] - fields["initial"]) / max(fields["elapsed"], 1e-6)
             rest = (fields["total"] or 0) - fields["n"]
             left = rest / rate if rate else 0.0 if rest == 0 else None
-            return {**fields, "remaining_about": _duration(left), "rate_text": _rate(rate)}
+            bar_format = _bar_format(_columns(stream))  # the window may have been resized
+            return {**fields, "bar_format": bar_format, "remaining_about": _duration(left), "rate_text": _rate(rate)}
 
     return Bar(
         total=progress.total,
         initial=progress.done,
         file=stream,
         ascii=" #",
-        bar_format=_bar_format(_columns(stream)),
         mininterval=0.1,
         smoothing=0.1,
         dynamic_ncols=True,

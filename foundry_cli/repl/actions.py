@@ -66,7 +66,13 @@ def _show(chat: Chat, printer: Printer, argument: str) -> None:
     printer.line(f"Model:         {chat.model}")
     printer.line(f"System prompt: {chat.conversation.system or 'none'}")
     printer.line(f"Settings:      {settings or 'defaults of the model'}")
-    printer.line(f"Conversation:  {_count(chat.conversation.turns)}{f', saved in {chat.file}' if chat.file else ''}")
+    printer.line(f"Conversation:  {_count(chat.conversation.turns)}{_place(chat)}")
+
+
+def _place(chat: Chat) -> str:
+    if chat.file is None:
+        return ""
+    return f", saved in {chat.file}" if chat.conversation == chat.saved else f", changed since it was saved in {chat.file}"
 
 
 def _show_messages(chat: Chat, printer: Printer) -> None:
@@ -91,7 +97,7 @@ def _save(chat: Chat, printer: Printer, argument: str) -> None:
     if path != chat.file and path.exists():
         raise FoundryError(f"The file {path} exists already.", hint="Choose another name, or remove that file first.")
     save_conversation(chat.conversation, chat.model, path)
-    chat.file = path
+    chat.file, chat.saved = path, chat.conversation
     printer.line(f"Saved {_count(chat.conversation.turns)} to {path}.")
 
 
@@ -101,7 +107,7 @@ def _load(chat: Chat, printer: Printer, argument: str) -> None:
     path = _path(argument)
     conversation, model = load_conversation(path)
     chat.replace_conversation(conversation)
-    chat.file = path
+    chat.file, chat.saved = path, conversation
     printer.line(f"Loaded {_count(conversation.turns)} from {path}.")
     if model and model != chat.model:
         printer.note(f"It was with the model {model}; /model {model} goes on with that.")
@@ -111,7 +117,7 @@ def _path(argument: str) -> Path:
     try:
         return Path(argument).expanduser().absolute()
     except (RuntimeError, OSError) as error:  # no home directory, or no working directory
-        raise FoundryError(f"The file name {argument!r} cannot be used: {error}.") from error
+        raise FoundryError(f"The file name {argument!r} cannot be used: {str(error).rstrip('.')}.") from error
 
 
 def _count(turns: int) -> str:

@@ -92,6 +92,7 @@ class Chat:
         self.conversation = Conversation(settings.system)
         self.stats: AnswerStats | None = None
         self.file: Path | None = None  # where it was saved or loaded last
+        self.saved = self.conversation  # what that file holds
         self.is_connected = True
         self._paths = paths
         self._client = client

@@ -20,6 +20,11 @@ class Command:
     argument: str = ""
     other_names: tuple[str, ...] = ()
 
+    def takes(self, argument: str) -> bool:
+        """Whether `argument` may follow the name."""
+        only = self.argument.strip("[]")
+        return not argument or only.isupper() or argument == only
+
 
 COMMANDS = (
     Command("help", "show this help", other_names=("?",)),
@@ -59,7 +64,7 @@ class Call:
 
 
 def parse_input(text: str) -> Question | Call | None:
-    """What was typed; None when it is nothing. Raises `InvalidRequestError` for an unknown command."""
+    """What was typed; None when it is nothing. Raises `InvalidRequestError` for an unknown command or argument."""
     text = text.strip()
     if text.startswith("//"):
         return Question(text[1:])
@@ -70,6 +75,8 @@ def parse_input(text: str) -> Question | Call | None:
     command = _BY_NAME.get(name.lower())
     if command is None:
         raise _unknown(name)
+    if not command.takes(argument):
+        raise _surplus(command, name)
     return Call(command, argument)
 
 
@@ -98,6 +105,13 @@ def _split(text: str) -> tuple[str, str]:
     """The word after the slash, and the rest."""
     name, rest = re.fullmatch(r"/(\S*)\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     return name, rest
+
+
+def _surplus(command: Command, name: str) -> InvalidRequestError:
+    known = f"no argument other than {command.argument.strip('[]')!r}" if command.argument else "no argument"
+    return InvalidRequestError(
+        f"/{command.name} takes {known}.", hint=f"A question that begins so is written with two slashes: //{name} …"
+    )
 
 
 def _unknown(name: str) -> InvalidRequestError:

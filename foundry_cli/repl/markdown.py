@@ -45,6 +45,10 @@ class MarkdownAnswer:
         self.ends_blank = False
         """Whether the last line so far is an empty one."""
 
+    def disturb(self) -> None:
+        """The window has been resized, or something else written to it. May be called from a signal handler."""
+        self._live.disturb()
+
     def begin(self) -> str:
         """What stands before the answer."""
         return self._live.add(self._prefix)

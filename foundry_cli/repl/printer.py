@@ -15,6 +15,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from foundry_cli.errors import FoundryError
+from foundry_cli.repl.live_region import LiveRegion
 from foundry_cli.repl.sanitizer import Sanitizer, encodable, sanitize
 from foundry_cli.repl.style import ANSWER_STYLE
 
@@ -36,25 +37,35 @@ class _AnswerView(Protocol):
 
     ends_blank: bool
 
+    def disturb(self) -> None: ...
     def begin(self) -> str: ...
     def add(self, text: str) -> str: ...
     def finish(self) -> str: ...
 
 
 class _PlainAnswer:
-    """An answer as it comes."""
+    """An answer as it comes; on a terminal broken between words."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, region: LiveRegion | None) -> None:
         self._prefix = prefix
+        self._region = region
         self._last = prefix
         self.ends_blank = False
 
+    def disturb(self) -> None:
+        """The window has been resized, or something else written to it."""
+        if self._region is not None:
+            self._region.disturb()
+
     def begin(self) -> str:
-        return self._prefix
+        return self._placed(self._prefix)
 
     def add(self, text: str) -> str:
         self._last = (self._last + text)[-2:]
-        return text
+        return self._placed(text)
+
+    def _placed(self, text: str) -> str:
+        return text if self._region is None else self._region.add(text)
 
     def finish(self) -> str:
         self.ends_blank = self._last == "\n\n"
@@ -88,7 +99,8 @@ def _environment(stream: TextIO) -> dict[str, str]:
 class Printer:
     """Writes to the console. Foreign text loses its control characters here, and what the encoding cannot write.
 
-    With colours, answers are shown as Markdown; without (`NO_COLOR`, a dumb terminal, a file) as the text they are.
+    With colours, answers are shown as Markdown; without (`NO_COLOR`, a dumb terminal, a file) as the text they
+    are, broken between words on a terminal.
     """
 
     def __init__(self, console: Console) -> None:
@@ -120,7 +132,7 @@ class Printer:
     def pairs(self, rows: list[tuple[str, str]]) -> None:
         """Two columns; the second one wraps, or goes below the first where the window is narrow."""
         left = max(len(first) for first, _ in rows)
-        width = self._console.width if self._console.is_terminal else sys.maxsize
+        width = self._size()[0] if self._console.is_terminal else sys.maxsize
         is_narrow = width - left < _NARROWEST_COLUMN
         for first, second in rows:
             start = f"  {first}\n      " if is_narrow else f"  {first:<{left}}  "
@@ -139,7 +151,7 @@ class Printer:
     def wait(self, text: str = _THINKING) -> None:
         """Say that work is going on, until the answer begins or `end_wait`; only on a terminal."""
         text = encodable(text, self._console.encoding).strip()
-        if self._console.is_terminal and cell_len(text) < self._console.width:
+        if self._console.is_terminal and cell_len(text) < self._size()[0]:
             self._waiting = text
             self._write(text)
 
@@ -154,6 +166,12 @@ class Printer:
         """Whether a part of an answer, or of a thought, has been shown."""
         return self._view is not None or self._thought is not None
 
+    def disturb(self) -> None:
+        """The window has been resized, or something else written to it. May be called from a signal handler."""
+        for view in (self._view, self._thought):
+            if view is not None:
+                view.disturb()
+
     def thought(self, text: str) -> None:
         """A piece of what the model thinks before it answers, shown at once; only on a terminal."""
         if not self._console.is_terminal:
@@ -164,7 +182,7 @@ class Printer:
             if not text:
                 return
             self.end_wait()
-            self._thought = _PlainAnswer(_symbol(_THOUGHT, self._console.encoding))
+            self._thought = self._plain_answer(_THOUGHT)
             self._write(self._thought.begin())
         self._write(self._dimmed(self._thought.add(text)))
 
@@ -208,14 +226,27 @@ class Printer:
     def _wrap(self, text: str) -> str:
         if not self._console.is_terminal:
             return text
-        return "\n".join(_wrapped(line, self._console.width) for line in text.split("\n"))
+        return "\n".join(_wrapped(line, self._size()[0]) for line in text.split("\n"))
 
     def _new_view(self) -> _AnswerView:
         if not self._is_rich or self._console.width < _NARROWEST_WINDOW:
-            return _PlainAnswer(_symbol(_ANSWER, self._console.encoding))
+            return self._plain_answer(_ANSWER)
         from foundry_cli.repl.markdown import MarkdownAnswer  # with its parser and lexers not needed for plain text
 
         return MarkdownAnswer(self._console, _ANSWER)
+
+    def _plain_answer(self, prefix: str) -> _PlainAnswer:
+        is_dumb = self._console.is_dumb_terminal or self._console.legacy_windows
+        region = LiveRegion(self._size, is_dumb=is_dumb) if self._console.is_terminal else None
+        return _PlainAnswer(_symbol(prefix, self._console.encoding), region)
+
+    def _size(self) -> tuple[int, int]:
+        """Columns and rows; rich takes a dumb terminal for one of 80 columns, whatever its width."""
+        with suppress(OSError, ValueError):
+            columns, rows = os.get_terminal_size(self._console.file.fileno())
+            if columns:
+                return columns, rows
+        return self._console.width, self._console.height
 
     def _write(self, text: str) -> None:
         try:

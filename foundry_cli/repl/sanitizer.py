@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 _HIDDEN = "\u202a-\u202e\u2066-\u2069"  # bidirectional embeddings, overrides and isolates: text that reads otherwise than it is
 _UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_HIDDEN}\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # as Python reads such bytes from a command line or a terminal
 _LONGEST_PARAMETERS = 64  # characters of a control sequence, or it is none
 _LONGEST_STRING = 4096  # characters of a control string (title, clipboard), or it is none
 _LINE_ENDS = "\n\x85\u2028\u2029"
@@ -94,6 +95,11 @@ class Sanitizer:
 def sanitize(text: str) -> str:
     """A whole text, made harmless."""
     return Sanitizer().feed(text)
+
+
+def clean_prompt(text: str) -> str:
+    """A typed, pasted or piped text as models take it: without NUL, and with a mark for each byte that is no UTF-8."""
+    return _SURROGATE.sub("\ufffd", text.replace("\0", ""))
 
 
 def encodable(text: str, encoding: str) -> str:

@@ -30,9 +30,10 @@ from foundry_cli.repl.completer import CommandCompleter
 from foundry_cli.repl.history import PromptHistory
 from foundry_cli.repl.key_bindings import chat_key_bindings
 from foundry_cli.repl.printer import Printer, TerminalGoneError
+from foundry_cli.repl.sanitizer import clean_prompt
 from foundry_cli.repl.settings import ChatSettings
 from foundry_cli.repl.style import PROMPT_STYLE
-from foundry_cli.repl.terminal import InterruptGate, quiet_terminal
+from foundry_cli.repl.terminal import InterruptGate, Keyboard
 
 __all__ = ["ChatSession", "ChatSettings", "make_prompt", "run_chat"]
 
@@ -49,8 +50,9 @@ def run_chat(paths: Paths, client: ServiceClient, model: str, settings: ChatSett
     """Chat until the person leaves. Standard input is a terminal."""
     chat = Chat(paths, client, model, settings)
     prompt = make_prompt(chat, PromptHistory(paths.history_file))
-    with quiet_terminal(sys.stdin.fileno()):
-        ChatSession(chat, Printer.for_stdout(), prompt).run()
+    printer, keyboard = Printer.for_stdout(), Keyboard(sys.stdin.fileno())
+    with keyboard.quiet():
+        ChatSession(chat, printer, prompt, keyboard).run()
 
 
 def make_prompt(chat: Chat, history: History, input: Input | None = None, output: Output | None = None) -> PromptSession[str]:
@@ -82,20 +84,20 @@ def _is_command() -> bool:
 class ChatSession:
     """The loop around a chat."""
 
-    def __init__(self, chat: Chat, printer: Printer, prompt: PromptSession[str]) -> None:
+    def __init__(self, chat: Chat, printer: Printer, prompt: PromptSession[str], keyboard: Keyboard | None = None) -> None:
         self._chat = chat
         self._printer = printer
         self._prompt = prompt
+        self._keyboard = keyboard or Keyboard()
+        self._gate = InterruptGate()
         self._offered = ""  # stands at the next prompt already
 
     def run(self) -> None:
         """Chat until the person leaves or the window is closed."""
-        is_going_on = True
-        with suppress(TerminalGoneError):
+        with suppress(TerminalGoneError), self._gate:
             self._printer.line(GREETING)
-            while is_going_on:
-                with suppress(KeyboardInterrupt):  # one more, while the first was being answered
-                    is_going_on = self._turn()
+            while self._turn():
+                self._gate.forget()
 
     def _turn(self) -> bool:
         """One prompt and what follows from it; False to leave."""
@@ -107,7 +109,8 @@ class ChatSession:
             self._printer.note("Press Ctrl-D or type /exit to leave the chat.")
             return True
         try:
-            return self._take(text)
+            with self._keyboard.signals(self._printer.disturb):
+                return self._take(text)
         except KeyboardInterrupt:
             self._printer.end_answer("Cancelled.")
         except FoundryError as error:
@@ -117,12 +120,13 @@ class ChatSession:
     def _read(self) -> str:
         offered, self._offered = self._offered, ""
         self._chat.read_ahead()
+        if offered:  # keys that nobody has seen yet would become a part of it, or send it
+            self._keyboard.drop_keys()
         try:
             text = self._prompt.prompt(default=offered)
         except OSError as error:
             raise TerminalGoneError from error
-        text = text.replace("\0", "")  # of a paste; models are given none
-        return text.encode("utf-8", "replace").decode()  # bytes that are no UTF-8 arrive as lone surrogates
+        return clean_prompt(text)
 
     def _take(self, text: str) -> bool:
         entry = parse_input(text)
@@ -137,7 +141,8 @@ class ChatSession:
         else:
             if entry.command.name == "model":
                 self._connect()
-            ACTIONS[entry.command.name](self._chat, self._printer, entry.argument)
+            with self._gate.opened():
+                ACTIONS[entry.command.name](self._chat, self._printer, entry.argument)
         return True
 
     def _answer(self, ask: Callable[[], Answer]) -> None:
@@ -155,15 +160,14 @@ class ChatSession:
     def _show(self, answer: Answer) -> None:
         is_cancelled = False
         self._printer.wait()
-        with InterruptGate() as gate:
-            try:
-                while (piece := gate.next(answer)) is not None:
-                    show = self._printer.thought if isinstance(piece, ReasoningDelta) else self._printer.answer
-                    show(piece.text)
-            except KeyboardInterrupt:
-                is_cancelled = True
-            finally:
-                answer.close()
+        try:
+            while (piece := self._gate.next(answer)) is not None:
+                show = self._printer.thought if isinstance(piece, ReasoningDelta) else self._printer.answer
+                show(piece.text)
+        except KeyboardInterrupt:
+            is_cancelled = True
+        finally:
+            answer.close()
         self._chat.keep(answer, is_cancelled=is_cancelled)
         self._printer.end_answer(*self._notes(answer, is_cancelled=is_cancelled))
 
@@ -176,7 +180,11 @@ class ChatSession:
         return [*notes, answer.stats.text()] if self._chat.settings.verbose else notes
 
     def _connect(self) -> None:
-        if not self._chat.is_connected and self._chat.reconnect():
+        if self._chat.is_connected:
+            return
+        with self._gate.opened():
+            was_started = self._chat.reconnect()
+        if was_started:
             self._printer.note("The service was started again.")
 
     def _report(self, error: FoundryError, text: str) -> None:

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class InterruptGate:
-    """Lets Ctrl-C in only while the program waits: never in the middle of writing to the terminal."""
+    """Lets Ctrl-C in only while the program waits: never in the middle of writing to the terminal or of making a prompt."""
 
     def __init__(self) -> None:
-        self._is_waiting = False
+        self._is_open = False
         self._is_pending = False
         self._previous: Any = None
 
@@ -33,19 +33,30 @@ class InterruptGate:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
 
-    def next(self, iterator: Iterator[T]) -> T | None:
-        """The next item, or None at the end. Raises `KeyboardInterrupt`."""
-        self._is_waiting = True
+    def forget(self) -> None:
+        """Nothing has been pressed so far."""
+        self._is_pending = False
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Raise `KeyboardInterrupt` in the block for what is pressed in it, or has been pressed since `forget`."""
+        self._is_open = True
         try:
             if self._is_pending:
                 raise KeyboardInterrupt
-            return next(iterator, None)
+            yield
         finally:
-            self._is_waiting = False
+            self._is_open = False
+
+    def next(self, iterator: Iterator[T]) -> T | None:
+        """The next item, or None at the end. Raises `KeyboardInterrupt`."""
+        with self.opened():
+            return next(iterator, None)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._is_pending = True
-        if self._is_waiting:
+        if self._is_open:
+            self._is_open = False  # once: what is done about it is not interrupted
             raise KeyboardInterrupt
 
 
@@ -69,35 +80,86 @@ def _exit_prompt(app: Application[Any], error: SystemExit) -> None:
 
 if sys.platform == "win32":
 
-    @contextmanager
-    def quiet_terminal(descriptor: int) -> Iterator[None]:
+    class Keyboard:
         """As on other platforms."""
-        yield
+
+        def __init__(self, descriptor: int | None = None) -> None:
+            self.descriptor = descriptor
+
+        @contextmanager
+        def quiet(self) -> Iterator[None]:
+            """As on other platforms."""
+            yield
+
+        @contextmanager
+        def signals(self, on_change: Callable[[], None]) -> Iterator[None]:
+            """As on other platforms."""
+            yield
+
+        def drop_keys(self) -> None:
+            """As on other platforms."""
 
 else:
     import termios
 
     _LOCAL_FLAGS = 3  # index in what tcgetattr returns
 
-    @contextmanager
-    def quiet_terminal(descriptor: int) -> Iterator[None]:
-        """No echo and no line editing, so that what is typed early does not disturb the answer; signals still work.
+    class Keyboard:
+        """The terminal's keys while no prompt reads them; with no terminal nothing is done."""
 
-        Whatever ends the block, and while the program is suspended, the terminal is as it was before.
-        """
-        if not os.isatty(descriptor):
-            yield
-            return
-        before = termios.tcgetattr(descriptor)
-        quiet = [*before]
-        quiet[_LOCAL_FLAGS] &= ~(termios.ECHO | termios.ICANON)
-        with ExitStack() as stack:
-            stack.callback(_set, descriptor, before)
-            _set(descriptor, quiet)
-            if _is_main_thread():
-                stack.enter_context(_handler(signal.SIGTERM, _leave))
-                stack.enter_context(_suspension(descriptor, before))
-            yield
+        def __init__(self, descriptor: int | None = None) -> None:
+            self.descriptor = descriptor if descriptor is not None and os.isatty(descriptor) else None
+
+        @contextmanager
+        def quiet(self) -> Iterator[None]:
+            """No echo, no line editing and no signals: what is typed early disturbs nothing and waits for the next prompt.
+
+            Whatever ends the block, and while the program is suspended, the terminal is as it was before.
+            """
+            if self.descriptor is None:
+                yield
+                return
+            before = termios.tcgetattr(self.descriptor)
+            quiet = [*before]
+            quiet[_LOCAL_FLAGS] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)
+            with ExitStack() as stack:
+                stack.callback(_set, self.descriptor, before)
+                _set(self.descriptor, quiet)
+                if _is_main_thread():
+                    stack.enter_context(_handler(signal.SIGTERM, _leave))
+                    stack.enter_context(_suspension(self.descriptor, before))
+                yield
+
+        @contextmanager
+        def signals(self, on_change: Callable[[], None]) -> Iterator[None]:
+            """Ctrl-C, Ctrl-Z and Ctrl-\\ act at once in the block, inside of `quiet`.
+
+            `on_change` is called when the window has another size, or something else has been written to it: from a signal
+            handler. It is set for each block, because a prompt leaves none behind.
+            """
+            if self.descriptor is None:
+                yield
+                return
+            with ExitStack() as stack:
+                if _is_main_thread():
+                    stack.enter_context(_handler(signal.SIGWINCH, lambda _number, _frame: on_change()))
+                stack.callback(self._switch_signals, is_on=False)
+                self._switch_signals(is_on=True)
+                yield
+
+        def _switch_signals(self, *, is_on: bool) -> None:
+            assert self.descriptor is not None
+            with suppress(termios.error):  # the window has been closed
+                attributes = termios.tcgetattr(self.descriptor)
+                flags = attributes[_LOCAL_FLAGS]
+                attributes[_LOCAL_FLAGS] = flags | termios.ISIG if is_on else flags & ~termios.ISIG
+                termios.tcsetattr(self.descriptor, termios.TCSADRAIN, attributes)
+
+        def drop_keys(self) -> None:
+            """Forget what has been typed and not read."""
+            if self.descriptor is not None:
+                with suppress(termios.error):
+                    termios.tcflush(self.descriptor, termios.TCIFLUSH)
 
     @contextmanager
     def _suspension(descriptor: int, before: list[Any]) -> Iterator[None]:
@@ -108,7 +170,7 @@ else:
             os.kill(os.getpid(), number)  # sleeps here until SIGCONT
             signal.signal(number, handler)
             _set(descriptor, current)
-            os.kill(os.getpid(), signal.SIGWINCH)  # a prompt draws itself again
+            os.kill(os.getpid(), signal.SIGWINCH)  # a prompt draws itself again, an answer goes on below
 
         with _handler(signal.SIGTSTP, suspend):
             yield
@@ -122,7 +184,5 @@ else:
             signal.signal(number, previous)
 
     def _set(descriptor: int, attributes: list[Any]) -> None:
-        try:
+        with suppress(termios.error):  # the window has been closed
             termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
-        except termios.error:  # the window has been closed
-            return

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foundry_cli.api.limits import LARGEST_BODY
 from foundry_cli.errors import InvalidRequestError
 from foundry_cli.service.errors import BodyTooLargeError, HeadersTooLargeError, RequestTimeoutError, response_to
 
-LARGEST_BODY = 16 * 1024 * 1024  # bytes
 LARGEST_HEADERS = 16 * 1024  # bytes of request line and headers
 MOST_HEADERS = 100
 MOST_CONNECTIONS = 256  # over TCP; the Unix socket stays reachable

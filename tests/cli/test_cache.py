@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from foundry_cli.store.cache_marker import MARKER, mark_cache
 from foundry_cli.store.manifest import MANIFEST
 from foundry_cli.store.usage import note_use
 from tests.cli.in_process import Command
-from tests.conftest import Foundry, RunningService, add_model
+from tests.conftest import FOUNDRY, Foundry, RunningService, add_model, clean_environment
 from tests.models.scripted import write_scripted_model
 from tests.store.managed import add_managed
 from tests.store.test_removal import add_partial
@@ -36,6 +38,22 @@ def listed(foundry: Command) -> dict[str, dict[str, Any]]:
     """`cache list` as JSON, by id."""
     models = json.loads(foundry("cache", "list", "-o", "json").stdout)["models"]
     return {model["id"]: model for model in models}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("command", [("cache", "cd"), ("cache", "move")])
+def test_names_of_directories_do_not_act_on_a_terminal(command: tuple[str, str], tmp_path: Path) -> None:
+    import pexpect
+
+    (tmp_path / "file").touch()
+    places = [str(tmp_path / "file" / "\x1b[31mx"), str(tmp_path / "\x1b[32my")]
+    for place in places:
+        environment = clean_environment(tmp_path / "home")
+        shown, _ = pexpect.run(shlex.join([str(FOUNDRY), *command, place]), env=environment, withexitstatus=True)
+        assert place.rpartition("m")[2].encode() in shown
+        assert b"\x1b" not in shown
+    shown = pexpect.run(f"{FOUNDRY} cache location", env=clean_environment(tmp_path / "home"))
+    assert b"\x1b" not in shown
 
 
 def test_location(foundry: Foundry, tmp_path: Path) -> None:

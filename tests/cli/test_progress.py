@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import struct
+import sys
 
 import pytest
 
@@ -74,3 +77,20 @@ def test_the_line_fits_the_terminal_and_keeps_its_numbers(columns: int) -> None:
 )
 def test_a_slow_download_has_a_speed_other_than_zero(rate: float, text: str) -> None:
     assert _rate(rate) == text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
+def test_the_bar_follows_the_window() -> None:
+    import fcntl
+    import pty
+    import termios
+
+    main, terminal = pty.openpty()
+    with os.fdopen(main, "rb", buffering=0) as screen, os.fdopen(terminal, "w") as stream:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        with DownloadProgress(stream) as progress:
+            progress(Progress(0, 100 * _MIB, "", 0))
+            assert b"[" in screen.read(1000)
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 20, 0, 0))
+            progress(Progress(100 * _MIB, 100 * _MIB, "", 0))
+        assert screen.read(1000).replace(b"\r", b"").strip() == b"100.00 %"

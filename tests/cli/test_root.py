@@ -48,6 +48,12 @@ def test_help_exists_at_every_level(here: Command) -> None:
     assert "--prompt" in here("model", "run", "--help").stdout
 
 
+def test_help_may_stand_before_the_command(here: Command) -> None:
+    for command in ([], ["model"], ["model", "run"], ["status"]):
+        assert here("help", *command).stdout == here(*command, "--help").stdout != ""
+    assert here("help", "nonsense").code == 2
+
+
 def test_version_is_nothing_but_the_version(foundry: Foundry) -> None:
     output = foundry("--version")
     assert (output.stdout, output.stderr, output.code) == (f"{__version__}\n", "", 0)
@@ -85,6 +91,29 @@ def test_wrong_usage_is_exit_code_2_without_a_traceback(here: Command, arguments
     assert output.stdout == ""
     assert output.stderr.strip()
     assert "Traceback" not in output.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["service", "start", "--port", "abc"], "'abc' is not a whole number from 0 to 65535."),
+        (["run", "echo", "--max-tokens", "1.5"], "'1.5' is not a whole number of at least 1."),
+        (["run", "echo", "--seed", "x"], "'x' is not a whole number."),
+        (["run", "echo", "--top-p", "x"], "'x' is not a number from 0 to 1."),
+        (["run", "echo", "how do I"], '(how do I). A question is given with --prompt "...", between quotation marks.'),
+        (["complete", "echo", "how", "do", "I"], "(do I). A prompt of several words stands between quotation marks."),
+        (["status", "now"], "Got unexpected extra argument(s) (now)."),
+    ],
+)
+def test_wrong_usage_says_what_is_wanted(here: Command, arguments: list[str], told: str) -> None:
+    assert told in " ".join(here(*arguments).stderr.split())
+
+
+def test_help_names_kinds_of_values_as_people_do(here: Command) -> None:
+    shown = here("model", "run", "--help").stdout
+    assert "--ttl <number>" in shown
+    assert "--prompt <text>" in shown
+    assert "<str>" not in shown
 
 
 def test_simple_commands_import_nothing_heavy(tmp_path: Path) -> None:

@@ -40,6 +40,26 @@ def test_an_empty_prompt_is_refused_before_anything_starts(here: Command, argume
     assert not (tmp_path / "home" / "run").exists()
 
 
+def test_a_prompt_that_no_request_could_hold_is_refused_before_anything_starts(foundry: Foundry, tmp_path: Path) -> None:
+    for text in ("y\n" * 8_000_000, "y\n" * 35_000_000):
+        output = foundry("model", "run", "foundry-guide", input=text)
+        assert output.code == 2
+        assert (
+            output.stderr
+            == "Exception: Prompt cannot be larger than 15 MiB, written as JSON. No model reads so much at once: give a part.\n"
+        )
+    assert not (tmp_path / "home" / "run").exists()
+
+
+def test_bytes_that_are_no_text_reach_the_model_as_marks(service: RunningService) -> None:
+    for arguments in ("--prompt $'a\\xff\\xfe'", "< <(printf 'a\\0b\\xff')", "--prompt x --system $'\\xff'"):
+        done = run_shell(f"{FOUNDRY} model run echo {arguments}", service.paths.home)
+        assert (done.stdout, done.returncode) == ("The first answer.\n", 0)
+    done = run_shell(f"printf '\\0' | {FOUNDRY} model run echo", service.paths.home)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Exception: Prompt cannot be empty.")
+
+
 def test_options_reach_the_model(here: Command, service: RunningService) -> None:
     options = [
         "--max-tokens",

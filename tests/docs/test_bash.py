@@ -61,7 +61,10 @@ def offered(recorder: Recorder, tmp_path: Path) -> Offered:
         ("foundry --v", "--version"),
         ("foundry -o ", "json text"),
         ("foundry -o json config set ", "cache-directory idle-timeout-minutes log-level port strict-fields"),
-        ("foundry config set port ", ""),
+        ("foundry config set port ", "auto"),
+        ("foundry config set idle-timeout-minutes ", ""),
+        ("foundry config set log-level d", "debug"),
+        ("foundry config set strict-fields ", "false true"),
         ("foundry server start --log-level de", "debug"),
         (
             "foundry model list --",
@@ -117,6 +120,11 @@ def test_models_are_asked_for_where_they_stand(
     assert not Path(recorder.directory.parent / "danger").exists()
 
 
+def test_only_loaded_models_are_offered_to_be_unloaded(offered: Offered, recorder: Recorder) -> None:
+    assert offered("foundry model unload ti") == ["tiny", "tiny-generic-cpu:1"]
+    assert recorder.take_calls() == ["model list --loaded --output json"]
+
+
 def test_second_model_is_not_offered(offered: Offered, recorder: Recorder) -> None:
     assert offered("foundry model run tiny l") == []
     assert recorder.take_calls() == []
@@ -127,6 +135,7 @@ def test_second_model_is_not_offered(offered: Offered, recorder: Recorder) -> No
     [
         ("foundry zip-logs ", "compopt -o default"),
         ("foundry cache cd so", "compopt -o dirnames"),
+        ("foundry config set cache-directory so", "compopt -o dirnames"),
         ("foundry service set --cachedir ", "compopt -o dirnames"),
         ("foundry service set --cachedir=so", "compopt -o dirnames"),
     ],
@@ -163,6 +172,9 @@ def test_answer_of_the_real_command(offered: Offered, recorder: Recorder) -> Non
         ("foundry zip-logs some.\t", "foundry zip-logs some.zip "),
         ("foundry model list --output=j\t", "foundry model list --output=json "),
         ("foundry model run --prompt s\t", "foundry model run --prompt s"),
+        ('foundry model run "tiny-g\t', 'foundry model run "tiny-generic-cpu:1" '),
+        ('foundry model run "tiny-generic-cpu:\t', 'foundry model run "tiny-generic-cpu:1" '),
+        ('foundry model list --output="j\t', 'foundry model list --output="json" '),
     ],
 )
 def test_at_a_prompt(recorder: Recorder, tmp_path: Path, keys: str, line: str) -> None:
@@ -170,3 +182,11 @@ def test_at_a_prompt(recorder: Recorder, tmp_path: Path, keys: str, line: str) -
     (tmp_path / "some.zip").touch()
     prompt = Prompt([program("bash"), "--norc", "--noprofile"], recorder, f"source {shlex.quote(str(BASH))}")
     assert prompt.line_after(keys) == line
+
+
+def test_a_call_that_is_not_of_readline_offers_nothing(recorder: Recorder) -> None:
+    script = f"source {shlex.quote(str(BASH))}; compgen -F _foundry foundry x"
+    done = subprocess.run([program("bash"), "--norc", "-c", script], env=recorder.environment, capture_output=True, text=True)
+    assert done.stdout == ""
+    assert "foundry:" not in done.stderr.replace("compgen: warning", "")
+    assert "subscript" not in done.stderr

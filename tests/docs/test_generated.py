@@ -98,7 +98,7 @@ def test_kinds_of_options(path: str, option: str, kind: str) -> None:
         ("service start", []),
         ("run", ["model"]),
         ("complete", ["model", "text"]),
-        ("config set", ["words port cache-directory log-level idle-timeout-minutes strict-fields", "text"]),
+        ("config set", ["words port cache-directory log-level idle-timeout-minutes strict-fields", "setting"]),
         ("report", ["file"]),
     ],
 )
@@ -145,3 +145,9 @@ def test_every_variable_of_the_program_is_described() -> None:
         if name.startswith("FOUNDRY_")
     }
     assert read == {name for name in generator.ENVIRONMENT if name.startswith("FOUNDRY_")}
+
+
+def test_brackets_of_a_value_stay_closed() -> None:
+    add = next(command for command in TREE.walk() if command.path == "model add")
+    metavars = {name: option.metavar for option in add.options for name in option.names}
+    assert metavars["--name"] == "NAME[:VERSION]"

@@ -30,6 +30,9 @@ def prompt(recorder: Recorder, tmp_path: Path) -> Prompt:
     ("keys", "line"),
     [
         ("foundry servi\tstatu\t--o\tj\t", "foundry service status --output=json"),
+        ("foundry config set log-level deb\t", "foundry config set log-level debug"),
+        ("foundry config set cache-directory so\t", "foundry config set cache-directory some\\ directory"),
+        ("foundry model unload tiny-g\t", "foundry model unload tiny-generic-cpu:1"),
         ("foundry model run --device c\t", "foundry model run --device CPU"),
         ("foundry model run --device=g\t", "foundry model run --device=GPU"),
         ("foundry model run tiny-g\t", "foundry model run tiny-generic-cpu:1"),

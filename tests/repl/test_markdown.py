@@ -202,3 +202,25 @@ def test_live_region_wraps_between_words() -> None:
     assert [len(line) for line in screen.lines] == [9, 9, 7]
     screen.feed(live.add("\n" * 5))
     assert live.take_back() is None
+
+
+def test_a_narrower_window_takes_its_own_rows() -> None:
+    size = (20, 10)
+    live = LiveRegion(lambda: size)
+    assert live.add("one two three four five si").endswith("one two three four\nfive si")
+    size = (10, 10)
+    screen = Screen(*size)  # from the cursor on: where that is in the window, depends on the terminal
+    screen.feed(live.add("x seven eight nine"))
+    assert screen.text == "x\nseven\neight\nnine"
+    assert live.take_back() is None
+
+
+def test_rows_above_something_else_are_not_taken_back() -> None:
+    live = LiveRegion(lambda: (20, 10))
+    live.add("one two three four five si")
+    live.disturb()
+    assert live.add("x seven") == "x\nseven"
+    assert live.take_back() is None
+    live.restart()
+    live.add("eight")
+    assert live.take_back() == "\r\x1b[J"

@@ -134,6 +134,19 @@ def test_clear_keeps_the_system_prompt(start: Start) -> None:
     assert talk.chat.conversation.request("x")[0] == {"role": "system", "content": "New."}
 
 
+def test_a_command_with_a_stray_argument_does_nothing(start: Start) -> None:
+    talk = start("echo:1")
+    shown = talk.type("one", "/clear the screen please", "/exit now", "/retry it", "/show everything", "/help me")
+    assert shown.startswith(
+        f"{FIRST}Exception: /clear takes no argument.\nA question that begins so is written with two slashes: //clear …\n"
+        "Exception: /exit takes no argument."
+    )
+    assert "Exception: /show takes no argument other than 'conversation'.\n" in shown
+    assert "Exception: /help takes no argument." in shown
+    assert talk.chat.conversation.turns == 1
+    assert "> one" in talk.type("/show conversation")
+
+
 def test_settings_go_with_the_question(start: Start) -> None:
     talk = start("long:1")
     shown = talk.type("/set", "/set max_tokens 5", "/set max_tokens", "/set max_tokens 0", "/set verbose on", "hello", "/show")
@@ -200,6 +213,17 @@ def test_a_cleared_conversation_does_not_replace_the_saved_one(start: Start, tmp
     assert "For example: /save" in talk.type("/clear", "/save")
     assert "exists already" in talk.type("two", f"/save {path}")
     assert path.read_bytes() == kept
+
+
+def test_a_conversation_that_differs_from_its_file_is_not_said_to_be_in_it(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    talk = start("echo:1")
+    assert talk.type("one", f"/save {path}", "/show").endswith(f"Conversation:  1 question, saved in {path}\n")
+    assert talk.type("two", "/show").endswith(f"Conversation:  2 questions, changed since it was saved in {path}\n")
+    assert talk.type("/save", "/show").endswith(f"saved in {path}\n")
+    talk.chat.replace_conversation(talk.chat.conversation.without_last_turn())
+    assert talk.type("/show").endswith(f"changed since it was saved in {path}\n")
+    assert talk.type("/save ~nobody-here/x").endswith("determine home directory.\n")
 
 
 def test_a_conversation_that_fills_the_context_can_be_left(start: Start, fresh_service: RunningService) -> None:

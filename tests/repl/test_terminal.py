@@ -9,12 +9,14 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pexpect
 import pytest
 
 from tests.conftest import RunningService, add_model, clean_environment
+from tests.repl.screen import Screen
 
 CHAT = """\
 import sys, termios
@@ -37,7 +39,8 @@ class Terminal:
     """A person at a terminal: types, and waits for what is shown."""
 
     def __init__(self, command: list[str], service: RunningService, **environment: str) -> None:
-        variables = clean_environment(service.paths.home, TERM="xterm-256color", PROMPT_TOOLKIT_NO_CPR="1", **environment)
+        environment = {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **environment}
+        variables = clean_environment(service.paths.home, **environment)
         variables = {name: value for name, value in variables.items() if value}
         self.process = pexpect.spawn(
             command[0], command[1:], env=variables, encoding="utf-8", timeout=30, dimensions=(24, 80), cwd=str(Path.cwd())
@@ -132,6 +135,20 @@ def test_control_c_stops_the_answer_at_once(open_chat: Open) -> None:
     assert terminal.end() == 0
 
 
+def test_control_c_held_at_the_prompt_harms_nothing(open_chat: Open) -> None:
+    terminal = open_chat("echo:1")
+    terminal.process.delaybeforesend = None
+    shown = ""
+    for _ in range(400):
+        terminal.type("", "\x03")
+        with suppress(pexpect.TIMEOUT):  # between two prompts, too
+            shown += terminal.process.read_nonblocking(1000, timeout=0.01)
+    terminal.type("hello")
+    shown += terminal.see("The first answer.")
+    assert "Press Ctrl-D or type /exit to leave the chat." in shown
+    assert [word for word in ("Error", "Interrupt", "Warning", "Cancelled") if word in shown] == []
+
+
 def test_control_c_stops_the_reading_of_a_long_question(open_chat: Open) -> None:
     terminal = open_chat("slow:1")
     terminal.type("word " * 400)
@@ -196,6 +213,24 @@ def test_a_resized_window(open_chat: Open) -> None:
     terminal.see("terminal restored: True")
 
 
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_plain_answers_are_broken_between_words(kind: str, open_chat: Open, fresh_service: RunningService) -> None:
+    add_model(fresh_service.paths, "words:1", ["twelve words " * 12 + "end."])
+    terminal = open_chat("words:1", fresh_service, TERM=kind)
+    terminal.process.setwinsize(24, 40)
+    terminal.type("hello")
+    shown = terminal.see("🤖 ", "end.")
+    screen = Screen(40, 24)
+    screen.feed(f"🤖 {shown}end.".replace("\r\n", "\n"))
+    assert set(screen.text.replace("🤖", "").split()) == {"twelve", "words", "end."}
+    assert len(screen.lines) == 5
+    assert ("\x1b" in shown) == (kind == "xterm")
+    terminal.prompt()
+    terminal.type("/clear it")
+    terminal.see("A question that begins so is written")
+    assert "\r\n" in terminal.see("with two slashes")
+
+
 def test_suspended_and_continued(service: RunningService) -> None:
     terminal = Terminal(["bash", "--norc", "-i"], service, PS1="shell$ ")
     terminal.see("shell$ ")
@@ -219,6 +254,44 @@ def test_suspended_and_continued(service: RunningService) -> None:
     terminal.type("", "\x04")
     terminal.see("terminal restored: True", "shell$ ")
     terminal.process.close(force=True)
+
+
+def test_what_a_shell_wrote_meanwhile_stays_on_the_screen(service: RunningService) -> None:
+    terminal = Terminal(["bash", "--norc", "-i"], service, PS1="shell$ ", NO_COLOR="")
+    terminal.see("shell$ ")
+    terminal.process.sendline(f"{sys.executable} -c '{CHAT}' slow:1")
+    terminal.see("enter your prompt")
+    terminal.prompt()
+    terminal.type("hello")
+    terminal.see("🤖 ", "\r\n", "012")  # the second row
+    terminal.type("", "\x1a")
+    terminal.see("Stopped", "shell$ ")
+    terminal.process.sendline("fg")
+    terminal.see("run_chat", "012")
+    terminal.type("", "\x03")
+    assert "\x1b[J" not in terminal.see("Cancelled.")
+    terminal.prompt()
+    terminal.type("", "\x04")
+    terminal.see("terminal restored: True", "shell$ ")
+    terminal.process.close(force=True)
+
+
+def test_keys_typed_while_the_service_dies_are_not_added_to_its_question(
+    open_chat: Open, fresh_service: RunningService
+) -> None:
+    add_model(fresh_service.paths, "slow:1", ["0123456789" * 400], context_length=8192, busy=40)
+    terminal = open_chat("slow:1", fresh_service)
+    terminal.type("hello")
+    terminal.see("🤖 01")
+    terminal.type("typed ahead")
+    os.kill(fresh_service.client.record.pid, signal.SIGKILL)
+    terminal.see("The service has gone.")
+    terminal.prompt()
+    terminal.see("hello")
+    terminal.type("", "\x03")  # takes the question back
+    terminal.type("/exit")
+    assert "typed ahead" not in terminal.see("terminal restored: True")
+    assert terminal.end() == 0
 
 
 @pytest.mark.parametrize("question", ["", "hello\r"])

@@ -15,9 +15,10 @@ import h11
 import pytest
 from starlette.types import Message
 
+from foundry_cli.api.limits import LARGEST_BODY
 from foundry_cli.service import limits, protocol
 from foundry_cli.service.errors import CatchUnexpected
-from foundry_cli.service.limits import LARGEST_BODY, BodyLimits
+from foundry_cli.service.limits import BodyLimits
 from foundry_cli.service.protocol import LimitedProtocol
 from foundry_cli.service.server import bind_tcp
 from tests.service.local import JSON, LocalService, local_service, question, read_all

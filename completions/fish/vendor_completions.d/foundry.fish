@@ -343,11 +343,28 @@ function __foundry_argument
     test "$argv" = "$place"
 end
 
-# Names of the models that 'foundry <group> list' knows.
+# Names of the models that 'foundry <group> list' knows, or that are loaded.
 function __foundry_models -a group
     command -q foundry; or return
     set -lx FOUNDRY_OFFLINE 1
-    command foundry $group list --output json 2>/dev/null </dev/null | awk -F '"' -v group=$group '($2 == "alias" || $2 == "id") && $4 ~ /^[A-Za-z0-9][A-Za-z0-9._:@+\/-]*$/ { names = names $4 "\n" } $2 == "bundled" && /true/ && group == "cache" { skip = 1 } /^ *}/ { if (!skip) printf "%s", names; names = ""; skip = 0 }'
+    set -l list $group list
+    test $group = loaded; and set list model list --loaded
+    command foundry $list --output json 2>/dev/null </dev/null | awk -F '"' -v group=$group '($2 == "alias" || $2 == "id") && $4 ~ /^[A-Za-z0-9][A-Za-z0-9._:@+\/-]*$/ { names = names $4 "\n" } $2 == "bundled" && /true/ && group == "cache" { skip = 1 } /^ *}/ { if (!skip) printf "%s", names; names = ""; skip = 0 }'
+end
+
+# The values of the setting before the cursor.
+function __foundry_setting
+    set -l tokens (commandline -opc)
+    switch (string lower -- $tokens[-1])
+        case port
+            printf '%s\n' auto
+        case cache-directory
+            __fish_complete_directories
+        case log-level
+            printf '%s\n' trace debug info warn error critical none
+        case strict-fields
+            printf '%s\n' true false
+    end
 end
 
 complete -c foundry -e
@@ -414,7 +431,7 @@ complete -c foundry -n '__foundry_inside model load' -l device -x -a 'Auto CPU G
 complete -c foundry -n '__foundry_inside model load' -l ep -x -d 'Execution provider to run it with, such as cpu or cuda'
 complete -c foundry -n '__foundry_inside model load' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside model load' -l help -s h -d 'Show this message and exit'
-complete -c foundry -n '__foundry_argument model unload 0' -a '(__foundry_models model)' -d Model
+complete -c foundry -n '__foundry_argument model unload 0' -a '(__foundry_models loaded)' -d Model
 complete -c foundry -n '__foundry_inside model unload' -l all -d 'Unload every model'
 complete -c foundry -n '__foundry_inside model unload' -l force -d 'Also when the model is answering; the answer ends'
 complete -c foundry -n '__foundry_inside model unload' -l output -s o -x -a 'text json' -d 'Format of the result'
@@ -663,7 +680,7 @@ complete -c foundry -n '__foundry_inside config' -l help -s h -d 'Show this mess
 complete -c foundry -n '__foundry_inside config show' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside config show' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument config set 0' -a 'port cache-directory log-level idle-timeout-minutes strict-fields'
-complete -c foundry -n '__foundry_argument config set 1'
+complete -c foundry -n '__foundry_argument config set 1' -a '(__foundry_setting)'
 complete -c foundry -n '__foundry_inside config set' -l output -s o -x -a 'text json' -d 'Format of the result'
 complete -c foundry -n '__foundry_inside config set' -l help -s h -d 'Show this message and exit'
 complete -c foundry -n '__foundry_argument config reset 0' -a 'port cache-directory log-level idle-timeout-minutes strict-fields'
