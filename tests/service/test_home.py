@@ -176,15 +176,12 @@ def test_a_service_on_a_disk_that_does_not_say_whether_its_lock_is_held(paths: P
     assert "is stopped" in foundry("service", "stop").stdout
     assert not client.is_alive()
     assert (foundry("service", "status").returncode, foundry("service", "stop").returncode) == (0, 0)
-    started = foundry("service", "start")
-    assert started.returncode == 3
-    assert f"{paths.lock_file} cannot be used: Input/output error." in started.stderr
 
 
 def test_the_end_of_the_terminal_is_a_graceful_end(paths: Paths) -> None:
     add_model(paths, "endless:1", ["0123456789"], busy=4, eos_after_reply=False)
     client, _ = start_service(paths)
-    answer = client.chat("endless", [{"role": "user", "content": "Hi"}], max_tokens=400)
+    answer = client.chat("endless", [{"role": "user", "content": "Hi"}], max_tokens=60)
     assert isinstance(next(answer), TextDelta)
     os.kill(client.record.pid, signal.SIGHUP)
     assert len(list(answer)) > 1  # to its end: else it would raise
