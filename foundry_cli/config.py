@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli.errors import ConfigError
-from foundry_cli.paths import Paths, make_private_directory, write_atomically
+from foundry_cli.home import explained, make_home, way_out
+from foundry_cli.paths import Paths, write_atomically
 
 DEFAULT_TTL_SECONDS = 600
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "critical", "none")
@@ -116,7 +117,8 @@ class Config:
         try:
             write_atomically(Path(os.path.realpath(paths.config_file)), text.encode("utf-8", "surrogateescape"))
         except OSError as error:
-            raise ConfigError(f"The configuration file {paths.config_file} cannot be written: {error.strerror}.") from error
+            message = f"The configuration file {paths.config_file} cannot be written: {error.strerror}."
+            raise ConfigError(message, hint=way_out(error, paths.config_file, paths)) from error
 
 
 def load_config(paths: Paths, *, environment: bool = True) -> Config:
@@ -124,7 +126,7 @@ def load_config(paths: Paths, *, environment: bool = True) -> Config:
 
     `environment=False` gives the file alone: what a command that changes settings must save.
     """
-    config = _from_document(_read_document(paths.config_file), paths)
+    config = _from_document(_read_document(paths), paths)
     return with_environment(config) if environment else config
 
 
@@ -132,30 +134,32 @@ def load_config(paths: Paths, *, environment: bool = True) -> Config:
 def changing(paths: Paths) -> Iterator[None]:
     """Hold the settings while they are read, changed and saved, so that no change of another process is lost.
 
-    Raises `ConfigError` when another one holds them for long, or they cannot be held.
+    Raises `ConfigError` when another one holds them for long, or they cannot be held, `ForbiddenError` when they are another's.
     """
     from filelock import FileLock, Timeout
 
     try:
-        make_private_directory(paths.home)
-        make_private_directory(paths.run)
+        make_home(paths)
         held = FileLock(paths.run / "settings.lock", mode=0o600).acquire(timeout=_PATIENCE_SECONDS, poll_interval=0.02)
     except Timeout as error:
         raise ConfigError("Another process is changing the settings and does not come to an end.") from error
     except OSError as error:
-        raise ConfigError(f"The directory {paths.run} cannot be used: {error.strerror}.") from error
+        message, hint = explained(error, paths.run, paths)
+        raise ConfigError(message, hint=hint) from error
     with held:
         yield
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def _read_document(paths: Paths) -> dict[str, Any]:
+    path = paths.config_file
     try:
         data = path.read_bytes()
         document = json.loads(data.decode(json.detect_encoding(data), "surrogateescape"))  # names of files may be anything
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from error
+        hint = way_out(error, path, paths)
+        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.", hint=hint) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"The configuration file {path} cannot be read: {error}", hint=_REMOVE_HINT) from error
     if not isinstance(document, dict):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry_cli.hardware import Hardware
+from foundry_cli.home import is_own
 from foundry_cli.paths import Paths, write_atomically
 from foundry_cli.types import ModelInfo
 
@@ -191,7 +192,7 @@ def provider_report(paths: Paths, *, refresh: bool = False) -> ProviderReport:
     if not refresh and (report := _read_report(paths, key)):
         return report
     report = probe_providers()
-    if not report.is_complete:
+    if not report.is_complete or not is_own(paths):
         return report  # the reason may be gone the next time
     record = {"installation": key, "providers": report.names, "notes": report.notes}
     with suppress(OSError):  # a home that cannot be written: asked again next time

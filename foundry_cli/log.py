@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -33,6 +34,15 @@ class _PlainFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
+class _LogFile(RotatingFileHandler):
+    """The log, which goes on in the same file where no other can take its place."""
+
+    def doRollover(self) -> None:  # noqa: N802 - the base class's name
+        """Called by the base class when the file is full; the next line opens it again, whichever it is then."""
+        with suppress(OSError):
+            super().doRollover()
+
+
 def start_logging(directory: Path, level: str) -> Path:
     """Log everything from `level` (a name of `config.LOG_LEVELS`) to the file in `directory`, and return its path.
 
@@ -41,7 +51,7 @@ def start_logging(directory: Path, level: str) -> Path:
     make_private_directory(directory)
     path = directory / LOG_NAME
     path.touch(mode=0o600)
-    handler = RotatingFileHandler(path, maxBytes=_LARGEST_FILE, backupCount=_OLD_FILES, encoding="utf-8")
+    handler = _LogFile(path, maxBytes=_LARGEST_FILE, backupCount=_OLD_FILES, encoding="utf-8")
     handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Paths:
         if configured:
             return cls(Path(os.path.abspath(os.path.expanduser(configured))))  # not every shell has seen it
         try:
-            return cls(Path(os.path.abspath(_home())) / ".foundry")
+            return cls(Path(os.path.abspath(user_home())) / ".foundry")
         except (RuntimeError, KeyError) as error:  # no HOME, and a user without an entry in the list of users
             hint = "Set FOUNDRY_HOME to a directory for settings, logs and models."
             raise ConfigError("This user has no home directory.", hint=hint) from error
@@ -115,8 +116,8 @@ class Paths:
             return user_runtime_path("foundry") / f"{digest}.sock"
 
 
-def _home() -> Path:
-    """The home directory of the user; an empty HOME is none. Raises `RuntimeError`, `KeyError`."""
+def user_home() -> Path:
+    """The home directory of the user; an empty HOME is none. Raises `RuntimeError`, `KeyError` for who has none."""
     if sys.platform == "win32" or os.environ.get("HOME") != "":
         return Path.home()
     import pwd
@@ -139,16 +140,20 @@ SHARED = 0o666
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace `path` by `data`: readers see the old bytes or the new ones, also after a power cut. `mode` less the umask."""
+    """Replace `path` by `data`: readers see the old bytes or the new ones, also after a power cut. `mode` less the umask.
+
+    Raises `OSError` naming `path`.
+    """
     make_private_directory(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error  # nobody knows the other name

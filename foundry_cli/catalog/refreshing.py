@@ -10,6 +10,7 @@ from pathlib import Path
 from foundry_cli.catalog.catalog import Catalog
 from foundry_cli.catalog.sources.base import RemoteSource
 from foundry_cli.config import Config
+from foundry_cli.home import is_own
 from foundry_cli.paths import Paths
 from foundry_cli.processes import detached
 
@@ -31,8 +32,8 @@ def refresh_in_background(paths: Paths, config: Config, catalog: Catalog) -> Non
 
 
 def start_refresh(paths: Paths, config: Config, catalog: Catalog) -> subprocess.Popen[bytes] | None:
-    """Start the process that fetches lists that are old; None when there is none. Of several processes one does the work."""
-    if not catalog.stale(is_offline=config.is_offline):
+    """Start the process that fetches old lists; of several one does the work. None when none is old, or the home another's."""
+    if not catalog.stale(is_offline=config.is_offline) or not is_own(paths):
         return None
     return subprocess.Popen(
         [sys.executable, "-m", "foundry_cli.catalog"],

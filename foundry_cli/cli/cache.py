@@ -25,14 +25,16 @@ ModelsArgument = Annotated[
 def show_location(output_format: OutputOption = Format.text) -> None:
     """Show the directory where models are kept."""
     from foundry_cli.config import load_config
+    from foundry_cli.home import is_own
     from foundry_cli.paths import Paths, make_private_directory
 
     paths = Paths.from_environment()
     config = load_config(paths)
-    with suppress(OSError):  # so that a model can be copied there at once; a read-only place is still its location
-        make_private_directory(paths.home)
-        if config.cache_directory is None:  # another may be on a disk that is not mounted now
-            paths.default_cache.mkdir(parents=True, exist_ok=True)
+    if is_own(paths):
+        with suppress(OSError):  # so that a model can be copied there at once; a read-only place is still its location
+            make_private_directory(paths.home)
+            if config.cache_directory is None:  # another may be on a disk that is not mounted now
+                paths.default_cache.mkdir(parents=True, exist_ok=True)
     if output_format is Format.json:
         output.document({"path": str(config.cache_path(paths)), "userSet": config.cache_directory is not None})
     else:

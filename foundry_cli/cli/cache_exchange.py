@@ -9,7 +9,7 @@ from foundry_cli.cli import output
 from foundry_cli.cli.cache_verification import reporting
 from foundry_cli.cli.directories import given_directory
 from foundry_cli.cli.errors import sentence
-from foundry_cli.cli.inventory import local_inventory
+from foundry_cli.cli.inventory import local_inventory, own_inventory
 from foundry_cli.cli.output import gigabytes
 from foundry_cli.errors import ModelInvalidError, ModelNotFoundError
 from foundry_cli.inventory import COMPLETE, Inventory, way_out
@@ -33,7 +33,7 @@ def export(directory: str, names: Sequence[str]) -> None:
 
 def import_models(directory: str) -> bool:
     """Copy the models of `directory` into the cache; whether all of them are there now."""
-    inventory = local_inventory()
+    inventory = own_inventory()
     inventory.require_cache()
     with reporting() as report:
         result = importing.import_models(given_directory(directory), inventory.cache, report, waiting=cache(_tell_waiting))

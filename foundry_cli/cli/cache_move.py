@@ -5,7 +5,7 @@ from __future__ import annotations
 from foundry_cli.cli import output
 from foundry_cli.cli.cache_location import check_answering, checked_directory, switch_cache
 from foundry_cli.cli.cache_verification import reporting
-from foundry_cli.cli.inventory import local_inventory
+from foundry_cli.cli.inventory import own_inventory
 from foundry_cli.cli.output import gigabytes, symbol
 from foundry_cli.paths import Paths
 from foundry_cli.store.move import copy_models, delete_moved, plan_move
@@ -13,7 +13,7 @@ from foundry_cli.store.move import copy_models, delete_moved, plan_move
 
 def move(path: str) -> None:
     """Copy the models to `path`, use them there, then delete the old ones."""
-    inventory = local_inventory()
+    inventory = own_inventory()
     inventory.require_cache()
     check_answering(Paths.from_environment())  # before hours of copying
     plan = plan_move(inventory.cache, checked_directory(path))

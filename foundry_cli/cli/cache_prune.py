@@ -8,7 +8,7 @@ from pathlib import Path
 
 from foundry_cli.cli import output
 from foundry_cli.cli.cache_removal import confirm
-from foundry_cli.cli.inventory import local_inventory
+from foundry_cli.cli.inventory import own_inventory
 from foundry_cli.cli.output import Format, gigabytes
 from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import find_service
@@ -21,7 +21,7 @@ from foundry_cli.store.verdicts import store_verdict
 
 def prune(choice: PruneChoice, *, dry_run: bool, yes: bool, output_format: Format) -> bool:
     """Delete what `choice` lets go, after showing it; whether all of it is gone."""
-    inventory, paths = local_inventory(), Paths.from_environment()
+    inventory, paths = own_inventory(), Paths.from_environment()
     inventory.require_cache()
     client = find_service(paths)
     kept = client.loaded_models() if client else ()

@@ -8,7 +8,7 @@ import typer
 
 from foundry_cli.cli import output
 from foundry_cli.cli.errors import ExitCode, sentence
-from foundry_cli.cli.inventory import local_inventory
+from foundry_cli.cli.inventory import own_inventory
 from foundry_cli.cli.output import Format, gigabytes, symbol
 from foundry_cli.client.supervisor import find_service
 from foundry_cli.errors import BundledModelError, FoundryError, InvalidRequestError, ModelInUseError
@@ -21,7 +21,7 @@ from foundry_cli.store.verdicts import store_verdict
 
 def remove(names: Sequence[str] | None, device: str | None, *, yes: bool, force: bool, output_format: Format) -> None:
     """Delete the models called `names`, or all of them for None, after showing what goes."""
-    inventory = local_inventory()
+    inventory = own_inventory()
     entries = _chosen(inventory, names, device)
     plans = [plan_removal(entry.model, inventory.cache) for entry in entries]
     _refuse_loaded(entries, force=force)

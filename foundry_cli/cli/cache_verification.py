@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from foundry_cli.cli import output
-from foundry_cli.cli.inventory import local_inventory
+from foundry_cli.cli.inventory import local_inventory, own_inventory
 from foundry_cli.cli.output import Format, gigabytes, symbol
 from foundry_cli.cli.progress import DownloadProgress
 from foundry_cli.errors import ModelInvalidError
@@ -51,7 +51,7 @@ def repair(name: str) -> None:
     """Fetch what is damaged of the model called `name`. Raises `ModelInvalidError`, `DownloadError`."""
     from foundry_cli.cli.download import Downloads
 
-    (entry, *_) = local_inventory().find_entries(name)
+    (entry, *_) = own_inventory().find_entries(name)
     if entry.state == PARTIAL:
         raise ModelInvalidError(f"{entry.model.id} is not complete.", hint=way_out(entry.model, PARTIAL))
     if entry.model.is_bundled:

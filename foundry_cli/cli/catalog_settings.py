@@ -18,6 +18,7 @@ from foundry_cli.cli import output
 from foundry_cli.client.supervisor import find_service
 from foundry_cli.config import Config, MirrorSetting, changing, load_config, without_credentials
 from foundry_cli.errors import ConfigError, InvalidRequestError
+from foundry_cli.home import check_owner
 from foundry_cli.http import HttpClient, RetryPolicy
 from foundry_cli.mirror_index import INDEX
 from foundry_cli.paths import Paths
@@ -126,6 +127,7 @@ def switch_azure(*, is_enabled: bool) -> None:
 def refresh(name: str | None) -> Iterator[tuple[SourceState, str]]:
     """Fetch the lists of all catalogs or of one, at the same time; each with what went wrong, or ""."""
     paths = Paths.from_environment()
+    check_owner(paths)
     config = load_config(paths)
     catalog = open_catalog(paths, config)
     sources = catalog.sources if name is None else [catalog.source(name)]

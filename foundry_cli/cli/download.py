@@ -16,6 +16,7 @@ from foundry_cli.config import Config, load_config
 from foundry_cli.download.downloading import check_cache_in_force, download, repair
 from foundry_cli.download.planning import DownloadPlan, plan_download
 from foundry_cli.errors import DownloadCancelledError, LicenseNotAcceptedError, UnsuitableModelError
+from foundry_cli.home import check_owner
 from foundry_cli.http import HttpClient
 from foundry_cli.inventory import open_inventory
 from foundry_cli.paths import Paths
@@ -29,6 +30,7 @@ class Downloads:
 
     def __init__(self, say: Say = output.line, stream: TextIO | None = None) -> None:
         self._paths = Paths.from_environment()
+        check_owner(self._paths)
         self._config: Config = load_config(self._paths)
         self.inventory = open_inventory(self._paths, self._config)
         self.client = HttpClient(is_offline=self._config.is_offline, cancelled=threading.Event(), on_wait=output.note)

@@ -42,6 +42,15 @@ def local_inventory(*, is_fresh: bool = False) -> Inventory:
     return inventory
 
 
+def own_inventory() -> Inventory:
+    """The same for commands that change what is there. Raises `ForbiddenError` in the home of somebody else."""
+    from foundry_cli.home import check_owner
+    from foundry_cli.paths import Paths
+
+    check_owner(Paths.from_environment())
+    return local_inventory()
+
+
 def external_models() -> list[ModelInfo]:
     """The models of the settings that other servers run."""
     from foundry_cli.config import load_config

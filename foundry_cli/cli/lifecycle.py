@@ -15,6 +15,7 @@ from foundry_cli.client.client import ServiceClient
 from foundry_cli.client.supervisor import find_hanging_service, find_service, start_service, stop_service
 from foundry_cli.config import Config, check_address, check_exposure, check_log_level, load_config, with_environment
 from foundry_cli.errors import ConfigError, FoundryError, InvalidRequestError, ServiceStartError
+from foundry_cli.home import check_owner
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.paths import Paths, write_atomically
 from foundry_cli.program_code import code_digest
@@ -83,8 +84,10 @@ def start_with(paths: Paths, variables: Mapping[str, str]) -> tuple[ServiceClien
 def restart_service(paths: Paths, say: Say = output.line, variables: Mapping[str, str] | None = None) -> ServiceClient:
     """Stop the service if it runs, and start it with the same models, and `variables` in its environment.
 
-    Nothing is stopped for settings that cannot be used, nor where the next one could not write what it needs.
+    Nothing is stopped for settings that cannot be used, nor where the next one could not write what it needs, nor in the
+    home of somebody else.
     """
+    check_owner(paths)
     check_settings(paths, with_environment(load_config(paths), variables))
     _check_room(paths)
     say("Restarting service...")

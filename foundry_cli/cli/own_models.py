@@ -234,9 +234,9 @@ class ServiceEmbedder:
 
 def _usable_inventory() -> Inventory:
     """The models that are known, with a cache that can take more."""
-    from foundry_cli.cli.inventory import local_inventory
+    from foundry_cli.cli.inventory import own_inventory
 
-    inventory = local_inventory()
+    inventory = own_inventory()
     inventory.require_cache()
     return inventory
 

@@ -74,7 +74,7 @@ def restart(
 def status(output_format: OutputOption = Format.text) -> None:
     """Show whether the service runs and where it listens."""
     from foundry_cli.cli.service_status import silent_fields
-    from foundry_cli.client.supervisor import find_service
+    from foundry_cli.client.supervisor import find_service, record_problem
     from foundry_cli.paths import Paths
 
     paths = Paths.from_environment()
@@ -87,7 +87,10 @@ def status(output_format: OutputOption = Format.text) -> None:
     elif output_format is Format.json:
         output.record(fields)
     elif fields["running"]:
-        output.line(f"{symbol('🔴 ')}Model management service (process {fields.get('pid', 0)}) does not answer!")
+        process = f" (process {fields['pid']})" if "pid" in fields else ""
+        output.line(f"{symbol('🔴 ')}Model management service{process} does not answer!")
+        if problem := record_problem(paths):
+            output.note(problem)
         output.line("To end it and start another, run the following command: foundry service restart")
     else:
         output.line(f"{symbol('🔴 ')}Model management service is not running!")
@@ -142,6 +145,9 @@ def diag(
     from foundry_cli.paths import Paths
 
     paths = Paths.from_environment()
+    if logs and output_format is Format.json:
+        output.document({"lines": list(diagnostics.log_lines(paths))})
+        return
     if logs:
         for text in diagnostics.log_lines(paths):
             output.line(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry_cli.client.client import ServiceClient
+from foundry_cli.client.home_lock import is_held, is_holder
 from foundry_cli.errors import FoundryError, ServiceStartError, ServiceUnreachableError, error_for_code
+from foundry_cli.home import check_owner, explained, make_home
 from foundry_cli.instance import InstanceRecord, read_instance
 from foundry_cli.paths import Paths, make_private_directory
 from foundry_cli.processes import detached
@@ -32,9 +35,12 @@ _ALREADY_RUNNING = "service_already_running"
 
 
 def find_service(paths: Paths, timeout: float = _ANSWER_SECONDS) -> ServiceClient | None:
-    """The service of this home directory, if it answers within `timeout` seconds and is not about to stop."""
+    """The service of this home directory, if it answers within `timeout` seconds and is not about to stop.
+
+    It holds the lock of this home, and has the id of the record: the record alone may have come with a copy of another home.
+    """
     record = read_instance(paths.instance_file)
-    if record is None:
+    if record is None or not _is_locked(paths):
         return None
     client = ServiceClient(record)
     return client if client.is_alive(timeout) else None
@@ -43,8 +49,9 @@ def find_service(paths: Paths, timeout: float = _ANSWER_SECONDS) -> ServiceClien
 def start_service(paths: Paths, variables: Mapping[str, str] | None = None) -> tuple[ServiceClient, bool]:
     """The running service, and whether it was started now, with `variables` in its environment.
 
-    Raises `ServiceStartError` or what the service reports.
+    Raises `ServiceStartError`, `ForbiddenError` in the home of somebody else, or what the service reports.
     """
+    check_owner(paths)
     if client := find_service(paths):
         return client, False
     with _only_starter(paths):
@@ -66,14 +73,14 @@ def _only_starter(paths: Paths) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        make_private_directory(paths.home)  # first: the parents of a directory are made with the modes of the umask
-        make_private_directory(paths.run)
+        make_home(paths)
         lock = FileLock(paths.start_lock, mode=0o600)
         lock.acquire(timeout=2 * START_SECONDS, poll_interval=_POLL_SECONDS)
     except Timeout as error:
         raise ServiceStartError("Other processes are starting the service and do not come to an end.") from error
     except OSError as error:
-        raise ServiceStartError(f"The directory {paths.run} cannot be used: {error.strerror}.") from error
+        message, hint = explained(error, paths.start_lock, paths)
+        raise ServiceStartError(message, hint=hint) from error
     try:
         yield
     finally:
@@ -88,12 +95,23 @@ def find_hanging_service(paths: Paths) -> int | None:
     return record.pid if record else 0
 
 
+def record_problem(paths: Paths) -> str:
+    """Why the record of a service that is not found cannot be read; "" when it can, or there is none."""
+    try:
+        paths.instance_file.read_bytes()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return " ".join(filter(None, explained(error, paths.instance_file, paths)))
+    return ""
+
+
 def require_service(paths: Paths) -> ServiceClient:
     """The running service. Raises `ServiceUnreachableError`."""
     if client := find_service(paths):
         return client
     if find_hanging_service(paths) is not None:
-        hint = "'foundry service restart' ends it and starts another."
+        hint = f"{record_problem(paths)} 'foundry service restart' ends it and starts another.".lstrip()
         raise ServiceUnreachableError("The service is running and does not answer.", hint=hint)
     raise ServiceUnreachableError(
         "Model management service is not running!",
@@ -104,8 +122,10 @@ def require_service(paths: Paths) -> ServiceClient:
 def stop_service(paths: Paths, *, patience: float = STOP_SECONDS) -> bool:
     """Stop the service and wait for its end; False when none was running. Raises `FoundryError` when it does not end.
 
-    A service that does not end within `patience` seconds, or does not answer at all, is killed.
+    A service that does not end within `patience` seconds, or does not answer at all, is killed. Raises `ForbiddenError`
+    in the home of somebody else.
     """
+    check_owner(paths)
     if not _is_locked(paths):
         return False
     deadline = time.monotonic() + patience
@@ -128,12 +148,11 @@ def _end_by_force(paths: Paths) -> None:
     import psutil
 
     record = read_instance(paths.instance_file)
-    lock = os.path.realpath(paths.lock_file)
     services = (process.pid for process in psutil.process_iter() if _is_service(process))
     for pid in [record.pid] if record else services:
         try:
             process = psutil.Process(pid)
-            if any(file.path == lock for file in process.open_files()):
+            if is_holder(process, paths.lock_file):
                 process.kill()
                 process.wait(STOP_SECONDS)
                 return
@@ -156,11 +175,14 @@ def _launch(paths: Paths, variables: Mapping[str, str]) -> ServiceClient | None:
     """Start the process and wait until it serves, see `service/__main__.py`; None when another one is running."""
     process = _spawn(paths, variables)
     line = _read_line(process)
-    threading.Thread(target=process.wait, name="foundry-service", daemon=True).start()  # reaps it when it ends before us
     try:
         answer = json.loads(line or b"null")
     except ValueError:
         answer = None
+    if not isinstance(answer, dict):
+        process.kill()  # nobody will know that it is there
+    with suppress(RuntimeError):  # no more threads for this user: then who ends after it is not reaped by us
+        threading.Thread(target=process.wait, name="foundry-service", daemon=True).start()  # reaps it when it ends before us
     if not isinstance(answer, dict):
         console = paths.logs / "console.log"
         raise ServiceStartError("The service did not start.", hint=f"Its last words are in {console}: {_last_line(console)}")
@@ -177,7 +199,8 @@ def _spawn(paths: Paths, variables: Mapping[str, str]) -> subprocess.Popen[bytes
         make_private_directory(paths.logs)
         console = os.open(paths.logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError as error:
-        raise ServiceStartError(f"The directory {paths.logs} cannot be used: {error.strerror}.") from error
+        message, hint = explained(error, paths.logs, paths)
+        raise ServiceStartError(message, hint=hint) from error
     try:
         return subprocess.Popen(
             [sys.executable, "-m", _MODULE],
@@ -188,6 +211,9 @@ def _spawn(paths: Paths, variables: Mapping[str, str]) -> subprocess.Popen[bytes
             env={**os.environ, **variables, "FOUNDRY_HOME": str(paths.home)},
             **detached(sys.platform),
         )
+    except OSError as error:
+        hint = "This user may have too many processes already ('ulimit -u')." if error.errno == errno.EAGAIN else None
+        raise ServiceStartError(f"The service cannot be started: {error.strerror}.", hint=hint) from error
     finally:
         os.close(console)
 
@@ -211,14 +237,12 @@ def _last_line(console: Path) -> str:
 
 
 def _is_locked(paths: Paths) -> bool:
-    from filelock import FileLock, Timeout
-
-    if not paths.lock_file.exists():
-        return False
+    """Whether a service holds the lock; on a disk that does not say it, whether the one of the record answers."""
     try:
-        with FileLock(paths.lock_file, timeout=0, mode=0o600):
-            return False
-    except Timeout:
-        return True
-    except OSError as error:
-        raise ServiceStartError(f"The file {paths.lock_file} cannot be used: {error.strerror}.") from error
+        return is_held(paths.lock_file)
+    except PermissionError as error:
+        message, hint = explained(error, paths.lock_file, paths)
+        raise ServiceStartError(message, hint=hint) from error
+    except OSError:
+        record = read_instance(paths.instance_file)
+        return record is not None and ServiceClient(record).is_alive()

@@ -74,6 +74,20 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def leave_no_core() -> None:
+    """Let what is in memory, prompts and the token, get into no core file and under no debugger of the same user.
+
+    A limit is inherited by processes that are started, the other measure (Linux) is not.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        prctl(_PR_SET_DUMPABLE, 0)
+
+
 def device_files(root: Path = Path("/dev")) -> list[Path]:
     """The files through which GPUs and NPUs are used."""
     return [path for pattern in _DEVICE_PATTERNS for path in sorted(root.glob(pattern))]
@@ -87,11 +101,8 @@ def confine(model: Path, devices: Sequence[Path] = (), writable: Path | None = N
     """
     if sys.platform == "win32":
         return
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    leave_no_core()
     if sys.platform == "linux":
-        prctl(_PR_SET_DUMPABLE, 0)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         system = [Path(name) for name in _DEVICE_SYSTEM_FILES] if devices else []
         _landlock([model, *_library_directories(), *system], devices, writable)

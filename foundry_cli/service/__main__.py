@@ -17,23 +17,28 @@ import json
 import logging
 import os
 import secrets
+import signal
 import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from foundry_cli import __version__
 from foundry_cli.catalog.refreshing import refresh_in_background
 from foundry_cli.config import Config, check_address, check_exposure, load_config
+from foundry_cli.engine.confinement import leave_no_core
 from foundry_cli.engine.model_manager import ModelManager, StartEngine
 from foundry_cli.engine.process import EngineProcess, WorkerOptions
 from foundry_cli.errors import FoundryError, ServiceOutdatedError, ServiceStartError
 from foundry_cli.external_models import read_external_models
 from foundry_cli.hardware.memory import available_memory
+from foundry_cli.home import explained
 from foundry_cli.instance import InstanceRecord
 from foundry_cli.inventory import Inventory, open_inventory
 from foundry_cli.log import start_logging
@@ -58,7 +63,7 @@ _OPEN_FILES = 4096
 def main() -> None:
     """Run the service until it is told to stop."""
     umask = os.umask(0o077)
-    _leave_no_core()
+    leave_no_core()
     _raise_file_limit()
     paths = Paths.from_environment()
     try:
@@ -71,14 +76,6 @@ def main() -> None:
     except FoundryError as error:  # who reads this may ask at once whether a service runs: the lock is free by now
         _report({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
         sys.exit(1)
-
-
-def _leave_no_core() -> None:
-    """No core files: prompts and the token would be in them. Workers inherit it."""
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _raise_file_limit() -> None:
@@ -97,7 +94,8 @@ def _start_logging(paths: Paths, config: Config) -> None:
     try:
         start_logging(paths.logs, config.log_level)
     except OSError as error:
-        raise ServiceStartError(f"The directory {paths.logs} cannot be used: {error.strerror}.") from error
+        message, hint = explained(error, paths.logs, paths)
+        raise ServiceStartError(message, hint=hint) from error
 
 
 def _serve(paths: Paths, config: Config, umask: int, lock: HomeLock) -> None:
@@ -133,27 +131,52 @@ def _serve(paths: Paths, config: Config, umask: int, lock: HomeLock) -> None:
             console = os.open(paths.logs / "console.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             record.write(paths.instance_file)
         except OSError as error:
-            place = error.filename or paths.home  # a write that fails does not say where
-            raise ServiceStartError(f"{place} cannot be written: {error.strerror}.") from error
+            message, hint = explained(error, paths.instance_file, paths)
+            raise ServiceStartError(message, hint=hint) from error
         if config.port == 0:  # a port that was asked for is not the one to keep
             _keep_port(paths.port_file, record.port)
+        begin = _background(
+            partial(_sweep, inventory),
+            partial(lock.wait_for_loss, state.stop),
+            partial(refresh_in_background, paths, config, inventory.catalog),
+        )
         logger.info("version %s serves %s, process %d", __version__, record.base_url, record.pid)
         _report({"instance": asdict(record)})
         _leave_console(console)
         gc.freeze()  # else a look at all that was loaded would halt every answer for a moment, now and then
         gc.enable()
         _stop_when_idle(state, config.idle_minutes)
-        threading.Thread(target=_sweep, args=(inventory,), daemon=True).start()
-        threading.Thread(target=lock.wait_for_loss, args=(state.stop,), daemon=True).start()
-        threading.Thread(target=refresh_in_background, args=(paths, config, inventory.catalog), daemon=True).start()
+        begin()
 
     server = Server(create_app(state, _access(config, record)), on_ready, models.close)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, server.handle_exit)  # uvicorn takes care of the other signals that end a process
     try:
         server.run_on([tcp] if unix is None else [tcp, unix])
     finally:
         conversations.close()
         lock.remove_traces()
         logger.info("stopped")
+
+
+def _background(*works: Callable[[], object]) -> Callable[[], None]:
+    """Threads for `works`, and what lets them begin: that they can be had is known before the service says that it runs.
+
+    Raises `ServiceStartError`.
+    """
+    beginning = threading.Event()
+
+    def run(work: Callable[[], object]) -> None:
+        beginning.wait()
+        work()
+
+    try:
+        for work in works:
+            threading.Thread(target=run, args=(work,), daemon=True).start()
+    except RuntimeError as error:
+        hint = "This user may have too many processes already ('ulimit -u')."
+        raise ServiceStartError("The service cannot start a thread.", hint=hint) from error
+    return beginning.set
 
 
 def _stop_when_idle(state: ServiceState, minutes: int) -> None:
@@ -241,8 +264,8 @@ def _keep_port(path: Path, port: int) -> None:
 def _report(message: dict[str, object]) -> None:
     """Tell whoever started us; when nobody reads, that is no reason to stop."""
     try:
-        sys.stdout.write(json.dumps(message) + "\n")
-        sys.stdout.flush()
+        sys.stdout.buffer.write(json.dumps(message).encode("ascii") + b"\n")  # whatever the encoding of the user is
+        sys.stdout.buffer.flush()
     except (OSError, ValueError):
         logger.warning("the process that started the service did not wait for it")
 

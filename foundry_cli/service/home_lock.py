@@ -6,12 +6,14 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from filelock import FileLock, Timeout
 
 from foundry_cli.errors import ServiceStartError
-from foundry_cli.paths import Paths, make_private_directory
+from foundry_cli.home import explained, make_home
+from foundry_cli.paths import Paths
 
 logger = logging.getLogger("foundry.service")
 
@@ -35,17 +37,19 @@ class HomeLock:
         self._held: os.stat_result
 
     def __enter__(self) -> HomeLock:
-        """Raises `AlreadyRunningError`, `ServiceStartError`."""
-        home, run = self._paths.home, self._paths.run
+        """Raises `AlreadyRunningError`, `ServiceStartError`, `ForbiddenError`."""
+        paths = self._paths
         try:
-            make_private_directory(home)
-            make_private_directory(run)
+            make_home(paths)
             self._lock.acquire(timeout=_LOCK_SECONDS, poll_interval=0.02)
-            self._held = os.stat(self._paths.lock_file)
+            self._held = os.stat(paths.lock_file)
         except Timeout as error:
-            raise AlreadyRunningError(f"A service is already running for {home}.") from error
+            raise AlreadyRunningError(f"A service is already running for {paths.home}.") from error
         except OSError as error:
-            raise ServiceStartError(f"The directory {run} cannot be used: {error.strerror}.") from error
+            message, hint = explained(error, paths.lock_file, paths)
+            raise ServiceStartError(message, hint=hint) from error
+        with suppress(OSError):  # of a service that is gone, or of the home that this was copied from
+            paths.instance_file.unlink()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -77,6 +77,8 @@ def test_diag_names_what_a_report_needs(here: Command, service: RunningService) 
         assert re.search(rf"^{name} ", text, re.MULTILINE)
     assert service.url in json.loads(here("service", "diag", "-o", "json", home=service.paths.home).stdout)["Service"]
     assert "foundry.service version" in here("service", "diag", "--logs", home=service.paths.home).stdout
+    lines = json.loads(here("service", "diag", "--logs", "-o", "json", home=service.paths.home).stdout)["lines"]
+    assert any("foundry.service version" in line for line in lines)
 
 
 def test_the_engine_of_loaded_models_is_shown(here: Command, service: RunningService) -> None:
