@@ -26,13 +26,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What is installed has its bytecode; without it each of hundreds of processes would compile what it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+os.environ[_TELEMETRY] = "1"  # some tests import the runtime before the program does, which switches it off by itself
+
 PROVIDERS = "providers.json"
 FOUNDRY = Path(sys.executable).with_name("foundry")
 
 
 def clean_environment(home: Path, **extra: str) -> dict[str, str]:
     """The environment without this project's variables and proxies, with `home` as FOUNDRY_HOME."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FOUNDRY_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FOUNDRY_") and name != _TELEMETRY}
     return {**kept, "FOUNDRY_HOME": str(home), "FOUNDRY_OFFLINE": "1", "NO_COLOR": "1", **extra}
 
 

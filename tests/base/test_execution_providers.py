@@ -161,6 +161,7 @@ def test_the_installed_packages_are_asked_and_the_answer_is_kept(tmp_path: Path)
     assert available_providers(paths) == (CPU,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "reason"),
     [("raise ImportError('no memory')", "no memory"), ("raise MemoryError", "MemoryError"), ("import os; os._exit(3)", "3")],
@@ -212,6 +213,7 @@ def test_what_a_provider_lacks_is_named(name: str, hardware: Hardware, notes: tu
     assert provider_obstacle(provider, ProviderReport(notes=notes), hardware) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"providers": 3}', "\udcff", '{"installation": []}'])
 def test_a_damaged_answer_is_not_used(tmp_path: Path, content: str) -> None:
     paths = Paths(tmp_path)

@@ -52,6 +52,7 @@ def test_a_folder_is_added_listed_and_tested(foundry: Command, tmp_path: Path) -
     assert read_verdicts(Paths(tmp_path / "home"))["meaning:3"].verdict == "passed"
 
 
+@pytest.mark.slow
 def test_a_model_that_could_write_is_told_by_the_files_beside_it(foundry: Command, tmp_path: Path) -> None:
     shape = replace(SHAPE, gives=("hidden_states", "logits"))
     folder = write_embedding_model(tmp_path / "both", shape, pooling="lasttoken", modules=MODULES)
@@ -61,6 +62,7 @@ def test_a_model_that_could_write_is_told_by_the_files_beside_it(foundry: Comman
     assert foundry("model", "test", "embedder").code == 0
 
 
+@pytest.mark.slow
 def test_vectors_that_are_not_scaled_are_no_fault(foundry: Command, tmp_path: Path) -> None:
     folder = write_embedding_model(tmp_path / "plain", pooling="lasttoken", modules=["Transformer", "Pooling"])
     assert foundry("model", "add", str(folder)).code == 0

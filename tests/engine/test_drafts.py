@@ -185,6 +185,7 @@ def unsure(tokens: list[int]) -> Logits:
     return logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_a_seed_and_penalties_give_the_same_answer(seed: int) -> None:
     asked = request(PROMPT, seed=seed, temperature=1.0, frequency_penalty=0.1, max_tokens=200, logprobs=2)

@@ -38,8 +38,10 @@ def embed(runtime: EmbeddingRuntime, entries: list[Entry], dimensions: int | Non
     return [np.frombuffer(vectors[place], dtype="<f4") for place in range(len(entries))]
 
 
-@pytest.mark.parametrize("own_kernels", [True, False])
-@pytest.mark.parametrize("has_positions", [False, True])
+@pytest.mark.parametrize(
+    ("own_kernels", "has_positions"),
+    [(True, True), pytest.param(True, False, marks=pytest.mark.slow), pytest.param(False, True, marks=pytest.mark.slow)],
+)
 def test_vectors_are_those_of_another_computation(tmp_path: Path, own_kernels: bool, has_positions: bool) -> None:
     shape = replace(SHAPE, has_positions=has_positions)
     directory = write_embedding_model(tmp_path / "model", shape)
@@ -59,6 +61,7 @@ def test_a_text_gets_the_same_vector_alone_and_among_others(tmp_path: Path) -> N
         assert vector @ alone == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", MODES)
 def test_pooling(tmp_path: Path, pooling: str) -> None:
     directory = write_embedding_model(tmp_path / "model", pooling=pooling, modules=["Transformer", "Pooling", "Normalize"])

@@ -107,6 +107,7 @@ def test_answers_one_after_the_other(directory: Path, reference: Reference, choi
     assert answers[-1][1] >= 80, "what was computed with the same table is used again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ENGINES)
 def test_answers_at_the_same_time(directory: Path, reference: Reference, choice: EngineChoice) -> None:
     asked = [prompt(length, seed) for seed, length in enumerate((5, 90, 150, 20, 95, 96, 97, 250, 60, 91, 120, 94))]

@@ -190,6 +190,7 @@ def test_an_effort_that_the_template_cannot_express(caller: Path) -> None:
     assert summary(ask(caller, reasoning_effort="medium"))[0] == "Which one?"
 
 
+@pytest.mark.slow
 def test_random_calls_are_valid(tmp_path: Path) -> None:
     schema = {
         "type": "object",

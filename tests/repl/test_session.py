@@ -297,6 +297,7 @@ def test_a_service_that_has_gone_is_started_again(start: Start, fresh_service: R
     assert [message.content for message in talk.chat.conversation.messages][::2] == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_a_service_that_goes_during_an_answer_is_noticed(start: Start, fresh_service: RunningService) -> None:
     add_model(fresh_service.paths, "slow:1", ["0123456789" * 100], context_length=8192, busy=4)
     talk = start("slow:1", where=fresh_service)

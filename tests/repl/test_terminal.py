@@ -135,6 +135,7 @@ def test_control_c_stops_the_answer_at_once(open_chat: Open) -> None:
     assert terminal.end() == 0
 
 
+@pytest.mark.slow
 def test_control_c_held_at_the_prompt_harms_nothing(open_chat: Open) -> None:
     terminal = open_chat("echo:1")
     terminal.process.delaybeforesend = None
@@ -213,6 +214,7 @@ def test_a_resized_window(open_chat: Open) -> None:
     terminal.see("terminal restored: True")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dumb", "xterm"])
 def test_plain_answers_are_broken_between_words(kind: str, open_chat: Open, fresh_service: RunningService) -> None:
     add_model(fresh_service.paths, "words:1", ["twelve words " * 12 + "end."])
@@ -276,6 +278,7 @@ def test_what_a_shell_wrote_meanwhile_stays_on_the_screen(service: RunningServic
     terminal.process.close(force=True)
 
 
+@pytest.mark.slow
 def test_keys_typed_while_the_service_dies_are_not_added_to_its_question(
     open_chat: Open, fresh_service: RunningService
 ) -> None:

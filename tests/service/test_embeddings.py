@@ -224,6 +224,7 @@ def test_what_is_too_much_is_refused_with_the_time_to_come_again(
         worker.resume()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_in_between_is_started_again(service: RunningService, client: openai.OpenAI, heavy: str) -> None:
     with computing(service, client, heavy, 24) as (worker, asked):
         worker.kill()
@@ -240,6 +241,7 @@ def test_to_unload_in_the_middle_is_an_error_of_its_own(service: RunningService,
             asked.result()
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_stops_the_work(service: RunningService, client: openai.OpenAI, heavy: str) -> None:
     with computing(service, client, heavy, 2000, timeout=5) as (worker, asked):
         with pytest.raises(openai.APITimeoutError):  # all of it would take minutes

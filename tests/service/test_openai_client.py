@@ -149,6 +149,7 @@ def test_a_worker_killed_in_the_middle_of_a_stream(fresh_service: RunningService
     assert reloaded["pid"] != loaded["pid"]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_before_a_whole_answer_was_sent(fresh_service: RunningService, own: openai.OpenAI) -> None:
     """Nothing reached the client yet, so the answer is begun once more with a new worker."""
     add_model(fresh_service.paths, "steady:1", ["0123456789" * 10], busy=4)
