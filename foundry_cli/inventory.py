@@ -84,23 +84,28 @@ class Inventory:
 
     def models(self) -> list[ModelInfo]:
         """All models, by alias and then best variant first."""
-        try:
-            found = self.scan()
-        except CacheError:  # `cache_problem` tells it to those who ask
-            found = CacheScan()
-        return self._merge(found)
+        return self.models_and_problems()[0]
+
+    def models_and_problems(self) -> tuple[list[ModelInfo], tuple[str, ...]]:
+        """All models, and sentences about what of the cache could not be read."""
+        found = self._scan_if_available()
+        return self._merge(found), found.problems
 
     def contents(self) -> CacheContents:
         """What is on this machine, the bundled model included."""
-        try:
-            found = self.scan()
-        except CacheError as error:
-            found = CacheScan(problems=(f"{error.message} {error.hint or ''}".strip(),))
+        found = self._scan_if_available()
         known = _Known(self.catalog.models())
         entries = [_entry(model) for model in known.by_id.values() if model.is_cached]
         entries += [_entry(_joined(known, model)) for model in found.models]
         entries += [_partial_entry(known.by_id.get(partial.id.lower()), partial) for partial in found.partials]
         return CacheContents(tuple(sorted(entries, key=lambda entry: _order(entry.model))), found.problems)
+
+    def _scan_if_available(self) -> CacheScan:
+        """The scan; of a cache that is not available only the reason."""
+        try:
+            return self.scan()
+        except CacheError as error:
+            return CacheScan(problems=(f"{error.message} {error.hint or ''}".strip(),))
 
     def find_entries(self, name: str, device: str | None = None) -> list[CacheEntry]:
         """All of one model that is on this machine: by id, id without version, alias (all narrowed by `device`) or folder.

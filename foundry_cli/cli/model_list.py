@@ -32,9 +32,9 @@ class Choice:
     type: str | None = None  # as `model_table.type_name` says it
     all_devices: bool = False
 
-    def of(self, inventory: Inventory) -> list[ModelInfo]:
-        """The models of `inventory`, and external ones, that are wanted, whatever they need to run."""
-        models = [*inventory.models(), *external_models()]
+    def of(self, known: list[ModelInfo], inventory: Inventory) -> list[ModelInfo]:
+        """Of the models `known` to `inventory`, and of external ones, those that are wanted, whatever they need to run."""
+        models = [*known, *external_models()]
         if self.source is not None:
             source = {"hf": "huggingface"}.get(self.source.lower(), self.source.lower())
             if source not in ("local", "huggingface", *(model.source.lower() for model in models)):
@@ -81,8 +81,9 @@ def show(choice: Choice, output_format: Format, *, has_variants: bool = False) -
     `has_variants`: the JSON has `variants`, with `variantId` and `variantName`, where it has `models` otherwise.
     """
     inventory = local_inventory(is_fresh=not choice.is_cached)
-    models = choice.of(inventory)
-    for problem in inventory.contents().problems:
+    known, problems = inventory.models_and_problems()
+    models = choice.of(known, inventory)
+    for problem in problems:
         output.note(problem)
     machine = local_machine()
     reasons = {model.id: _reason(model, machine) for model in models}
