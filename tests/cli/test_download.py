@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,36 +287,9 @@ def test_a_model_does_not_take_the_folder_of_another(foundry: Command, known: We
     assert "holds the model somebody-else:7" in output.stderr
 
 
-def test_a_repair_shows_what_it_does_and_is_stopped_in_an_orderly_way(foundry: Command, tmp_path: Path) -> None:
-    mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
-    plain, gate = static_files(mirror), Gate()
-    is_slow = False
-
-    def respond(request: Seen) -> Answer:
-        if is_slow and request.path.endswith("tokenizer.json"):
-            gate.pass_one()
-        return plain(request)
-
-    with served(mirror, respond) as server:
-        foundry("catalog", "add", server.url)
-        foundry("model", "download", "hello-generic-cpu")
-        damaged = _root(tmp_path) / "tokenizer.json"
-        damaged.write_bytes(b"xxxx" + damaged.read_bytes()[4:])
-        is_slow = True
-        command = [str(FOUNDRY), "cache", "repair", "hello-generic-cpu"]
-        process = subprocess.Popen(command, env=clean_environment(tmp_path / "home"), stderr=subprocess.PIPE, text=True)
-        gate.wait_for_waiting(1)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-        gate.open_for(1000)
-        assert process.returncode == 130
-        assert errors.startswith("Checking the files\n")
-        assert "Stopped. What has arrived is kept; the same command goes on from there." in errors
-        assert foundry("model", "download", "hello-generic-cpu").code == 0
-        assert "is undamaged" in foundry("cache", "repair", "hello-generic-cpu").stdout
-
-
-def test_a_repair_that_is_killed_is_no_model_until_it_is_finished(foundry: Command, tmp_path: Path) -> None:
+@contextmanager
+def _repair_at_work(foundry: Command, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Gate]]:
+    """A repair of one file that waits for the server at the gate."""
     mirror = write_mirror(tmp_path, {"hello-generic-cpu:1": "Hello."})
     plain, gate = static_files(mirror), Gate()
     is_slow = False
@@ -333,16 +307,31 @@ def test_a_repair_that_is_killed_is_no_model_until_it_is_finished(foundry: Comma
         damaged.write_bytes(good[:20] + b"xxxx" + good[24:])
         is_slow = True
         command = [str(FOUNDRY), "cache", "repair", "hello-generic-cpu"]
-        process = subprocess.Popen(command, env=clean_environment(tmp_path / "home"), stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=clean_environment(tmp_path / "home"), stderr=subprocess.PIPE, text=True)
         gate.wait_for_waiting(1)
-        process.kill()
-        process.wait()
-        gate.open_for(1000)
-        states = {model["id"]: model["state"] for model in json.loads(foundry("cache", "list", "-o", "json").stdout)["models"]}
-        assert states["hello-generic-cpu:1"] == "partial"
+        yield process, gate
         assert foundry("model", "download", "hello-generic-cpu").code == 0
     assert damaged.read_bytes() == good
     assert foundry("cache", "verify").code == 0
+
+
+def test_a_repair_shows_what_it_does_and_is_stopped_in_an_orderly_way(foundry: Command, tmp_path: Path) -> None:
+    with _repair_at_work(foundry, tmp_path) as (process, gate):
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        gate.open_for(1000)
+        assert process.returncode == 130
+        assert errors.startswith("Checking the files\n")
+        assert "Stopped. What has arrived is kept; the same command goes on from there." in errors
+
+
+def test_a_repair_that_is_killed_is_no_model_until_it_is_finished(foundry: Command, tmp_path: Path) -> None:
+    with _repair_at_work(foundry, tmp_path) as (process, gate):
+        process.kill()
+        process.communicate()
+        gate.open_for(1000)
+        states = {model["id"]: model["state"] for model in json.loads(foundry("cache", "list", "-o", "json").stdout)["models"]}
+        assert states["hello-generic-cpu:1"] == "partial"
     assert not [path.name for path in _root(tmp_path).iterdir() if path.name.endswith((".partial", ".tmp", ".journal"))]
 
 
