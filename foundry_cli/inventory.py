@@ -148,10 +148,10 @@ class Inventory:
                 hint=f"There is {', '.join(f'{model.id} ({model.device})' for model in variants)}.",
                 param="device",
             )
-        self._explain_absence(wanted)
+        unreadable = self._explain_absence(wanted)
         error = ModelNotFoundError.named(name[:_LONGEST_NAME], _near(wanted[:_LONGEST_NAME], models))
-        if problems := self.scan().problems:  # it may be in there
-            raise ModelNotFoundError(error.message, hint=f"{problems[0]} {error.hint}", param=error.param)
+        if unreadable:  # it may be in there
+            raise ModelNotFoundError(error.message, hint=f"{unreadable[0]} {error.hint}", param=error.param)
         raise error
 
     def _merge(self, found: CacheScan) -> list[ModelInfo]:
@@ -163,12 +163,14 @@ class Inventory:
                 all_models[key] = _joined(known, cached)
         return sorted(all_models.values(), key=_order)
 
-    def _explain_absence(self, wanted: str) -> None:
-        """Raise what is better to know than that there is no model called `wanted`."""
-        for partial in self.scan().partials:
+    def _explain_absence(self, wanted: str) -> tuple[str, ...]:
+        """Raise what is better to know than that there is no model called `wanted`; else tell what could not be read."""
+        found = self.scan()
+        for partial in found.partials:
             if wanted in (partial.id.lower(), split_model_id(partial.id)[0].lower()):
                 raise _incomplete(partial)
         check_incomplete(self.cache, wanted)
+        return found.problems
 
     def _folders(self, entry: CacheEntry) -> set[str]:
         """The names of the entry's folder, alone and below the cache directory."""

@@ -41,7 +41,7 @@ def verify(names: Sequence[str], output_format: Format) -> bool:
         output.document({"models": [_fields(finding) for finding in findings]})
     elif not findings:
         output.line("No models to verify")
-    unreadable = () if names else inventory.contents().problems  # what is in there nobody has verified
+    unreadable = () if names else inventory.scan().problems  # what is in there nobody has verified
     for problem in unreadable:
         output.note(problem)
     return not unreadable and all(finding.state != BAD for finding in findings)

@@ -125,7 +125,9 @@ def answer_once(client: ServiceClient, model: ModelInfo, question: str, settings
             elif isinstance(event, AnswerEnd):
                 write("\n")
                 if settings.verbose:
-                    _report_speed(event, first)
+                    from foundry_cli.repl.chat import AnswerStats
+
+                    output.note(AnswerStats(first, event).text())
     except FoundryError:
         if first is not None and sys.stdout.isatty():
             write("\n")  # what went wrong is told on a line of its own
@@ -160,13 +162,6 @@ def _writer() -> Callable[[str], None]:
 def _messages(system: str | None, question: str) -> list[dict[str, str]]:
     start = [{"role": "system", "content": system}] if system else []
     return [*start, {"role": "user", "content": question}]
-
-
-def _report_speed(end: AnswerEnd, first: float | None) -> None:
-    output.note(
-        f"Time to first token: {1000 * (first or 0):.0f} ms. Prompt: {end.prompt_tokens} tokens, {end.cached_tokens} of them "
-        f"cached. Answer: {end.completion_tokens} tokens, {end.tokens_per_second:.1f} tokens per second."
-    )
 
 
 def _clock(seconds: float) -> str:

@@ -23,6 +23,7 @@ from foundry_cli.chunks import CHUNK_BYTES, HASH_NAME
 from foundry_cli.errors import SourceError
 from foundry_cli.model_record import from_record, to_record
 from foundry_cli.paths import SHARED, write_atomically
+from foundry_cli.store.plain_file import NotPlainError, open_plain
 from foundry_cli.types import ModelInfo
 
 MANIFEST = "foundry.manifest.json"
@@ -147,8 +148,11 @@ def first_problem(root: Path, manifest: Manifest) -> str:
 def manifest_problem(root: Path) -> str:
     """Why the manifest in `root` is none that can be used, in words."""
     try:
-        with open(root / MANIFEST, "rb") as stream:
+        descriptor = open_plain(root / MANIFEST, os.O_RDONLY)
+        with os.fdopen(descriptor, "rb") as stream:
             stream.read(1)
+    except NotPlainError:
+        pass
     except OSError as error:
         return f"{MANIFEST} {UNREADABLE}: {error.strerror}"
     return f"{MANIFEST} cannot be used"

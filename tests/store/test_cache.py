@@ -414,3 +414,13 @@ def test_whether_a_model_of_nobody_calls_tools(cache: Path, files: dict[str, str
     for name, text in files.items():
         (directory / name).write_text(text)
     assert scan_cache(cache)[0].supports_tool_calling is expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_place_of_a_manifest_is_not_waited_for(cache: Path) -> None:
+    root = add_managed(cache, "tiny:1")
+    (root / MANIFEST).unlink()
+    os.mkfifo(root / MANIFEST)
+    (model,) = scan_cache(cache)
+    assert model.problem == f"{MANIFEST} cannot be used"
